@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The log; see log.h for the rules. */
+#include "util/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/check.h"
+#include "util/clock.h"
+
+#define LOG_LINE_MAX 1024
+
+static const struct {
+	const char *word;     /* in the configuration */
+	const char *journal;  /* syslog priority prefix that journald understands */
+	const char *terminal; /* in front of the text */
+} levels[] = {
+	[LOG_LEVEL_ERR] = { "error", "<3>", "error: " },
+	[LOG_LEVEL_WARN] = { "warning", "<4>", "warning: " },
+	[LOG_LEVEL_INFO] = { "info", "<6>", "" },
+	[LOG_LEVEL_DEBUG] = { "debug", "<7>", "debug: " },
+};
+
+static enum log_level log_max = LOG_LEVEL_INFO;
+
+void log_set_level(enum log_level level)
+{
+	log_max = level;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= log_max;
+}
+
+int log_level_parse(const char *word, enum log_level *ret_level)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		if (strcmp(word, levels[i].word) == 0) {
+			*ret_level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* "<6>" under journald, else "2026-01-31T12:00:00.123 error: ". */
+static size_t log_prefix(char *line, size_t size, enum log_level level)
+{
+	struct timespec now;
+	struct tm tm;
+	size_t len;
+
+	if (getenv("JOURNAL_STREAM"))
+		return (size_t)snprintf(line, size, "%s", levels[level].journal);
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &tm);
+	len = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	len += (size_t)snprintf(line + len, size - len, ".%03ld %s", now.tv_nsec / 1000000,
+				levels[level].terminal);
+	return len;
+}
+
+static void log_vwrite(enum log_level level, const char *fmt, va_list args)
+{
+	char line[LOG_LINE_MAX];
+	size_t len = log_prefix(line, sizeof(line), level);
+	int n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, args);
+
+	if (n < 0)
+		return;
+	len += (size_t)n;
+	if (len > sizeof(line) - 2)
+		len = sizeof(line) - 2; /* cut, not dropped */
+	/* What peers send (NQNs) may end up in a line: no byte of it may start another line. */
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+			line[i] = '?';
+	}
+	line[len++] = '\n';
+	if (write(STDERR_FILENO, line, len) < 0)
+		return; /* there is nowhere to say so */
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	if (log_enabled(level)) {
+		va_start(args, fmt);
+		log_vwrite(level, fmt, args);
+		va_end(args);
+	}
+	errno = saved;
+}
+
+static bool log_limit_take(struct log_limit *limit)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t seconds = (now - limit->refilled_ns) / NSEC_PER_SEC;
+
+	if (seconds) {
+		uint64_t tokens = limit->tokens + seconds;
+
+		limit->tokens = tokens > limit->burst ? limit->burst : (uint32_t)tokens;
+		limit->refilled_ns = now;
+	}
+	if (!limit->tokens) {
+		limit->held++;
+		return false;
+	}
+	limit->tokens--;
+	return true;
+}
+
+void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+{
+	int saved = errno;
+	va_list args;
+
+	if (!log_enabled(level) || !log_limit_take(limit)) {
+		errno = saved;
+		return;
+	}
+	if (limit->held) {
+		log_write(level, "%u messages like the next one were held back", limit->held);
+		limit->held = 0;
+	}
+	va_start(args, fmt);
+	log_vwrite(level, fmt, args);
+	va_end(args);
+	errno = saved;
+}
+
+void must_fail(const char *file, int line, const char *what)
+{
+	log_err("%s:%d: broken invariant: %s", file, line, what);
+	abort();
+}
