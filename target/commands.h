@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The commands, grouped by file. nvmet_parse_…() run on the worker: they check fields and lengths, set
+ * req->execute (and req->control) and return 0 or a status. nvmet_…() take a request on the main
+ * thread, as req->control, and complete it.
+ */
+#ifndef NVMETD_TARGET_COMMANDS_H
+#define NVMETD_TARGET_COMMANDS_H
+
+#include <stdint.h>
+
+struct nvme_qpair;
+struct nvmet_ctrl;
+struct nvmet_queue;
+struct nvmet_req;
+
+/* fabrics.c: Connect, Property Get and Set, Disconnect. */
+uint16_t nvmet_parse_fabrics(struct nvmet_req *req);
+
+/* admin.c: opcode → function, for NVM subsystems and (with less in it) discovery; Abort, Keep Alive. */
+uint16_t nvmet_parse_admin(struct nvmet_req *req);
+
+/* identify.c */
+uint16_t nvmet_parse_identify(struct nvmet_req *req);
+
+/* features.c */
+uint16_t nvmet_parse_set_features(struct nvmet_req *req);
+uint16_t nvmet_parse_get_features(struct nvmet_req *req);
+
+/* log_page.c */
+uint16_t nvmet_parse_get_log_page(struct nvmet_req *req);
+
+/* discovery.c: log page 70h for this host on the port it came to. Fills [offset, offset + len). */
+void nvmet_discovery_log(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue, uint64_t offset,
+			 void *buf, uint32_t len);
+
+/* io.c: I/O queues. Everything on the worker. */
+uint16_t nvmet_parse_io(struct nvmet_req *req);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A controller that a host made by connecting an admin queue: identity, properties, keep-alive, its
+ * queues, its asynchronous events and its error log. Dynamic controller model (Base 3.1.1).
+ *
+ * Main thread's, all of it. It ends when its admin connection ends; its I/O connections are closed
+ * then, and it is freed when the last queue has been released.
+ */
+#ifndef NVMETD_TARGET_CTRL_H
+#define NVMETD_TARGET_CTRL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "target/nvmf.h"
+
+struct event;
+struct nvmet_queue;
+struct nvmet_req;
+struct nvmet_subsystem;
+
+#define NVMET_MAX_QUEUES    128 /* I/O queues of a controller */
+#define NVMET_ADMIN_ENTRIES 128 /* largest admin queue */
+#define NVMET_AERL          3   /* 0's based */
+#define NVMET_ERROR_SLOTS   64
+#define NVMET_VERSION       NVME_VS(2, 0, 0)
+#define NVMET_ICD_IO        8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
+#define NVMET_ICD_ADMIN     8192 /* on admin queues (TCP transport specification: at least 8192) */
+
+/* Asynchronous events that happened and that no AER has carried yet (aen.c). */
+struct nvmet_aen {
+	uint32_t pending_dw0[8]; /* at most one for each (type, log page) */
+	unsigned n_pending;
+	uint64_t masked;         /* bit per event type whose log has not been read since it was sent */
+	TAILQ_HEAD(nvmet_req_list, nvmet_req) requests; /* AERs that wait */
+	unsigned n_requests;
+	uint32_t config;         /* Set Features, Asynchronous Event Configuration */
+};
+
+struct nvmet_ctrl {
+	TAILQ_ENTRY(nvmet_ctrl) link; /* subsystem's list */
+	struct nvmet_subsystem *subsys;
+	uint16_t cntlid;
+	char hostnqn[NVMF_NQN_MAX + 1];
+	uint8_t hostid[16];
+	bool dead; /* the admin queue is gone, or a fatal error happened */
+
+	uint64_t cap; /* properties, Base 3.1.3 */
+	uint32_t cc;
+	uint32_t csts;
+
+	uint32_t kato_ms; /* 0: no keep-alive */
+	struct event *keep_alive;
+
+	struct nvmet_queue *queues[NVMET_MAX_QUEUES + 1]; /* by QID */
+	unsigned n_queues;   /* of them, not yet released */
+	uint16_t max_qid;    /* what Number of Queues granted; subsystem's maximum before */
+
+	struct nvmet_aen aen;
+
+	/* Error information log: the newest is slot (error_count - 1) % NVMET_ERROR_SLOTS. */
+	uint64_t error_count;
+	struct nvme_error_entry errors[NVMET_ERROR_SLOTS];
+
+	/* Changed namespace list since it was read; n_changed_ns > 1024: "too many", one FFFFFFFFh. */
+	uint32_t changed_ns[1024];
+	unsigned n_changed_ns;
+};
+
+/* Makes a controller for a host that was found to be allowed, and links it. 0, -ENOSPC (no CNTLID), -ENOMEM. */
+int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
+		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl);
+
+/* A queue joins: Connect succeeded. */
+void nvmet_ctrl_add_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
+/* A queue begins to die: the admin queue takes the controller and all its queues along. */
+void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
+/* A queue is released. The last one frees the controller. */
+void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
+
+/* Closes all connections of the controller; `why` is a constant string. */
+void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why);
+
+/* The CC property was written: enable, disable, shutdown (Base 3.5). Returns a status. */
+uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc);
+/* Starts the keep-alive timer anew (0: stops it), in ms. */
+void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms);
+
+struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntlid);
+
+/* Notes a failed command in the error information log (log_page.c shows it). */
+void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req);
+
+/* "ctrl 3 nqn.2014-08.org.nvmexpress:uuid:…": for log lines. */
+const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A queue as a remote host sees it: one connection, an admin or an I/O queue of a controller once
+ * Connect succeeded. Embedded in the transport's connection.
+ *
+ * Threads: the fields are grouped by owner. Release order (nothing of a host's memory is reused while
+ * the SSD may still write to it): transport stops reading → nvmet_queue_release() → main thread deletes
+ * the SSD's queue pairs and forgets the queue → released() on the worker → transport frees its slots.
+ */
+#ifndef NVMETD_TARGET_QUEUE_H
+#define NVMETD_TARGET_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "pcie/nvme.h"
+#include "util/loop.h"
+
+struct event;
+struct nvme_qpair;
+struct nvmet_ctrl;
+struct nvmet_port;
+struct nvmet_req;
+struct nvmet_target;
+struct nvmet_transport_ops;
+struct worker;
+
+#define NVMET_MAX_SSDS 16 /* SSDs in one subsystem */
+
+/* One SSD of the subsystem, as this queue uses it. */
+struct nvmet_path {
+	struct nvme_qpair *qpair;
+	struct nvmet_qpair_share *share; /* main thread's record of who uses the queue pair */
+	uint32_t outstanding;            /* commands of this queue at the SSD */
+};
+
+struct nvmet_queue {
+	/* Set by the transport before anything else; constant. */
+	struct nvmet_target *target;
+	struct worker *worker;
+	const struct nvmet_transport_ops *ops;
+	struct nvmet_port *port; /* where the host came in */
+	char peer[56];           /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
+
+	/* Set by Connect on the main thread; constant once `live`. */
+	struct nvmet_ctrl *ctrl;
+	uint16_t qid;
+	uint16_t entries; /* SQSIZE + 1: most commands that the host may have outstanding */
+	bool flow_control; /* SQHD counts */
+
+	/* The worker's. */
+	bool live;       /* Connect was answered with success */
+	bool connecting; /* Connect is being worked on */
+	bool releasing;
+	uint16_t sqhd;
+	uint32_t n_paths;
+	struct nvmet_path paths[NVMET_MAX_SSDS];
+	uint64_t *cid_map; /* 65536 bits: CIDs that are outstanding */
+	bool active;       /* a command came since the keep-alive timer looked; relaxed atomic */
+
+	/* The main thread's. */
+	unsigned control_outstanding; /* requests that it has */
+	bool dying;                   /* release has begun */
+	bool close_posted;
+	unsigned paths_left;          /* of the release */
+	struct nvmet_req *connect;    /* Connect that waits for queue pairs */
+	uint32_t connect_path;        /* the next SSD whose queue pair it needs */
+	struct loop_msg close_msg;
+	const char *close_why;
+
+	/* Release, there and back. */
+	struct loop_msg release_msg;
+	void (*released)(struct nvmet_queue *queue);
+};
+
+/* Prepares a queue for a new connection; the constant fields are set by the caller. Worker. 0 or -ENOMEM. */
+int nvmet_queue_init(struct nvmet_queue *queue);
+void nvmet_queue_fini(struct nvmet_queue *queue);
+
+/*
+ * The connection is over. Worker; once. Requests that are at the SSD or at the main thread come to
+ * their end without a response; requests that are neither stay the transport's. `released` is called
+ * on the worker when neither the SSD nor the main thread knows anything of this queue any more.
+ */
+void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvmet_queue *queue));
+
+/* Asks the transport to close the connection. Main thread. `why` is a constant string. */
+void nvmet_queue_close(struct nvmet_queue *queue, const char *why);
+
+/* CIDs in flight (Base 4.2.3: Command ID Conflict). Worker. */
+static inline bool nvmet_queue_cid_test(const struct nvmet_queue *queue, uint16_t cid)
+{
+	return queue->cid_map[cid >> 6] >> (cid & 63) & 1;
+}
+static inline void nvmet_queue_cid_set(struct nvmet_queue *queue, uint16_t cid)
+{
+	queue->cid_map[cid >> 6] |= UINT64_C(1) << (cid & 63);
+}
+static inline void nvmet_queue_cid_clear(struct nvmet_queue *queue, uint16_t cid)
+{
+	queue->cid_map[cid >> 6] &= ~(UINT64_C(1) << (cid & 63));
+}
+
+#endif

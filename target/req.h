@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The life of one command.
+ *
+ *   transport: fills req->cmd, calls nvmet_req_parse()
+ *       → status 0: req->dir and req->transfer_len say what data must move, and when it is there (for
+ *         a write) or its memory is (for a read), transport calls req->execute(req) exactly once
+ *       → otherwise: transport calls nvmet_req_complete(req, status) once it has skipped the
+ *         command's in-capsule data
+ *   target: executes, on the worker (I/O) or on the main thread (admin and fabrics), and calls
+ *       nvmet_req_complete() exactly once, on either of them
+ *   transport: ops->queue_response() on the queue's worker
+ *
+ * Where a request is linked is its state; it has no state enum. Requests are embedded in the
+ * transport's command slots: none is allocated.
+ */
+#ifndef NVMETD_TARGET_REQ_H
+#define NVMETD_TARGET_REQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "pcie/dma.h"
+#include "pcie/nvme.h"
+#include "pcie/qpair.h"
+#include "util/loop.h"
+
+struct nvmet_ctrl;
+struct nvmet_ns;
+struct nvmet_queue;
+
+/* Direction of the data as the host names it. */
+enum nvmet_dir { NVMET_DIR_NONE, NVMET_DIR_WRITE /* host → SSD */, NVMET_DIR_READ /* SSD → host */ };
+
+/* No field of the command is to blame (error information log, parameter error location). */
+#define NVMET_NO_ERROR_LOC UINT16_C(0xffff)
+
+struct nvmet_req {
+	struct nvme_sqe cmd; /* as the host sent it; SGL still in it */
+	struct nvme_cqe cqe; /* the response; dw0/dw1 are 0 unless a command sets them */
+	struct nvmet_queue *queue;
+
+	void (*execute)(struct nvmet_req *req); /* worker; set by parse */
+	void (*control)(struct nvmet_req *req); /* main thread; set by parse for admin and fabrics */
+
+	enum nvmet_dir dir;
+	uint32_t transfer_len; /* bytes; equals the SGL's length */
+	struct dma_buf data;   /* transport's; at least transfer_len bytes when execute is called */
+
+	/* I/O only. */
+	struct nvmet_ns *ns;
+	struct nvme_qpair *qpair; /* NULL: not at the SSD */
+	uint16_t ssd_cid;         /* at the SSD */
+	struct nvme_waiter waiter; /* ring full */
+
+	/* Admin and fabrics only. */
+	bool on_control;             /* the main thread has it */
+	struct loop_msg msg;         /* there and back */
+	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects: main thread's lists */
+
+	uint16_t error_loc; /* byte 0 .. 63 of the command | bit << 8, or NVMET_NO_ERROR_LOC */
+};
+
+/*
+ * Checks a command that has just come in and chooses its functions. Worker. req->cmd and req->queue
+ * are set; everything else is initialised here. Returns 0 or the status (with DNR where due) that the
+ * command must be completed with. The transport has not looked at the SGL; this does (facts of the
+ * SGL that concern the capsule are the transport's: it passes the in-capsule data length it got,
+ * 0 when there is none).
+ */
+uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len);
+
+/* True when the data of a NVMET_DIR_WRITE command is in its capsule. After nvmet_req_parse(). */
+static inline bool nvmet_req_in_capsule(const struct nvmet_req *req)
+{
+	return req->cmd.sgl.type == 0x01;
+}
+
+/* Ends the command. Worker of the queue, or main thread for a command that is on_control. */
+void nvmet_req_complete(struct nvmet_req *req, uint16_t status);
+
+/* For parse and execute functions: blames a field of the command and returns `status`. */
+uint16_t nvmet_req_error(struct nvmet_req *req, uint16_t error_loc, uint16_t status);
+
+/* For parse functions: the command moves exactly `len` bytes. 0 or a status. */
+uint16_t nvmet_req_expect(struct nvmet_req *req, enum nvmet_dir dir, uint64_t len);
+
+/* execute function of everything that the main thread does: hands the request to req->control. */
+void nvmet_req_to_control(struct nvmet_req *req);
+
+/* The one place where -errno becomes a status for a host. */
+uint16_t nvmet_status_from_errno(int err);
+
+/* CDW10..15 in host byte order. */
+static inline uint32_t nvmet_cdw10(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw10);
+}
+static inline uint32_t nvmet_cdw11(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw11);
+}
+static inline uint32_t nvmet_cdw12(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw12);
+}
+static inline uint64_t nvmet_slba(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw10) | (uint64_t)le32_get(req->cmd.cdw11) << 32;
+}
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The whole of what is exported: subsystems, ports, SSDs, workers. Main thread's; made by config/,
+ * read by discovery and by the control socket.
+ */
+#ifndef NVMETD_TARGET_TARGET_H
+#define NVMETD_TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "target/nvmf.h"
+
+struct loop;
+struct nvmet_ssd;
+struct nvmet_subsystem;
+struct worker;
+
+/* Limits that protect us from hosts; all from the configuration. */
+struct nvmet_limits {
+	unsigned connections;          /* in all */
+	unsigned connections_per_host; /* per peer address */
+	unsigned handshakes;           /* connections that have not finished Connect, in all */
+	unsigned controllers;          /* in all */
+	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
+	unsigned pdu_timeout_ms;       /* a PDU, or the data of an R2T, that stops half way */
+};
+
+/* A listening address. Owned by the transport's listener. */
+struct nvmet_port {
+	TAILQ_ENTRY(nvmet_port) link;
+	uint16_t portid; /* 1 .. */
+	uint8_t adrfam;  /* enum nvmf_adrfam */
+	char traddr[64]; /* as bound, numeric; may be the wildcard address */
+	char trsvcid[8];
+	bool wildcard;   /* discovery answers with the address that the host came to */
+};
+
+struct nvmet_target {
+	struct loop *loop; /* main */
+	struct worker *workers;
+	unsigned n_workers;
+	size_t max_transfer; /* bytes: our own limit for a command's data */
+	struct nvmet_limits limits;
+
+	TAILQ_HEAD(, nvmet_subsystem) subsystems; /* the discovery subsystem is among them */
+	TAILQ_HEAD(, nvmet_port) ports;
+	TAILQ_HEAD(, nvmet_ssd) ssds;
+	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
+	unsigned n_ctrls;
+	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association to be gone */
+};
+
+/* An empty target with a discovery subsystem. 0 or -ENOMEM. */
+int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct worker *workers,
+		      unsigned n_workers);
+/* No connection is left. Frees subsystems and SSDs; ports are their listeners'. */
+void nvmet_target_fini(struct nvmet_target *target);
+
+void nvmet_target_add_port(struct nvmet_target *target, struct nvmet_port *port);
+void nvmet_target_remove_port(struct nvmet_target *target, struct nvmet_port *port);
+/* Ports, subsystems or hosts changed: counts the generation, tells discovery controllers. */
+void nvmet_target_discovery_changed(struct nvmet_target *target);
+
+struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn);
+
+#endif

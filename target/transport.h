@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The seam between target/ and a transport. The target calls a transport through these ops only; the
+ * transport calls the target through queue.h and req.h.
+ */
+#ifndef NVMETD_TARGET_TRANSPORT_H
+#define NVMETD_TARGET_TRANSPORT_H
+
+#include <stdint.h>
+
+struct nvmet_queue;
+struct nvmet_req;
+
+/* What became of a command that a host wants aborted. */
+enum nvmet_abort_result {
+	NVMET_ABORT_NOT_FOUND, /* no such command, or its response is on its way */
+	NVMET_ABORT_DONE,      /* it had not reached the SSD and was ended with Command Abort Requested */
+	NVMET_ABORT_AT_SSD,    /* *ret_req is at the SSD (or at the main thread) */
+};
+
+struct nvmet_transport_ops {
+	/*
+	 * req->cqe is final: send it, and the data of a successful read. Worker of the queue. The
+	 * request is the transport's again; req->data is freed by the transport once sent. When the
+	 * connection is closing, the response is dropped.
+	 */
+	void (*queue_response)(struct nvmet_req *req);
+
+	/*
+	 * Ends the connection: nothing more is read, `why` is logged, nvmet_queue_release() follows
+	 * from the transport. Worker of the queue. May be called again while it is closing.
+	 */
+	void (*close)(struct nvmet_queue *queue, const char *why);
+
+	/* Connect succeeded: the queue has its size and identity. Worker, before the response is queued. */
+	void (*connected)(struct nvmet_queue *queue);
+
+	/* Looks for the command with the host's `cid` on this queue. Worker of the queue. */
+	enum nvmet_abort_result (*abort)(struct nvmet_queue *queue, uint16_t cid,
+					 struct nvmet_req **ret_req);
+};
+
+#endif

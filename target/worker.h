@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A worker: one thread, one event loop, one share of the DMA memory, and the connections that were
+ * given to it. A connection lives and dies on one worker; so do its commands and its queue pairs'
+ * interrupts.
+ *
+ * **No lock, no allocation and no shared counter on a worker's I/O path.** Whatever concerns more than
+ * one connection (controllers, subsystems, the SSD's admin queue) is the main thread's, and travels
+ * there and back as messages (util/loop.h).
+ */
+#ifndef NVMETD_TARGET_WORKER_H
+#define NVMETD_TARGET_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "util/counter.h"
+#include "util/loop.h"
+
+struct dma_arena;
+struct dma_pool;
+
+/* Written by the worker's thread, readable by all. */
+struct worker_stats {
+	struct counter connections;     /* now */
+	struct counter requests;        /* now: command slots in use */
+	struct counter commands;        /* ever: admin and fabrics commands too */
+	struct counter bytes_in;        /* ever: payload from hosts */
+	struct counter bytes_out;       /* ever: payload to hosts */
+	struct counter protocol_errors; /* ever: TermReqs sent, streams cut */
+	struct counter page_waits;      /* ever: requests that had to wait for DMA pages */
+};
+
+struct worker {
+	struct loop loop;
+	unsigned index;
+	char name[16];
+	struct dma_pool *pool;
+	struct worker_stats stats;
+
+	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
+	void *transport;
+
+	pthread_t thread;
+	bool running;
+};
+
+/* Sets the worker up with `pool_bytes` of the arena; its thread does not run yet. 0 or -errno. */
+int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes);
+/* Starts the thread. 0 or -errno. */
+int worker_start(struct worker *worker);
+/* Stops the thread (main thread; the worker has no connection left) and waits for it. */
+void worker_stop(struct worker *worker);
+void worker_fini(struct worker *worker);
+
+#endif
