@@ -21,10 +21,10 @@ struct nvmet_req;
 struct nvmet_subsystem;
 
 #define NVMET_MAX_QUEUES    128 /* I/O queues of a controller */
-#define NVMET_ADMIN_ENTRIES 128 /* largest admin queue */
+#define NVMET_MAX_ENTRIES   1024 /* largest queue that CAP.MQES offers */
 #define NVMET_AERL          3   /* 0's based */
 #define NVMET_ERROR_SLOTS   64
-#define NVMET_VERSION       NVME_VS(2, 0, 0)
+#define NVMET_VERSION       NVME_VS(1, 4, 0)
 #define NVMET_ICD_IO        8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
 #define NVMET_ICD_ADMIN     8192 /* on admin queues (TCP transport specification: at least 8192) */
 

@@ -28,11 +28,22 @@ struct worker;
 
 #define NVMET_MAX_SSDS 16 /* SSDs in one subsystem */
 
-/* One SSD of the subsystem, as this queue uses it. */
+/*
+ * One SSD of the subsystem, as this queue uses it. Its life is told in ssd.h; `outstanding`, `draining`
+ * belong to the worker (to the main thread once the queue pair is detached), the rest to the main thread.
+ */
 struct nvmet_path {
 	struct nvme_qpair *qpair;
-	struct nvmet_qpair_share *share; /* main thread's record of who uses the queue pair */
-	uint32_t outstanding;            /* commands of this queue at the SSD */
+	uint32_t outstanding; /* commands of this queue at the SSD */
+	bool draining;        /* the last of them sends `msg` to the main thread */
+
+	struct nvmet_queue *queue;
+	struct nvmet_qpair_share *share; /* NULL: this path has no queue pair */
+	TAILQ_ENTRY(nvmet_path) link;    /* users of the share */
+	bool putting;                    /* counted in share->draining */
+	struct loop_msg msg;
+	void (*got)(struct nvmet_queue *queue, int err);
+	void (*put)(struct nvmet_queue *queue);
 };
 
 struct nvmet_queue {
@@ -63,9 +74,10 @@ struct nvmet_queue {
 	unsigned control_outstanding; /* requests that it has */
 	bool dying;                   /* release has begun */
 	bool close_posted;
-	unsigned paths_left;          /* of the release */
+	bool released_posted;
+	unsigned paths_left;          /* to be given back before the release, or the failed Connect, is over */
 	struct nvmet_req *connect;    /* Connect that waits for queue pairs */
-	uint32_t connect_path;        /* the next SSD whose queue pair it needs */
+	uint16_t connect_status;      /* what it will be answered */
 	struct loop_msg close_msg;
 	const char *close_why;
 
@@ -87,6 +99,11 @@ void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvme
 
 /* Asks the transport to close the connection. Main thread. `why` is a constant string. */
 void nvmet_queue_close(struct nvmet_queue *queue, const char *why);
+
+/* For target/ only: a step of the release ended on the main thread; goes on when it was the last. */
+void nvmet_queue_release_continue(struct nvmet_queue *queue);
+/* For target/ only: Connect's answer has come back to the worker; on success the queue goes live. */
+void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *req);
 
 /* CIDs in flight (Base 4.2.3: Command ID Conflict). Worker. */
 static inline bool nvmet_queue_cid_test(const struct nvmet_queue *queue, uint16_t cid)

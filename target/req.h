@@ -46,6 +46,7 @@ struct nvmet_req {
 
 	enum nvmet_dir dir;
 	uint32_t transfer_len; /* bytes; equals the SGL's length */
+	uint32_t icd_len;      /* bytes of in-capsule data that came with the command */
 	struct dma_buf data;   /* transport's; at least transfer_len bytes when execute is called */
 
 	/* I/O only. */
@@ -85,6 +86,8 @@ uint16_t nvmet_req_error(struct nvmet_req *req, uint16_t error_loc, uint16_t sta
 
 /* For parse functions: the command moves exactly `len` bytes. 0 or a status. */
 uint16_t nvmet_req_expect(struct nvmet_req *req, enum nvmet_dir dir, uint64_t len);
+/* The same for commands whose buffer may be larger than what they use: min .. max bytes. */
+uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint64_t min, uint64_t max);
 
 /* execute function of everything that the main thread does: hands the request to req->control. */
 void nvmet_req_to_control(struct nvmet_req *req);

@@ -13,9 +13,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-struct dma_pool;
+#include "util/loop.h"
+
+struct event;
 struct nvme_ctrl;
 struct nvme_qpair;
+struct nvmet_path;
 struct nvmet_queue;
 struct nvmet_target;
 struct worker;
@@ -25,9 +28,13 @@ struct nvmet_qpair_share {
 	TAILQ_ENTRY(nvmet_qpair_share) link; /* SSD's list */
 	struct nvmet_ssd *ssd;
 	struct worker *worker;
-	struct nvme_qpair *qpair; /* NULL while it is being created */
-	unsigned users;
-	unsigned draining; /* of the users */
+	struct nvme_qpair *qpair;           /* NULL while it is being created */
+	TAILQ_HEAD(, nvmet_path) users;
+	unsigned n_users;
+	unsigned n_putting; /* of the users: those that wait for their commands to end */
+	bool deleting;      /* all users are giving it back, or nobody is left */
+	struct event *drain_timer;
+	struct loop_msg msg; /* to the worker and back, to detach */
 };
 
 struct nvmet_ssd {
@@ -38,6 +45,7 @@ struct nvmet_ssd {
 	TAILQ_HEAD(, nvmet_qpair_share) shares;
 	unsigned n_shares;
 	bool sharing_logged;
+	bool failed; /* no queue pair is handed out any more */
 };
 
 int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
@@ -45,22 +53,34 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 /* No queue uses it any more. NULL is allowed. */
 void nvmet_ssd_free(struct nvmet_ssd *ssd);
 
-/* err: 0, or -errno: -EBUSY when no queue pair can be had now. */
+/* The SSD broke down: connections that use it are closed. Hosts reconnect once it is back. */
+void nvmet_ssd_failed(struct nvmet_ssd *ssd);
+
+/* err: 0, or -errno: -EBUSY when no queue pair can be had now, -ENODEV when the SSD failed. */
 typedef void nvmet_ssd_got_fn(struct nvmet_queue *queue, int err);
 /*
- * Gets queue->paths[path] a queue pair with at least `entries` commands of room if the SSD allows
- * that. got() is called from the loop, or at once. Not attached: the worker attaches it.
+ * Gets queue->paths[path] a queue pair, with room for `entries` commands if the SSD allows that.
+ * got() is called from the loop, or at once. Not attached: nvmet_ssd_attach() does, on the worker.
  */
 void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned path,
-		   nvmet_ssd_got_fn *got);
+		   uint32_t entries, nvmet_ssd_got_fn *got);
+/* Worker: interrupts of the path's queue pair are handled here from now on. 0 or -errno. */
+int nvmet_ssd_attach(struct nvmet_path *path);
+
+/*
+ * A command of the path ended while its queue is being released. Worker, or main thread when the
+ * queue pair is being deleted.
+ */
+void nvmet_ssd_drained(struct nvmet_path *path);
 
 typedef void nvmet_ssd_put_fn(struct nvmet_queue *queue);
 /*
- * Gives queue->paths[path] back. When put() is called the SSD has no command of the queue any more:
- * the queue pair was deleted (last user), or the queue's commands on it have come to their end.
+ * Gives queue->paths[path] back; put() follows from the loop. By then the SSD has no command of the
+ * queue any more: either the queue pair was deleted, because all who used it gave it back, or others
+ * still use it and the queue's own commands have come to their end. Should one of those not end
+ * in time, the other users' connections are closed too, so that the queue pair can be deleted.
  */
-void nvmet_ssd_put(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned path,
-		   nvmet_ssd_put_fn *put);
+void nvmet_ssd_put(struct nvmet_queue *queue, unsigned path, nvmet_ssd_put_fn *put);
 
 /* I/O queues that a host may be promised now: at least 1. */
 unsigned nvmet_ssd_queues_available(const struct nvmet_ssd *ssd);

@@ -12,6 +12,7 @@
 
 #include "target/nvmf.h"
 
+struct event;
 struct loop;
 struct nvmet_ssd;
 struct nvmet_subsystem;
@@ -41,7 +42,7 @@ struct nvmet_target {
 	struct loop *loop; /* main */
 	struct worker *workers;
 	unsigned n_workers;
-	size_t max_transfer; /* bytes: our own limit for a command's data */
+	uint32_t max_transfer; /* bytes: our own limit for a command's data */
 	struct nvmet_limits limits;
 
 	TAILQ_HEAD(, nvmet_subsystem) subsystems; /* the discovery subsystem is among them */
@@ -50,6 +51,7 @@ struct nvmet_target {
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
 	unsigned n_ctrls;
 	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association to be gone */
+	struct event *park_timer;
 };
 
 /* An empty target with a discovery subsystem. 0 or -ENOMEM. */

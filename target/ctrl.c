@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A host's controller; see ctrl.h. NVM Express Base Specification 2.0, 3.1.3, 3.5, 3.9. */
+#include "target/ctrl.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcie/ctrl.h"
+#include "target/aen.h"
+#include "target/fabrics.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/check.h"
+#include "util/log.h"
+#include "util/loop.h"
+#include "util/num.h"
+
+#define CAP_TO_500MS 20 /* 10 s: taking I/O queues off the SSD is all that RDY ever waits for */
+
+const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl)
+{
+	static char name[NVMF_NQN_MAX + 32]; /* main thread only */
+
+	snprintf(name, sizeof(name), "ctrl %u of %s", ctrl->cntlid, ctrl->hostnqn);
+	return name;
+}
+
+struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntlid)
+{
+	struct nvmet_ctrl *ctrl;
+
+	TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
+		if (ctrl->cntlid == cntlid)
+			return ctrl;
+	}
+	return NULL;
+}
+
+/* 1 .. FFEFh, each in turn, so that a number is not used again soon. 0: none is left. */
+static uint16_t next_cntlid(struct nvmet_subsystem *subsys)
+{
+	for (unsigned tries = 0; tries < 0xffef; tries++) {
+		uint16_t cntlid = subsys->next_cntlid;
+
+		subsys->next_cntlid = cntlid == 0xffef ? 1 : (uint16_t)(cntlid + 1);
+		if (!nvmet_ctrl_find(subsys, cntlid))
+			return cntlid;
+	}
+	return 0;
+}
+
+/* MQES: what every SSD of the subsystem can hold, with one ring entry kept free (Base 3.3.1.1). */
+static uint64_t make_cap(const struct nvmet_subsystem *subsys)
+{
+	uint32_t entries = NVMET_MAX_ENTRIES;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		uint32_t max = nvme_ctrl_info(subsys->ssds[i]->ctrl)->max_entries;
+
+		entries = num_min(entries, max - 1);
+	}
+	if (entries < 2)
+		entries = 2; /* MQES may not be 0; a ring that is too small makes commands wait */
+	return (uint64_t)(entries - 1) << NVME_CAP_MQES_SHIFT | NVME_CAP_CQR_BIT |
+	       (uint64_t)CAP_TO_500MS << NVME_CAP_TO_SHIFT | UINT64_C(1) << NVME_CAP_CSS_SHIFT;
+}
+
+int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
+		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl)
+{
+	struct nvmet_ctrl *ctrl = calloc(1, sizeof(*ctrl));
+
+	if (!ctrl)
+		return -ENOMEM;
+	ctrl->cntlid = next_cntlid(subsys);
+	if (!ctrl->cntlid) {
+		free(ctrl);
+		return -ENOSPC;
+	}
+	ctrl->subsys = subsys;
+	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
+	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
+	ctrl->cap = make_cap(subsys);
+	ctrl->max_qid = subsys->max_queues;
+	nvmet_aen_init(ctrl);
+	TAILQ_INSERT_TAIL(&subsys->ctrls, ctrl, link);
+	subsys->target->n_ctrls++;
+	nvmet_ctrl_set_kato(ctrl, kato_ms);
+	*ret_ctrl = ctrl;
+	return 0;
+}
+
+static void ctrl_free(struct nvmet_ctrl *ctrl)
+{
+	struct nvmet_target *target = ctrl->subsys->target;
+
+	log_info("%s: gone", nvmet_ctrl_name(ctrl));
+	if (ctrl->keep_alive)
+		event_free(ctrl->keep_alive);
+	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
+	target->n_ctrls--;
+	free(ctrl);
+	nvmet_connect_retry_parked(target);
+}
+
+void nvmet_ctrl_add_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
+{
+	must(!ctrl->queues[queue->qid]);
+	ctrl->queues[queue->qid] = queue;
+	ctrl->n_queues++;
+	queue->ctrl = ctrl;
+}
+
+static bool has_io_queues(const struct nvmet_ctrl *ctrl)
+{
+	return ctrl->n_queues > (ctrl->queues[0] ? 1u : 0u);
+}
+
+static void close_io_queues(struct nvmet_ctrl *ctrl, const char *why)
+{
+	for (unsigned qid = 1; qid <= NVMET_MAX_QUEUES; qid++) {
+		if (ctrl->queues[qid])
+			nvmet_queue_close(ctrl->queues[qid], why);
+	}
+}
+
+void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why)
+{
+	ctrl->dead = true;
+	ctrl->csts |= NVME_CSTS_CFS;
+	if (ctrl->keep_alive)
+		event_del(ctrl->keep_alive);
+	close_io_queues(ctrl, why);
+	if (ctrl->queues[0])
+		nvmet_queue_close(ctrl->queues[0], why);
+}
+
+void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
+{
+	if (queue->qid != 0)
+		return;
+	nvmet_ctrl_kill(ctrl, "its controller's admin connection ended");
+	nvmet_aen_abort_all(ctrl, NVME_SC_ABORTED_SQ_DELETION);
+}
+
+/* CC.EN = 0 and CC.SHN are done when the SSD has let go of the I/O queues (Base 3.5.3, 3.6). */
+static void io_queues_gone(struct nvmet_ctrl *ctrl)
+{
+	if (!(ctrl->cc & NVME_CC_EN))
+		ctrl->csts &= ~NVME_CSTS_RDY;
+	if (NVME_CC_SHN(ctrl->cc))
+		ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_DONE
+									   << NVME_CSTS_SHST_SHIFT;
+}
+
+void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
+{
+	must(ctrl->queues[queue->qid] == queue);
+	ctrl->queues[queue->qid] = NULL;
+	ctrl->n_queues--;
+	if (ctrl->n_queues == 0 && ctrl->dead)
+		ctrl_free(ctrl);
+	else if (!has_io_queues(ctrl))
+		io_queues_gone(ctrl);
+}
+
+/* Base 3.1.3.5: what we can do is what CAP says. */
+static bool cc_supported(uint32_t cc)
+{
+	return NVME_CC_MPS(cc) == 0 && NVME_CC_CSS(cc) == 0 && NVME_CC_AMS(cc) == 0 &&
+	       NVME_CC_IOSQES(cc) == NVME_SQE_SHIFT && NVME_CC_IOCQES(cc) == NVME_CQE_SHIFT;
+}
+
+static void ctrl_enable(struct nvmet_ctrl *ctrl)
+{
+	if (!cc_supported(ctrl->cc)) {
+		log_warn("%s: enabled with CC %08x, which it was not offered",
+			 nvmet_ctrl_name(ctrl), ctrl->cc);
+		ctrl->csts |= NVME_CSTS_CFS;
+		return;
+	}
+	ctrl->csts = NVME_CSTS_RDY;
+	log_info("%s: enabled", nvmet_ctrl_name(ctrl));
+}
+
+uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
+{
+	const uint32_t enable_only = ~(NVME_CC_EN | NVME_CC_SHN_MASK);
+	uint32_t old = ctrl->cc;
+
+	/* What describes the queues may be changed only while the controller is disabled. */
+	if ((old & NVME_CC_EN) && (cc & NVME_CC_EN) && ((old ^ cc) & enable_only))
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	ctrl->cc = cc;
+	if ((cc & NVME_CC_EN) && !(old & NVME_CC_EN))
+		ctrl_enable(ctrl);
+	if (!(cc & NVME_CC_EN) && (old & NVME_CC_EN)) {
+		log_info("%s: disabled", nvmet_ctrl_name(ctrl));
+		nvmet_aen_abort_all(ctrl, NVME_SC_ABORTED_SQ_DELETION);
+		nvmet_aen_init(ctrl);
+		close_io_queues(ctrl, "its controller was disabled");
+	}
+	if (NVME_CC_SHN(cc) && !NVME_CC_SHN(old)) {
+		log_info("%s: shut down", nvmet_ctrl_name(ctrl));
+		ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_BUSY
+									   << NVME_CSTS_SHST_SHIFT;
+		close_io_queues(ctrl, "its controller was shut down");
+	}
+	if (!NVME_CC_SHN(cc))
+		ctrl->csts &= ~NVME_CSTS_SHST_MASK;
+	if (!has_io_queues(ctrl))
+		io_queues_gone(ctrl);
+	return 0;
+}
+
+/*
+ * Base 3.9, traffic based keep-alive: any command of the host counts. The timer looks once per
+ * KATO, so a host has gone unheard for one to two KATO when its association is ended.
+ */
+static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvmet_ctrl *ctrl = arg;
+	bool heard = false;
+
+	(void)fd;
+	(void)what;
+	for (unsigned qid = 0; qid <= NVMET_MAX_QUEUES; qid++) {
+		struct nvmet_queue *queue = ctrl->queues[qid];
+
+		if (queue && __atomic_exchange_n(&queue->active, false, __ATOMIC_RELAXED))
+			heard = true;
+	}
+	if (heard) {
+		nvmet_ctrl_set_kato(ctrl, ctrl->kato_ms);
+		return;
+	}
+	log_warn("%s: keep-alive timer expired after %u ms: ending the association",
+		 nvmet_ctrl_name(ctrl), ctrl->kato_ms);
+	nvmet_ctrl_kill(ctrl, "keep-alive timer expired");
+}
+
+void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
+{
+	const struct timeval timeout = { .tv_sec = kato_ms / 1000,
+					 .tv_usec = (kato_ms % 1000) * 1000 };
+
+	ctrl->kato_ms = kato_ms;
+	if (!ctrl->keep_alive)
+		ctrl->keep_alive =
+			evtimer_new(ctrl->subsys->target->loop->base, keep_alive_expired, ctrl);
+	if (!ctrl->keep_alive) {
+		log_err("%s: no memory for its keep-alive timer", nvmet_ctrl_name(ctrl));
+		return;
+	}
+	if (kato_ms && !ctrl->dead)
+		evtimer_add(ctrl->keep_alive, &timeout);
+	else
+		evtimer_del(ctrl->keep_alive);
+}
+
+void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req)
+{
+	struct nvme_error_entry *entry = &ctrl->errors[ctrl->error_count % NVMET_ERROR_SLOTS];
+
+	ctrl->error_count++;
+	*entry = (struct nvme_error_entry){
+		.error_count = le64_set(ctrl->error_count),
+		.sqid = le16_set(req->queue->qid),
+		.cid = req->cmd.cid,
+		.status = req->cqe.status,
+		.param_error_location = le16_set(req->error_loc),
+		.nsid = req->cmd.nsid,
+		.trtype = NVMF_TRTYPE_TCP,
+	};
+	if (req->queue->qid != 0 && req->ns)
+		entry->lba = le64_set(nvmet_slba(req));
+}

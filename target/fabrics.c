@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Fabrics commands: Connect, Property Get and Set, Disconnect. NVM Express Base
+ * Specification 2.0, 6.
+ *
+ * Connect is checked in the order of the specification's fields; each refusal names the field by
+ * IPO and IATTR (6.3, figure "Connect Response"). An I/O queue is answered only when every SSD of
+ * the subsystem has given it a queue pair: no command ever waits for one.
+ */
+#include "target/fabrics.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "target/worker.h"
+#include "util/log.h"
+#include "util/loop.h"
+
+#define PARK_TIMEOUT_S 5
+
+static const struct nvmf_connect_cmd *connect_cmd(const struct nvmet_req *req)
+{
+	return (const struct nvmf_connect_cmd *)&req->cmd;
+}
+
+static const struct nvmf_property_cmd *property_cmd(const struct nvmet_req *req)
+{
+	return (const struct nvmf_property_cmd *)&req->cmd;
+}
+
+/* --- Connect ------------------------------------------------------------------------------------
+ */
+
+/* Invalid parameter: `offset` in the command or in the data (Base 6.3). */
+static uint16_t refuse_field(struct nvmet_req *req, uint32_t iattr, size_t offset)
+{
+	req->cqe.dw0 = le32_set(iattr | (uint32_t)offset);
+	return NVME_SC_CONNECT_INVALID_PARAM | NVME_STATUS_DNR;
+}
+
+#define REFUSE_CMD(req, field) refuse_field(req, 0, offsetof(struct nvmf_connect_cmd, field))
+#define REFUSE_DATA(req, field) \
+	refuse_field(req, NVMF_CONNECT_IATTR_DATA, offsetof(struct nvmf_connect_data, field))
+
+/* Every refusal is one line in the log that says who wanted what. */
+static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *data,
+			uint16_t status)
+{
+	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
+
+	log_limited(&limit, LOG_LEVEL_WARN,
+		    "%s: Connect of queue %u by host %.223s to %.223s refused: status %x/%02xh, "
+		    "DW0 %08xh",
+		    req->queue->peer, le16_get(connect_cmd(req)->qid),
+		    memchr(data->hostnqn, 0, NVMF_NQN_FIELD) ? data->hostnqn : "(no NUL)",
+		    memchr(data->subnqn, 0, NVMF_NQN_FIELD) ? data->subnqn : "(no NUL)",
+		    status >> 8 & 7, status & 0xff, le32_get(req->cqe.dw0));
+}
+
+static void connect_finish(struct nvmet_req *req, uint16_t status)
+{
+	struct nvmet_queue *queue = req->queue;
+
+	queue->connect = NULL;
+	if (status) {
+		log_refusal(req, req->data.va, status);
+	} else {
+		req->cqe.dw0 = le32_set(queue->ctrl->cntlid);
+		if (!queue->flow_control)
+			req->cqe.sqhd = le16_set(0xffff);
+		log_info("%s: queue %u of %s (%u entries, %s)", queue->peer, queue->qid,
+			 nvmet_ctrl_name(queue->ctrl), queue->entries, queue->worker->name);
+	}
+	nvmet_req_complete(req, status);
+}
+
+/* The common part of both kinds: formats, names, who may come in. */
+static uint16_t check_connect(struct nvmet_req *req, const struct nvmf_connect_data *data,
+			      struct nvmet_subsystem **ret_subsys)
+{
+	const struct nvmf_connect_cmd *cmd = connect_cmd(req);
+	struct nvmet_subsystem *subsys;
+
+	if (le16_get(cmd->recfmt) != 0)
+		return NVME_SC_CONNECT_FORMAT | NVME_STATUS_DNR;
+	if (le16_get(cmd->sqsize) == 0)
+		return REFUSE_CMD(req, sqsize);
+	if (!memchr(data->subnqn, 0, NVMF_NQN_FIELD) || !nvmet_nqn_valid(data->subnqn))
+		return REFUSE_DATA(req, subnqn);
+	if (!memchr(data->hostnqn, 0, NVMF_NQN_FIELD) || !nvmet_nqn_valid(data->hostnqn))
+		return REFUSE_DATA(req, hostnqn);
+	subsys = nvmet_target_find(req->queue->target, data->subnqn);
+	if (!subsys)
+		return REFUSE_DATA(req, subnqn);
+	if (!nvmet_subsystem_host_allowed(subsys, data->hostnqn))
+		return NVME_SC_CONNECT_INVALID_HOST | NVME_STATUS_DNR;
+	*ret_subsys = subsys;
+	return 0;
+}
+
+static void queue_identify(struct nvmet_req *req)
+{
+	const struct nvmf_connect_cmd *cmd = connect_cmd(req);
+
+	req->queue->qid = le16_get(cmd->qid);
+	req->queue->entries = (uint16_t)(le16_get(cmd->sqsize) + 1);
+	req->queue->flow_control = !(cmd->cattr & NVMF_CATTR_DISABLE_SQFC);
+}
+
+/* An association of this host that is over but whose queue pairs the SSD still has. */
+static bool old_association(const struct nvmet_subsystem *subsys,
+			    const struct nvmf_connect_data *data)
+{
+	const struct nvmet_ctrl *ctrl;
+
+	TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
+		if (ctrl->dead && memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) == 0 &&
+		    strcmp(ctrl->hostnqn, data->hostnqn) == 0)
+			return true;
+	}
+	return false;
+}
+
+static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,
+			      struct nvmet_subsystem *subsys)
+{
+	const struct nvmf_connect_cmd *cmd = connect_cmd(req);
+	struct nvmet_target *target = subsys->target;
+	struct nvmet_ctrl *ctrl;
+	int err;
+
+	if (le16_get(data->cntlid) != NVMF_CNTLID_DYNAMIC)
+		return REFUSE_DATA(req, cntlid);
+	if (le16_get(cmd->sqsize) >= NVMET_MAX_ENTRIES)
+		return REFUSE_CMD(req, sqsize);
+	if (target->limits.controllers && target->n_ctrls >= target->limits.controllers)
+		return NVME_SC_CONNECT_BUSY;
+	err = nvmet_ctrl_new(subsys, data, le32_get(cmd->kato), &ctrl);
+	if (err)
+		return err == -ENOSPC ? NVME_SC_CONNECT_BUSY : nvmet_status_from_errno(err);
+	queue_identify(req);
+	nvmet_ctrl_add_queue(ctrl, req->queue);
+	return 0;
+}
+
+static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connect_data *data,
+				 struct nvmet_subsystem *subsys, struct nvmet_ctrl **ret_ctrl)
+{
+	const struct nvmf_connect_cmd *cmd = connect_cmd(req);
+	struct nvmet_ctrl *ctrl = nvmet_ctrl_find(subsys, le16_get(data->cntlid));
+	uint16_t qid = le16_get(cmd->qid);
+
+	if (!ctrl || ctrl->dead)
+		return REFUSE_DATA(req, cntlid);
+	/* The whole name, not a prefix: host names differ late. */
+	if (strcmp(ctrl->hostnqn, data->hostnqn) != 0)
+		return REFUSE_DATA(req, hostnqn);
+	if (memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) != 0)
+		return REFUSE_DATA(req, hostid);
+	if (qid > ctrl->max_qid)
+		return REFUSE_CMD(req, qid);
+	if (le16_get(cmd->sqsize) > NVME_CAP_MQES(ctrl->cap))
+		return REFUSE_CMD(req, sqsize);
+	if (!(ctrl->csts & NVME_CSTS_RDY) || !(ctrl->cc & NVME_CC_EN) || NVME_CC_SHN(ctrl->cc))
+		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	if (ctrl->queues[qid])
+		return ctrl->queues[qid]->dying || ctrl->queues[qid]->close_posted
+			       ? NVME_SC_CONNECT_BUSY
+			       : NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	*ret_ctrl = ctrl;
+	return 0;
+}
+
+/* What was taken so far is given back before the host is told, so that it may try again at once. */
+static void connect_path_put(struct nvmet_queue *queue)
+{
+	struct nvmet_ctrl *ctrl = queue->ctrl;
+
+	if (--queue->paths_left)
+		return;
+	queue->n_paths = 0;
+	queue->ctrl = NULL;
+	nvmet_ctrl_remove_queue(ctrl, queue);
+	connect_finish(queue->connect, queue->connect_status);
+}
+
+static void connect_undo(struct nvmet_queue *queue, uint16_t status)
+{
+	unsigned n_paths = queue->n_paths;
+
+	queue->connect_status = status;
+	queue->paths_left = 1;
+	for (unsigned i = 0; i < n_paths; i++) {
+		if (queue->paths[i].share) {
+			queue->paths_left++;
+			nvmet_ssd_put(queue, i, connect_path_put);
+		}
+	}
+	connect_path_put(queue);
+}
+
+/* One SSD has answered; goes on with the next, or answers the host. */
+static void connect_got_path(struct nvmet_queue *queue, int err)
+{
+	const struct nvmet_subsystem *subsys = queue->ctrl->subsys;
+
+	if (err) {
+		connect_undo(queue, NVME_SC_CONNECT_BUSY); /* no DNR: the host tries again */
+		return;
+	}
+	if (queue->dying || queue->ctrl->dead) {
+		connect_undo(queue, NVME_SC_CONNECT_INVALID_PARAM);
+		return;
+	}
+	if (queue->n_paths == subsys->n_ssds) {
+		connect_finish(queue->connect, 0);
+		return;
+	}
+	queue->n_paths++;
+	nvmet_ssd_get(subsys->ssds[queue->n_paths - 1], queue, queue->n_paths - 1, queue->entries,
+		      connect_got_path);
+}
+
+static void connect_io(struct nvmet_req *req, struct nvmet_ctrl *ctrl)
+{
+	struct nvmet_queue *queue = req->queue;
+
+	queue_identify(req);
+	nvmet_ctrl_add_queue(ctrl, queue);
+	queue->connect = req;
+	queue->n_paths = 0;
+	connect_got_path(queue, 0);
+}
+
+static void nvmet_connect(struct nvmet_req *req);
+
+static void park_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvmet_target *target = arg;
+	struct nvmet_req *req;
+
+	(void)fd;
+	(void)what;
+	while ((req = TAILQ_FIRST(&target->parked_connects)) != NULL) {
+		TAILQ_REMOVE(&target->parked_connects, req, link);
+		connect_finish(req, NVME_SC_CONNECT_BUSY);
+	}
+}
+
+static void park(struct nvmet_req *req)
+{
+	struct nvmet_target *target = req->queue->target;
+	const struct timeval timeout = { .tv_sec = PARK_TIMEOUT_S };
+
+	if (!target->park_timer)
+		target->park_timer = evtimer_new(target->loop->base, park_timeout, target);
+	if (!target->park_timer) {
+		connect_finish(req, NVME_SC_CONNECT_BUSY);
+		return;
+	}
+	if (!evtimer_pending(target->park_timer, NULL))
+		evtimer_add(target->park_timer, &timeout);
+	TAILQ_INSERT_TAIL(&target->parked_connects, req, link);
+}
+
+void nvmet_connect_retry_parked(struct nvmet_target *target)
+{
+	struct nvmet_req_list parked = TAILQ_HEAD_INITIALIZER(parked);
+	struct nvmet_req *req;
+
+	TAILQ_CONCAT(&parked, &target->parked_connects, link);
+	while ((req = TAILQ_FIRST(&parked)) != NULL) {
+		TAILQ_REMOVE(&parked, req, link);
+		nvmet_connect(req);
+	}
+}
+
+void nvmet_connect_unpark(struct nvmet_queue *queue)
+{
+	struct nvmet_req *req;
+
+	TAILQ_FOREACH (req, &queue->target->parked_connects, link) {
+		if (req->queue == queue) {
+			TAILQ_REMOVE(&queue->target->parked_connects, req, link);
+			nvmet_req_complete(req, NVME_SC_CONNECT_BUSY);
+			return;
+		}
+	}
+}
+
+static void nvmet_connect(struct nvmet_req *req)
+{
+	const struct nvmf_connect_data *data = req->data.va;
+	struct nvmet_subsystem *subsys;
+	struct nvmet_ctrl *ctrl;
+	uint16_t status;
+
+	status = check_connect(req, data, &subsys);
+	if (!status && le16_get(connect_cmd(req)->qid) == 0) {
+		if (old_association(subsys, data)) {
+			park(req);
+			return;
+		}
+		status = connect_admin(req, data, subsys);
+	} else if (!status) {
+		status = check_connect_io(req, data, subsys, &ctrl);
+		if (!status) {
+			connect_io(req, ctrl);
+			return;
+		}
+	}
+	connect_finish(req, status);
+}
+
+static void execute_connect(struct nvmet_req *req)
+{
+	req->queue->connecting = true;
+	nvmet_req_to_control(req);
+}
+
+static uint16_t parse_connect(struct nvmet_req *req)
+{
+	/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at
+	 * work. */
+	if (req->queue->live || req->queue->connecting)
+		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	req->execute = execute_connect;
+	req->control = nvmet_connect;
+	return nvmet_req_expect(req, NVMET_DIR_WRITE, sizeof(struct nvmf_connect_data));
+}
+
+/* --- Properties ---------------------------------------------------------------------------------
+ */
+
+struct property {
+	uint32_t offset;
+	uint8_t size; /* as in ATTRIB: 0 = 4 bytes, 1 = 8 bytes */
+};
+
+/* Whether the command names a property that exists, with its size. */
+static uint16_t check_property(struct nvmet_req *req)
+{
+	static const struct property properties[] = {
+		{ NVME_REG_CAP, 1 },
+		{ NVME_REG_VS, 0 },
+		{ NVME_REG_CC, 0 },
+		{ NVME_REG_CSTS, 0 },
+	};
+	const struct nvmf_property_cmd *cmd = property_cmd(req);
+
+	for (size_t i = 0; i < ARRAY_SIZE(properties); i++) {
+		if (properties[i].offset != le32_get(cmd->offset))
+			continue;
+		if (properties[i].size == (cmd->attrib & 7))
+			return 0;
+		return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, attrib),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	}
+	return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, offset),
+			       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+}
+
+static void property_get(struct nvmet_req *req)
+{
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	uint64_t value = 0;
+
+	switch (le32_get(property_cmd(req)->offset)) {
+	case NVME_REG_CAP:
+		value = ctrl->cap;
+		break;
+	case NVME_REG_VS:
+		value = NVMET_VERSION;
+		break;
+	case NVME_REG_CC:
+		value = ctrl->cc;
+		break;
+	case NVME_REG_CSTS:
+		value = ctrl->csts;
+		break;
+	}
+	req->cqe.dw0 = le32_set((uint32_t)value);
+	req->cqe.dw1 = le32_set((uint32_t)(value >> 32));
+	nvmet_req_complete(req, 0);
+}
+
+static void property_set(struct nvmet_req *req)
+{
+	uint16_t status =
+		nvmet_ctrl_set_cc(req->queue->ctrl, (uint32_t)le64_get(property_cmd(req)->value));
+
+	if (status)
+		req->error_loc = offsetof(struct nvmf_property_cmd, value);
+	nvmet_req_complete(req, status);
+}
+
+static uint16_t parse_property(struct nvmet_req *req, void (*control)(struct nvmet_req *req))
+{
+	uint16_t status;
+
+	if (req->queue->qid != 0)
+		return NVME_SC_INVALID_QUEUE_TYPE | NVME_STATUS_DNR;
+	status = check_property(req);
+	if (status)
+		return status;
+	if (control == property_set && le32_get(property_cmd(req)->offset) != NVME_REG_CC)
+		return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, offset),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	req->execute = nvmet_req_to_control;
+	req->control = control;
+	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+}
+
+/* --- Disconnect ---------------------------------------------------------------------------------
+ */
+
+/* The host closes the connection next; until it does, the queue takes no command. */
+static void execute_disconnect(struct nvmet_req *req)
+{
+	req->queue->live = false;
+	nvmet_req_complete(req, 0);
+}
+
+static uint16_t parse_disconnect(struct nvmet_req *req)
+{
+	const struct nvmf_disconnect_cmd *cmd = (const struct nvmf_disconnect_cmd *)&req->cmd;
+
+	if (req->queue->qid == 0)
+		return NVME_SC_INVALID_QUEUE_TYPE | NVME_STATUS_DNR;
+	if (le16_get(cmd->recfmt) != 0)
+		return nvmet_req_error(req, offsetof(struct nvmf_disconnect_cmd, recfmt),
+				       NVME_SC_CONNECT_FORMAT | NVME_STATUS_DNR);
+	req->execute = execute_disconnect;
+	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+}
+
+uint16_t nvmet_parse_fabrics(struct nvmet_req *req)
+{
+	const struct nvmf_cmd *cmd = (const struct nvmf_cmd *)&req->cmd;
+
+	if (cmd->fctype == NVMF_CONNECT)
+		return parse_connect(req);
+	if (!req->queue->live)
+		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	switch (cmd->fctype) {
+	case NVMF_PROPERTY_GET:
+		return parse_property(req, property_get);
+	case NVMF_PROPERTY_SET:
+		return parse_property(req, property_set);
+	case NVMF_DISCONNECT:
+		return parse_disconnect(req);
+	default:
+		return nvmet_req_error(req, offsetof(struct nvmf_cmd, fctype),
+				       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
+	}
+}

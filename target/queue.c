@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A remote queue: going live on its worker, and the way it is taken apart.
+ *
+ * The release crosses threads twice; each step is a message, so every hand-over is also the memory
+ * barrier for the fields that change owner:
+ *
+ *   worker  nvmet_queue_release   stops submitting, posts
+ *   main    release_on_main       tells the controller; waits for its own requests of this queue
+ *   main    release_continue      gives the SSD's queue pairs back (ssd.c), forgets the queue,
+ * posts worker  released_on_worker    calls the transport
+ */
+#include "target/queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "pcie/qpair.h"
+#include "target/ctrl.h"
+#include "target/fabrics.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "target/transport.h"
+#include "target/worker.h"
+#include "util/log.h"
+
+#define CID_WORDS (65536 / 64)
+
+int nvmet_queue_init(struct nvmet_queue *queue)
+{
+	queue->cid_map = calloc(CID_WORDS, sizeof(queue->cid_map[0]));
+	if (!queue->cid_map)
+		return -ENOMEM;
+	for (unsigned i = 0; i < NVMET_MAX_SSDS; i++)
+		queue->paths[i].queue = queue;
+	return 0;
+}
+
+void nvmet_queue_fini(struct nvmet_queue *queue)
+{
+	free(queue->cid_map);
+	queue->cid_map = NULL;
+}
+
+void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *req)
+{
+	queue->connecting = false;
+	if (nvme_cqe_status(&req->cqe) != 0 || queue->releasing)
+		return;
+	for (unsigned i = 0; i < queue->n_paths; i++) {
+		int err = nvmet_ssd_attach(&queue->paths[i]);
+
+		if (err) {
+			req->cqe.status = nvme_status_to_wire(nvmet_status_from_errno(err), false);
+			queue->ops->close(queue, "its queue pair could not be attached");
+			return;
+		}
+	}
+	queue->live = true;
+	queue->ops->connected(queue);
+}
+
+static void close_on_worker(struct loop_msg *msg)
+{
+	struct nvmet_queue *queue = container_of(msg, struct nvmet_queue, close_msg);
+
+	queue->ops->close(queue, queue->close_why);
+}
+
+void nvmet_queue_close(struct nvmet_queue *queue, const char *why)
+{
+	if (queue->close_posted || queue->dying)
+		return;
+	queue->close_posted = true;
+	queue->close_why = why;
+	loop_post(&queue->worker->loop, &queue->close_msg, close_on_worker);
+}
+
+static void released_on_worker(struct loop_msg *msg)
+{
+	struct nvmet_queue *queue = container_of(msg, struct nvmet_queue, release_msg);
+
+	queue->released(queue);
+}
+
+static void path_put(struct nvmet_queue *queue)
+{
+	queue->paths_left--;
+	nvmet_queue_release_continue(queue);
+}
+
+void nvmet_queue_release_continue(struct nvmet_queue *queue)
+{
+	struct nvmet_ctrl *ctrl = queue->ctrl;
+
+	if (queue->control_outstanding || queue->paths_left || queue->released_posted)
+		return;
+	/* Every put() is asynchronous, so this loop is through before the first one comes back. */
+	for (unsigned i = 0; i < queue->n_paths; i++) {
+		if (queue->paths[i].share && !queue->paths[i].putting) {
+			queue->paths_left++;
+			nvmet_ssd_put(queue, i, path_put);
+		}
+	}
+	if (queue->paths_left)
+		return;
+	queue->released_posted = true;
+	queue->ctrl = NULL;
+	if (ctrl)
+		nvmet_ctrl_remove_queue(ctrl, queue);
+	loop_post(&queue->worker->loop, &queue->release_msg, released_on_worker);
+}
+
+static void release_on_main(struct loop_msg *msg)
+{
+	struct nvmet_queue *queue = container_of(msg, struct nvmet_queue, release_msg);
+
+	queue->dying = true;
+	/* What waits here for something that may take long ends now; each end comes back to
+	 * continue. */
+	queue->control_outstanding++;
+	nvmet_connect_unpark(queue);
+	if (queue->ctrl)
+		nvmet_ctrl_queue_dying(queue->ctrl, queue);
+	queue->control_outstanding--;
+	nvmet_queue_release_continue(queue);
+}
+
+/* Commands that wait for room in a shared ring would outlive the queue. */
+static void forget_waiters(struct nvmet_queue *queue, struct nvme_qpair *qpair)
+{
+	struct nvme_waiter *waiter = TAILQ_FIRST(&qpair->waiters);
+
+	while (waiter) {
+		struct nvme_waiter *next = TAILQ_NEXT(waiter, link);
+		struct nvmet_req *req = container_of(waiter, struct nvmet_req, waiter);
+
+		if (req->queue == queue)
+			nvme_qpair_unwait(qpair, waiter);
+		waiter = next;
+	}
+}
+
+void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvmet_queue *queue))
+{
+	must(!queue->releasing);
+	queue->releasing = true;
+	queue->released = released;
+	if (queue->live) {
+		for (unsigned i = 0; i < queue->n_paths; i++)
+			forget_waiters(queue, queue->paths[i].qpair);
+	}
+	queue->live = false;
+	loop_post(queue->target->loop, &queue->release_msg, release_on_main);
+}

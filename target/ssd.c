@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who uses which queue pair of an SSD; see ssd.h.
+ *
+ * A share is made with its first user and deleted when its last user gives it back. Three messages
+ * cross to the worker and back: detach (before deletion), drain (others go on using the queue
+ * pair), and the answers. `deleting` on the share makes late "drained" answers void.
+ */
+#include "target/ssd.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "pcie/ctrl.h"
+#include "pcie/qpair.h"
+#include "target/queue.h"
+#include "target/target.h"
+#include "target/worker.h"
+#include "util/log.h"
+
+#define DRAIN_TIMEOUT_S 10
+
+int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
+		  struct nvmet_ssd **ret_ssd)
+{
+	struct nvmet_ssd *ssd = calloc(1, sizeof(*ssd));
+
+	if (!ssd)
+		return -ENOMEM;
+	ssd->target = target;
+	ssd->ctrl = ctrl;
+	snprintf(ssd->spec, sizeof(ssd->spec), "%s", spec);
+	TAILQ_INIT(&ssd->shares);
+	TAILQ_INSERT_TAIL(&target->ssds, ssd, link);
+	*ret_ssd = ssd;
+	return 0;
+}
+
+void nvmet_ssd_free(struct nvmet_ssd *ssd)
+{
+	if (!ssd)
+		return;
+	must(TAILQ_EMPTY(&ssd->shares));
+	TAILQ_REMOVE(&ssd->target->ssds, ssd, link);
+	free(ssd);
+}
+
+void nvmet_ssd_failed(struct nvmet_ssd *ssd)
+{
+	struct nvmet_qpair_share *share;
+	struct nvmet_path *path;
+
+	ssd->failed = true;
+	TAILQ_FOREACH (share, &ssd->shares, link) {
+		TAILQ_FOREACH (path, &share->users, link)
+			nvmet_queue_close(path->queue, "its SSD failed");
+	}
+}
+
+/* The share of this worker with the fewest users; NULL when it has none. */
+static struct nvmet_qpair_share *least_used(struct nvmet_ssd *ssd, const struct worker *worker)
+{
+	struct nvmet_qpair_share *share, *best = NULL;
+
+	TAILQ_FOREACH (share, &ssd->shares, link) {
+		if (share->worker != worker || share->deleting)
+			continue;
+		if (!best || share->n_users < best->n_users)
+			best = share;
+	}
+	return best;
+}
+
+/* Workers other than `worker` that would be left without a queue pair if the last one went. */
+static unsigned workers_without(struct nvmet_ssd *ssd, const struct worker *worker)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ssd->target->n_workers; i++) {
+		const struct worker *other = &ssd->target->workers[i];
+
+		if (other != worker && !least_used(ssd, other))
+			n++;
+	}
+	return n;
+}
+
+unsigned nvmet_ssd_queues_available(const struct nvmet_ssd *ssd)
+{
+	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
+
+	return n_free ? n_free : 1;
+}
+
+static void share_free(struct nvmet_qpair_share *share)
+{
+	TAILQ_REMOVE(&share->ssd->shares, share, link);
+	share->ssd->n_shares--;
+	if (share->drain_timer)
+		event_free(share->drain_timer);
+	free(share);
+}
+
+static void join(struct nvmet_qpair_share *share, struct nvmet_path *path)
+{
+	path->share = share;
+	path->qpair = share->qpair;
+	path->outstanding = 0;
+	path->draining = false;
+	path->putting = false;
+	TAILQ_INSERT_TAIL(&share->users, path, link);
+	share->n_users++;
+}
+
+static void leave(struct nvmet_path *path)
+{
+	struct nvmet_qpair_share *share = path->share;
+
+	TAILQ_REMOVE(&share->users, path, link);
+	share->n_users--;
+	if (path->putting)
+		share->n_putting--;
+	path->share = NULL;
+	path->qpair = NULL;
+	path->putting = false;
+}
+
+/* The SSD has made the queue pair, or refused: all who waited for it are told. */
+static void share_created(void *arg, int err, struct nvme_qpair *qpair)
+{
+	struct nvmet_qpair_share *share = arg;
+	struct nvmet_path *path = TAILQ_FIRST(&share->users), *next;
+
+	share->qpair = qpair;
+	if (err)
+		share->deleting = true;
+	for (; path; path = next) {
+		nvmet_ssd_got_fn *got = path->got;
+		struct nvmet_queue *queue = path->queue;
+
+		next = TAILQ_NEXT(path, link);
+		path->got = NULL;
+		path->qpair = qpair;
+		if (err)
+			leave(path);
+		if (!next && err)
+			share_free(share);
+		got(queue, err);
+	}
+}
+
+static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t entries)
+{
+	struct nvmet_qpair_share *share = calloc(1, sizeof(*share));
+	int err;
+
+	if (!share)
+		return -ENOMEM;
+	share->ssd = ssd;
+	share->worker = path->queue->worker;
+	TAILQ_INIT(&share->users);
+	TAILQ_INSERT_TAIL(&ssd->shares, share, link);
+	ssd->n_shares++;
+	join(share, path);
+	/* A ring of n entries holds n - 1 commands. */
+	err = nvme_ctrl_create_qpair(ssd->ctrl, entries + 1, share_created, share);
+	if (err) {
+		leave(path);
+		share_free(share);
+	}
+	return err;
+}
+
+void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned index,
+		   uint32_t entries, nvmet_ssd_got_fn *got)
+{
+	struct nvmet_path *path = &queue->paths[index];
+	struct nvmet_qpair_share *share = least_used(ssd, queue->worker);
+	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
+	int err = -EBUSY;
+
+	if (ssd->failed) {
+		got(queue, -ENODEV);
+		return;
+	}
+	if (n_free && (!share || n_free > workers_without(ssd, queue->worker))) {
+		path->got = got;
+		err = share_create(ssd, path, entries);
+		if (!err)
+			return;
+		path->got = NULL;
+		log_warn("%s: no new queue pair: %s", nvme_ctrl_name(ssd->ctrl), strerror(-err));
+	}
+	if (!share) {
+		got(queue, err);
+		return;
+	}
+	if (!ssd->sharing_logged) {
+		ssd->sharing_logged = true;
+		log_warn("%s: its %u I/O queue pairs are all in use: hosts' queues share them now",
+			 nvme_ctrl_name(ssd->ctrl), nvme_ctrl_info(ssd->ctrl)->n_queues);
+	}
+	join(share, path);
+	if (share->qpair)
+		got(queue, 0);
+	else
+		path->got = got; /* share_created() will tell */
+}
+
+int nvmet_ssd_attach(struct nvmet_path *path)
+{
+	if (path->qpair->loop)
+		return 0; /* another queue of this worker did */
+	return nvme_qpair_attach(path->qpair, &path->queue->worker->loop);
+}
+
+/* Tells all users that the queue pair is gone for them, and frees the share. */
+static void share_deleted(void *arg)
+{
+	struct nvmet_qpair_share *share = arg;
+	struct nvmet_path *path;
+
+	share->qpair = NULL;
+	while ((path = TAILQ_FIRST(&share->users)) != NULL) {
+		struct nvmet_queue *queue = path->queue;
+		nvmet_ssd_put_fn *put = path->put;
+
+		leave(path);
+		put(queue);
+	}
+	share_free(share);
+}
+
+static void share_detached(struct loop_msg *msg)
+{
+	struct nvmet_qpair_share *share = container_of(msg, struct nvmet_qpair_share, msg);
+
+	nvme_ctrl_delete_qpair(share->ssd->ctrl, share->qpair, share_deleted, share);
+}
+
+/* Worker. The main thread touches neither the list nor its paths while `deleting`. */
+static void share_detach(struct loop_msg *msg)
+{
+	struct nvmet_qpair_share *share = container_of(msg, struct nvmet_qpair_share, msg);
+	struct nvmet_path *path;
+
+	TAILQ_FOREACH (path, &share->users, link)
+		path->draining =
+			false; /* the deletion ends their commands; nobody waits for each */
+	if (share->qpair->loop)
+		nvme_qpair_detach(share->qpair);
+	loop_post(share->ssd->target->loop, &share->msg, share_detached);
+}
+
+static void share_delete(struct nvmet_qpair_share *share)
+{
+	share->deleting = true;
+	if (share->drain_timer)
+		event_del(share->drain_timer);
+	loop_post(&share->worker->loop, &share->msg, share_detach);
+}
+
+/* Main thread: a path has no command at the SSD any more. */
+static void path_drained(struct loop_msg *msg)
+{
+	struct nvmet_path *path = container_of(msg, struct nvmet_path, msg);
+	struct nvmet_qpair_share *share = path->share;
+	struct nvmet_queue *queue = path->queue;
+
+	if (share->deleting)
+		return; /* share_deleted() will tell the queue */
+	leave(path);
+	if (share->n_putting == 0 && share->drain_timer)
+		event_del(share->drain_timer);
+	if (share->n_putting == share->n_users)
+		share_delete(share);
+	path->put(queue);
+}
+
+void nvmet_ssd_drained(struct nvmet_path *path)
+{
+	path->outstanding--;
+	if (path->draining && path->outstanding == 0) {
+		path->draining = false;
+		loop_post(path->queue->target->loop, &path->msg, path_drained);
+	}
+}
+
+/* Worker. */
+static void path_drain(struct loop_msg *msg)
+{
+	struct nvmet_path *path = container_of(msg, struct nvmet_path, msg);
+
+	if (path->outstanding)
+		path->draining = true;
+	else
+		loop_post(path->queue->target->loop, &path->msg, path_drained);
+}
+
+static void drain_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvmet_qpair_share *share = arg;
+	struct nvmet_path *path;
+
+	(void)fd;
+	(void)what;
+	log_err("%s: commands of a closed connection are still at the SSD after %u s: closing all "
+		"%u connections that share its queue pair, to delete it",
+		nvme_ctrl_name(share->ssd->ctrl), DRAIN_TIMEOUT_S, share->n_users);
+	TAILQ_FOREACH (path, &share->users, link) {
+		if (!path->putting)
+			nvmet_queue_close(path->queue, "its queue pair must be deleted");
+	}
+}
+
+static void arm_drain_timer(struct nvmet_qpair_share *share)
+{
+	const struct timeval timeout = { .tv_sec = DRAIN_TIMEOUT_S };
+
+	if (!share->drain_timer)
+		share->drain_timer =
+			evtimer_new(share->ssd->target->loop->base, drain_timeout, share);
+	if (!share->drain_timer || evtimer_add(share->drain_timer, &timeout) < 0)
+		log_err("%s: no memory for a timer: a shared queue pair is drained without a limit",
+			nvme_ctrl_name(share->ssd->ctrl));
+}
+
+void nvmet_ssd_put(struct nvmet_queue *queue, unsigned index, nvmet_ssd_put_fn *put)
+{
+	struct nvmet_path *path = &queue->paths[index];
+	struct nvmet_qpair_share *share = path->share;
+
+	path->put = put;
+	path->putting = true;
+	share->n_putting++;
+	if (share->n_putting == share->n_users) {
+		share_delete(share);
+		return;
+	}
+	if (share->n_putting == 1)
+		arm_drain_timer(share);
+	loop_post(&queue->worker->loop, &path->msg, path_drain);
+}

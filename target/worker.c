@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Worker threads; see worker.h for the rules. */
+#include "target/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "pcie/dma.h"
+
+int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes)
+{
+	int err;
+
+	*worker = (struct worker){ .index = index };
+	snprintf(worker->name, sizeof(worker->name), "worker %u", index);
+	err = loop_init(&worker->loop, worker->name);
+	if (err)
+		return err;
+	err = dma_pool_new(arena, pool_bytes, &worker->pool);
+	if (err)
+		loop_fini(&worker->loop);
+	return err;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+
+	loop_run(&worker->loop);
+	return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+	sigset_t all, before;
+	int err;
+
+	/* Signals are the main thread's: a new thread inherits the mask. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&worker->thread, NULL, worker_main, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err)
+		return -err;
+	pthread_setname_np(worker->thread, worker->name);
+	worker->running = true;
+	return 0;
+}
+
+void worker_stop(struct worker *worker)
+{
+	if (!worker->running)
+		return;
+	loop_stop(&worker->loop);
+	pthread_join(worker->thread, NULL);
+	worker->running = false;
+}
+
+void worker_fini(struct worker *worker)
+{
+	worker_stop(worker);
+	dma_pool_free(worker->pool);
+	worker->pool = NULL;
+	loop_fini(&worker->loop);
+}
