@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Builds the project in every variant and runs every test suite; the last line counts the tests.
+
+A suite is a function that returns a Count. Output of long steps goes to build/check/*.log and is
+shown when a step fails. Run through ./check, which installs what is needed.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+OUT = TOP / "build" / "check"
+SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--buildtype=debugoptimized"]
+VARIANTS = {
+    "gcc": ({"CC": "gcc"}, ["--buildtype=debugoptimized"]),
+    "clang": ({"CC": "clang"}, ["--buildtype=debugoptimized"]),
+    "asan": ({"CC": "gcc"}, SANITIZE),
+    "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false"]),
+}
+MAX_FILE_LINES = 600
+WIRE_HEADERS = {"pcie/nvme.h"}
+
+
+@dataclass
+class Count:
+    """Tests that ran; `+` adds up."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other):
+        return Count(self.passed + other.passed, self.failed + other.failed,
+                     self.skipped + other.skipped)
+
+
+def log(text):
+    print(text, flush=True)
+
+
+def run(name, command, env=None, tail=60, timeout=3600):
+    """Runs a command with its output in a log; shows the end of it on failure."""
+    path = OUT / f"{name}.log"
+    with path.open("wb") as out:
+        try:
+            result = subprocess.run(command, cwd=TOP, env={**os.environ, **(env or {})},
+                                    stdout=out, stderr=subprocess.STDOUT, timeout=timeout,
+                                    stdin=subprocess.DEVNULL, check=False)
+            code = result.returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+            out.write(f"\n{name}: no end after {timeout} s\n".encode())
+    if code != 0:
+        lines = path.read_text(errors="replace").splitlines()
+        log("\n".join(f"    {line}" for line in lines[-tail:]))
+        log(f"    ({name} failed: {' '.join(map(str, command))})")
+    return code == 0
+
+
+def build(variant):
+    """Configures and builds one variant, warnings being errors; returns its folder or None."""
+    env, options = VARIANTS[variant]
+    folder = TOP / "build" / variant
+    if not (folder / "build.ninja").exists():
+        command = ["meson", "setup", str(folder), "--werror", *options]
+        if not run(f"setup-{variant}", command, env):
+            return None
+    return folder if run(f"build-{variant}", ["ninja", "-C", str(folder)]) else None
+
+
+# --- style: the tree itself -----------------------------------------------------------------------
+
+
+def tracked(*patterns):
+    """Files of the project: those git knows and new ones it does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    output = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
+    return [name for name in output.splitlines() if (TOP / name).exists()]
+
+
+def check_format():
+    """clang-format has nothing to change."""
+    sources = tracked("*.c", "*.h")
+    return run("format", ["clang-format", "--dry-run", "-Werror", *sources], tail=15)
+
+
+def check_layers():
+    """util <- pcie <- target <- transport <- config: nobody includes upwards."""
+    layers = ["util", "pcie", "target", "transport", "config"]
+    good = True
+    for name in tracked("*.c", "*.h"):
+        folder = name.split("/")[0]
+        if folder not in layers or name == "target/main.c":
+            continue
+        for number, line in enumerate((TOP / name).read_text().splitlines(), 1):
+            match = re.match(r'#include "(\w+)/', line)
+            if match and match[1] in layers and layers.index(match[1]) > layers.index(folder):
+                log(f"    {name}:{number}: {folder}/ may not include {match[1]}/")
+                good = False
+    return good
+
+
+def check_sizes():
+    """No file grows past what one sitting reads."""
+    good = True
+    for name in tracked("*.c", "*.h", "*.py"):
+        lines = len((TOP / name).read_text().splitlines())
+        if lines > MAX_FILE_LINES and name not in WIRE_HEADERS:
+            log(f"    {name}: {lines} lines (at most {MAX_FILE_LINES})")
+            good = False
+    return good
+
+
+def check_headers():
+    """Each header compiles on its own."""
+    good = True
+    for name in tracked("*.h"):
+        if name.startswith("tests/"):
+            continue
+        command = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-I.",
+                   "-fsyntax-only", "-x", "c", name]
+        good = run("header", command) and good
+    return good
+
+
+def check_licences():
+    """Every source says under which licence it is."""
+    missing = [name for name in tracked("*.c", "*.h", "*.py", "*.sh")
+               if "SPDX-License-Identifier: BSD-3-Clause" not in (TOP / name).read_text()[:400]]
+    for name in missing:
+        log(f"    {name}: no SPDX line")
+    return not missing
+
+
+def check_tidy():
+    """clang-tidy, with the checks and size limits of .clang-tidy."""
+    folder = build("clang")
+    sources = [name for name in tracked("*.c") if not name.startswith("tests/")]
+    return bool(folder) and run("tidy", ["clang-tidy", "--quiet", "-p", str(folder), *sources])
+
+
+def style():
+    """Format, layers, sizes, stand-alone headers, licences, clang-tidy."""
+    count = Count()
+    for check in (check_format, check_layers, check_sizes, check_headers, check_licences,
+                  check_tidy):
+        good = check()
+        log(f"  {'ok  ' if good else 'FAIL'} {check.__doc__}")
+        count += Count(passed=int(good), failed=int(not good))
+    return count
+
+
+# --- programs and suites --------------------------------------------------------------------------
+
+
+def meson_count(folder):
+    """Results of the last `meson test` in a build folder: cases inside a program where it names them."""
+    count = Count()
+    for line in (folder / "meson-logs" / "testlog.json").read_text().splitlines():
+        entry = json.loads(line)
+        cases = re.findall(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] \w", entry.get("stdout") or "", re.M)
+        passed, skipped = cases.count("OK"), cases.count("SKIPPED")
+        if entry["result"] == "OK":
+            count += Count(max(passed, 1 if not skipped else 0), 0, skipped)
+        else:
+            count += Count(passed, max(1, entry["result"] and 1), skipped)
+    return count
+
+
+def unit_in(variant):
+    """The unit tests in one variant."""
+    folder = build(variant)
+    if not folder:
+        return Count(failed=1)
+    log_file = folder / "meson-logs" / "testlog.json"
+    log_file.unlink(missing_ok=True)
+    env = {"ASAN_OPTIONS": "abort_on_error=0:exitcode=99", "TSAN_OPTIONS": "exitcode=99",
+           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+    good = run(f"unit-{variant}", ["meson", "test", "-C", str(folder), "--print-errorlogs"], env)
+    count = meson_count(folder) if log_file.exists() else Count()
+    if not good and not count.failed:
+        count.failed = 1
+    log(f"  {variant}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    return count
+
+
+def unit():
+    """Unit tests: gcc, clang, ASan+UBSan, TSan."""
+    count = Count()
+    for variant in VARIANTS:
+        count += unit_in(variant)
+    return count
+
+
+def pytest(name, variant, paths, timeout, extra=()):
+    """A pytest run against the daemon of one variant."""
+    folder = build(variant)
+    if not folder:
+        return Count(failed=1)
+    report = OUT / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
+               f"--junitxml={report}", *extra, *paths]
+    good = run(name, command, {"NVMETD_BUILD": str(folder)}, tail=150, timeout=timeout)
+    if not report.exists():
+        return Count(failed=1)
+    suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
+    total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    if (not good and not failed) or not total:
+        failed += 1
+    for case in suite.iter("testcase"):
+        for skip in case.iter("skipped"):
+            log(f"  skipped {case.get('name')}: {skip.get('message')}")
+    count = Count(max(total - failed - skipped, 0), failed, skipped)
+    log(f"  {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    return count
+
+
+def py():
+    """The daemon on the emulated SSD, wire level, over loopback, under ASan+UBSan."""
+    return pytest("py", "asan", ["tests/py"], timeout=1500)
+
+
+def vm():
+    """A Linux guest: VFIO, the kernel's own NVMe/TCP host, nvme-cli, fio."""
+    return pytest("vm", "gcc", ["tests/vm"], timeout=2700)
+
+
+SUITES = {suite.__name__: suite for suite in (style, unit, py, vm)}
+
+
+def main():
+    """Runs the suites that were asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suite", nargs="*", help=f"of {', '.join(SUITES)}; default: all")
+    parser.add_argument("--list", action="store_true", help="say what each suite is")
+    args = parser.parse_args()
+    if args.list:
+        for name, suite in SUITES.items():
+            log(f"{name:8} {suite.__doc__}")
+        return 0
+    for name in args.suite:
+        if name not in SUITES:
+            parser.error(f"no suite {name}; there are {', '.join(SUITES)}")
+    OUT.mkdir(parents=True, exist_ok=True)
+    total = Count()
+    for name in args.suite or SUITES:
+        start = time.monotonic()
+        log(f"{name}: {SUITES[name].__doc__}")
+        total += SUITES[name]()
+        log(f"  ({time.monotonic() - start:.0f} s)")
+    log(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
