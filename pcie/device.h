@@ -11,6 +11,7 @@
 #ifndef NVMETD_PCIE_DEVICE_H
 #define NVMETD_PCIE_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,12 @@ struct pcie_device {
 	size_t bar0_len;           /* bytes; of the BAR, mapped or not */
 	unsigned n_vectors;        /* usable MSI-X (or MSI) vectors; 0: polled mode */
 	uint64_t iova_max;         /* highest IOVA that the IOMMU lets the device use */
+
+	/*
+	 * Set by the driver: it looks at the CQ after each doorbell, in the same wake-up. What a device
+	 * completes inside the doorbell then needs no interrupt.
+	 */
+	bool looks_after_doorbell;
 };
 
 #endif

@@ -129,7 +129,7 @@ static inline bool nvme_qpair_full(const struct nvme_qpair *qp)
 
 /*
  * Queues one command. `sqe` has opcode, flags, NSID and CDW10-15 set (and MPTR 0); CID and PRPs are
- * filled in here from `iova`/`len` (len <= max_transfer, page-aligned iova; 0 for no data). The
+ * filled in here from `iova`/`len` (len <= max_transfer, page-aligned iova; with len 0 the PRPs stay). The
  * doorbell is rung at the end of the wake-up. *ret_cid gets the SSD's CID unless NULL. Returns 0, or
  * -EAGAIN when the ring is full (see nvme_qpair_wait).
  */

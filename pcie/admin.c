@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Commands on the SSD's admin queue: each is an object that ends exactly once, with the SSD's
+ * answer or, when the SSD fails, with Host Path Error. One timer watches the deadlines; an SSD that
+ * leaves an admin command unanswered is given up.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "pcie/ctrl_internal.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define DEADLINE_LOOK_S 1
+
+static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
+{
+	nvme_done_fn *done = cmd->done;
+	void *arg = cmd->arg;
+
+	TAILQ_REMOVE(&cmd->ctrl->admin_cmds, cmd, link);
+	free(cmd);
+	done(arg, cqe);
+}
+
+static void on_done(void *arg, const struct nvme_cqe *cqe)
+{
+	cmd_end(arg, cqe);
+}
+
+static void cmd_submit(struct nvme_admin_cmd *cmd)
+{
+	struct nvme_qpair *adminq = cmd->ctrl->adminq;
+
+	if (nvme_qpair_submit(adminq, &cmd->sqe, cmd->iova, cmd->len, on_done, cmd, NULL))
+		nvme_qpair_wait(adminq, &cmd->waiter);
+}
+
+static void cmd_room(struct nvme_waiter *waiter)
+{
+	cmd_submit(container_of(waiter, struct nvme_admin_cmd, waiter));
+}
+
+static void arm_timer(struct nvme_ctrl *ctrl)
+{
+	const struct timeval look = { .tv_sec = DEADLINE_LOOK_S };
+
+	if (!evtimer_pending(ctrl->admin_timer, NULL))
+		evtimer_add(ctrl->admin_timer, &look);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_ctrl *ctrl = arg;
+	struct nvme_admin_cmd *cmd;
+	uint64_t now = clock_now_ns();
+	bool watched = false;
+
+	(void)fd;
+	(void)what;
+	TAILQ_FOREACH (cmd, &ctrl->admin_cmds, link) {
+		if (!cmd->deadline_ns)
+			continue;
+		watched = true;
+		if (now < cmd->deadline_ns)
+			continue;
+		log_err("%s: admin command %02xh was not answered within %u ms", ctrl->dev->name,
+			cmd->sqe.opcode, ctrl->params.command_timeout_ms);
+		nvme_ctrl_fail(ctrl, "an admin command was not answered");
+		return;
+	}
+	if (watched)
+		arm_timer(ctrl);
+}
+
+void nvme_admin_init(struct nvme_ctrl *ctrl)
+{
+	TAILQ_INIT(&ctrl->admin_cmds);
+	ctrl->admin_timer = evtimer_new(ctrl->params.loop->base, on_timer, ctrl);
+}
+
+void nvme_admin_fini(struct nvme_ctrl *ctrl)
+{
+	must(TAILQ_EMPTY(&ctrl->admin_cmds));
+	if (ctrl->admin_timer)
+		event_free(ctrl->admin_timer);
+}
+
+int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
+		    nvme_done_fn *done, void *arg)
+{
+	struct nvme_admin_cmd *cmd;
+
+	if (ctrl->state == NVME_CTRL_FAILED || ctrl->state == NVME_CTRL_STOPPED || !ctrl->adminq)
+		return -ENODEV;
+	cmd = calloc(1, sizeof(*cmd));
+	if (!cmd || !ctrl->admin_timer) {
+		free(cmd);
+		return -ENOMEM;
+	}
+	cmd->ctrl = ctrl;
+	cmd->sqe = *sqe;
+	cmd->iova = iova;
+	cmd->len = len;
+	cmd->done = done;
+	cmd->arg = arg;
+	cmd->waiter.run = cmd_room;
+	if (sqe->opcode != NVME_ADMIN_AER) {
+		cmd->deadline_ns = clock_now_ns() + ctrl->params.command_timeout_ms * NSEC_PER_MSEC;
+		arm_timer(ctrl);
+	}
+	TAILQ_INSERT_TAIL(&ctrl->admin_cmds, cmd, link);
+	cmd_submit(cmd);
+	return 0;
+}
+
+int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const struct dma_buf *buf,
+		    size_t len, nvme_done_fn *done, void *arg)
+{
+	if (ctrl->state != NVME_CTRL_READY)
+		return -ENODEV;
+	if (len > ctrl->info.max_transfer)
+		return -EINVAL;
+	return nvme_admin_send(ctrl, sqe, buf ? buf->iova : 0, buf ? len : 0, done, arg);
+}
+
+void nvme_admin_abort_all(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_cqe cqe = { .status =
+					      nvme_status_to_wire(NVME_SC_HOST_PATH_ERROR, false) };
+	struct nvme_admin_cmd *cmd, *next;
+
+	if (!ctrl->adminq)
+		return;
+	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {
+		next = TAILQ_NEXT(cmd, link);
+		if (cmd->waiter.queued) {
+			nvme_qpair_unwait(ctrl->adminq, &cmd->waiter);
+			cmd_end(cmd, &cqe);
+		}
+	}
+	nvme_qpair_abort_all(ctrl->adminq, NVME_SC_HOST_PATH_ERROR);
+}
+
+/* --- Asynchronous events ------------------------------------------------------------------------
+ */
+
+static void aer_send(struct nvme_ctrl *ctrl);
+
+static void log_read(void *arg, const struct nvme_cqe *cqe)
+{
+	(void)arg;
+	(void)cqe; /* what it says reaches hosts when they read it themselves */
+}
+
+/* An event is not raised again until its log page was read (Base 5.2). */
+static void acknowledge(struct nvme_ctrl *ctrl, uint32_t lid)
+{
+	const size_t len = 512;
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_GET_LOG_PAGE,
+		.nsid = le32_set(NVME_NSID_ALL),
+		.cdw10 = le32_set((uint32_t)(len / 4 - 1) << 16 | lid),
+	};
+
+	if (ctrl->state != NVME_CTRL_READY ||
+	    nvme_admin_send(ctrl, &sqe, ctrl->buf.iova, len, log_read, ctrl))
+		log_warn("%s: log page %02xh of an event could not be read", ctrl->dev->name, lid);
+}
+
+static void aer_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+	uint32_t dw0 = le32_get(cqe->dw0);
+
+	ctrl->aers--;
+	if (nvme_cqe_status(cqe) || ctrl->state != NVME_CTRL_READY)
+		return;
+	log_warn("%s: asynchronous event: type %u, information %02xh, log page %02xh",
+		 ctrl->dev->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
+	acknowledge(ctrl, dw0 >> 16 & 0xff);
+	aer_send(ctrl);
+	if (ctrl->params.events->async_event)
+		ctrl->params.events->async_event(ctrl, dw0, ctrl->params.arg);
+}
+
+static void aer_send(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_sqe sqe = { .opcode = NVME_ADMIN_AER };
+
+	if (nvme_admin_send(ctrl, &sqe, 0, 0, aer_done, ctrl) == 0)
+		ctrl->aers++;
+	else
+		log_warn("%s: no memory to wait for asynchronous events", ctrl->dev->name);
+}
+
+static void aec_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+
+	if (nvme_cqe_status(cqe) && ctrl->state == NVME_CTRL_READY)
+		log_warn("%s: it does not take an asynchronous event configuration",
+			 ctrl->dev->name);
+}
+
+void nvme_admin_arm_aers(struct nvme_ctrl *ctrl)
+{
+	uint32_t offered = le32_get(ctrl->info.id.oaes);
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.cdw10 = le32_set(NVME_FEAT_AEC),
+		.cdw11 = le32_set(NVME_AEC_SMART | (offered & NVME_AEC_NS_ATTR)),
+	};
+	unsigned n = num_min(ctrl->info.id.aerl + 1u, (unsigned)NVME_MAX_AERS);
+
+	if (nvme_admin_send(ctrl, &sqe, 0, 0, aec_done, ctrl))
+		log_warn("%s: no memory to configure asynchronous events", ctrl->dev->name);
+	while (ctrl->aers < n) {
+		unsigned before = ctrl->aers;
+
+		aer_send(ctrl);
+		if (ctrl->aers == before)
+			break;
+	}
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The SSD's controller: from whatever state it was left in to READY, and down again. See ctrl.h.
+ *
+ * Base 3.5.1 (initialisation) and 3.6 (shutdown). One state per wait: register waits are polled by
+ * a timer against a deadline, command waits go on in the command's done function.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "pcie/ctrl_internal.h"
+#include "pcie/mmio.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define REG_POLL_MS         5
+#define SHUTDOWN_DEFAULT_MS 10000
+#define NVME_GONE           UINT32_C(0xffffffff)
+
+static const char *const state_names[] = {
+	[NVME_CTRL_NEW] = "new",           [NVME_CTRL_DISABLING] = "disabling",
+	[NVME_CTRL_ENABLING] = "enabling", [NVME_CTRL_IDENTIFY] = "identify",
+	[NVME_CTRL_QUEUES] = "queues",     [NVME_CTRL_NAMESPACES] = "namespaces",
+	[NVME_CTRL_READY] = "ready",       [NVME_CTRL_SHUTDOWN] = "shutdown",
+	[NVME_CTRL_STOPPED] = "stopped",   [NVME_CTRL_FAILED] = "failed",
+};
+
+void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state)
+{
+	log_debug("%s: %s -> %s", ctrl->dev->name, state_names[ctrl->state], state_names[state]);
+	ctrl->state = state;
+}
+
+bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->state == NVME_CTRL_READY;
+}
+
+const char *nvme_ctrl_name(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->dev->name;
+}
+
+const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl)
+{
+	return &ctrl->info;
+}
+
+static void poll_after(struct nvme_ctrl *ctrl, unsigned ms)
+{
+	const struct timeval after = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+	evtimer_add(ctrl->timer, &after);
+}
+
+static void wait_until(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state, uint64_t timeout_ms)
+{
+	nvme_ctrl_set_state(ctrl, state);
+	ctrl->deadline_ns = clock_now_ns() + timeout_ms * NSEC_PER_MSEC;
+	poll_after(ctrl, 0);
+}
+
+/* --- Failure ------------------------------------------------------------------------------------
+ */
+
+static void report_failed(struct loop_msg *msg)
+{
+	struct nvme_ctrl *ctrl = container_of(msg, struct nvme_ctrl, failed_msg);
+
+	ctrl->params.events->failed(ctrl, ctrl->failed_why, ctrl->params.arg);
+}
+
+/* Makes sure that the SSD writes to our memory no more. The reset is the last resort. */
+static void quiesce(struct nvme_ctrl *ctrl)
+{
+	int err;
+
+	ctrl->dev->ops->set_interrupts(ctrl->dev, NULL, 0);
+	if (mmio_read32(ctrl->dev, NVME_REG_CSTS) == NVME_GONE)
+		return; /* what is not there does no DMA */
+	mmio_write32(ctrl->dev, NVME_REG_CC, 0);
+	err = ctrl->dev->ops->reset(ctrl->dev);
+	if (err && err != -ENOTSUP)
+		log_err("%s: reset failed: %s", ctrl->dev->name, strerror(-err));
+}
+
+void nvme_ctrl_fail(struct nvme_ctrl *ctrl, const char *why)
+{
+	if (ctrl->state == NVME_CTRL_FAILED)
+		return;
+	log_err("%s: failed while %s: %s", ctrl->dev->name, state_names[ctrl->state], why);
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_FAILED);
+	evtimer_del(ctrl->timer);
+	quiesce(ctrl);
+	ctrl->failed_why = why;
+	nvme_admin_abort_all(ctrl);
+	/* From the loop: whoever caused this is still on the stack. */
+	loop_post(ctrl->params.loop, &ctrl->failed_msg, report_failed);
+}
+
+/* --- Bring-up -----------------------------------------------------------------------------------
+ */
+
+static uint64_t cap_timeout_ms(const struct nvme_ctrl *ctrl)
+{
+	uint64_t ms = NVME_CAP_TO(ctrl->info.cap) * UINT64_C(500);
+
+	return ms ? ms : 500;
+}
+
+static int make_irq_fds(struct nvme_ctrl *ctrl)
+{
+	unsigned n = num_min(ctrl->dev->n_vectors, ctrl->params.max_queues + 1);
+
+	if (!ctrl->irq_fds) {
+		ctrl->irq_fds = calloc(n + 1, sizeof(ctrl->irq_fds[0]));
+		if (!ctrl->irq_fds)
+			return -ENOMEM;
+		for (ctrl->n_irqs = 0; ctrl->n_irqs < n; ctrl->n_irqs++) {
+			int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+			if (fd < 0)
+				return -errno;
+			ctrl->irq_fds[ctrl->n_irqs] = fd;
+		}
+	}
+	return n ? ctrl->dev->ops->set_interrupts(ctrl->dev, ctrl->irq_fds, n) : 0;
+}
+
+static int make_adminq(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_qpair_params params = {
+		.dev = ctrl->dev,
+		.pool = ctrl->params.pool,
+		.irq_fd = ctrl->n_irqs ? ctrl->irq_fds[0] : -1,
+		.entries = NVME_ADMIN_ENTRIES,
+		.max_transfer = ctrl->params.max_transfer,
+		.doorbell_stride = ctrl->doorbell_stride,
+	};
+	int err = nvme_qpair_new(&params, &ctrl->adminq);
+
+	return err ? err : nvme_qpair_attach(ctrl->adminq, ctrl->params.loop);
+}
+
+static void enable(struct nvme_ctrl *ctrl)
+{
+	int err = make_irq_fds(ctrl);
+
+	if (!err)
+		err = make_adminq(ctrl);
+	if (err) {
+		log_err("%s: no admin queue: %s", ctrl->dev->name, strerror(-err));
+		nvme_ctrl_fail(ctrl, "interrupts or memory for the admin queue could not be had");
+		return;
+	}
+	mmio_write32(ctrl->dev, NVME_REG_AQA,
+		     (NVME_ADMIN_ENTRIES - 1) << 16 | (NVME_ADMIN_ENTRIES - 1));
+	mmio_write64(ctrl->dev, NVME_REG_ASQ, ctrl->adminq->sq_iova);
+	mmio_write64(ctrl->dev, NVME_REG_ACQ, ctrl->adminq->cq_iova);
+	mmio_write32(ctrl->dev, NVME_REG_CC,
+		     NVME_SQE_SHIFT << NVME_CC_IOSQES_SHIFT |
+			     NVME_CQE_SHIFT << NVME_CC_IOCQES_SHIFT | NVME_CC_EN);
+	wait_until(ctrl, NVME_CTRL_ENABLING, cap_timeout_ms(ctrl));
+}
+
+static void queues_done(void *arg, const struct nvme_cqe *cqe);
+
+/* Base 5.27.1.5: 0's based counts of submission and completion queues, asked and granted. */
+static void ask_queues(struct nvme_ctrl *ctrl)
+{
+	uint32_t n = ctrl->params.max_queues - 1;
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.cdw10 = le32_set(NVME_FEAT_NUM_QUEUES),
+		.cdw11 = le32_set(n << 16 | n),
+	};
+
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_QUEUES);
+	if (nvme_admin_send(ctrl, &sqe, 0, 0, queues_done, ctrl))
+		nvme_ctrl_fail(ctrl, "out of memory");
+}
+
+static void dbbuf_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+
+	ctrl->shadow_on = nvme_cqe_status(cqe) == 0;
+	if (ctrl->state == NVME_CTRL_QUEUES)
+		nvme_ns_scan(ctrl);
+}
+
+/* Shadow doorbells, when the SSD has them (Base 5.9): fewer exits for an emulated or virtual SSD.
+ */
+static void ask_dbbuf(struct nvme_ctrl *ctrl)
+{
+	struct nvme_sqe sqe = { .opcode = NVME_ADMIN_DBBUF_CONFIG };
+	size_t needed = 2 * ((size_t)ctrl->info.n_queues + 1) * ctrl->doorbell_stride;
+
+	if (!(le16_get(ctrl->info.id.oacs) & NVME_OACS_DBBUF) || needed > NVME_PAGE_SIZE ||
+	    (!ctrl->shadow.va && !dma_alloc(ctrl->params.pool, NVME_PAGE_SIZE, &ctrl->shadow)) ||
+	    (!ctrl->events.va && !dma_alloc(ctrl->params.pool, NVME_PAGE_SIZE, &ctrl->events))) {
+		nvme_ns_scan(ctrl);
+		return;
+	}
+	memset(ctrl->shadow.va, 0, NVME_PAGE_SIZE);
+	memset(ctrl->events.va, 0, NVME_PAGE_SIZE);
+	sqe.prp1 = le64_set(ctrl->shadow.iova);
+	sqe.prp2 = le64_set(ctrl->events.iova);
+	if (nvme_admin_send(ctrl, &sqe, 0, 0, dbbuf_done, ctrl))
+		nvme_ctrl_fail(ctrl, "out of memory");
+}
+
+static void queues_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+	uint32_t granted = le32_get(cqe->dw0);
+	uint32_t nsqa = (granted & 0xffff) + 1, ncqa = (granted >> 16) + 1;
+
+	if (ctrl->state != NVME_CTRL_QUEUES)
+		return;
+	if (nvme_cqe_status(cqe)) {
+		nvme_ctrl_fail(ctrl, "it grants no I/O queues");
+		return;
+	}
+	ctrl->info.n_queues = num_min(ctrl->params.max_queues, num_min(nsqa, ncqa));
+	ask_dbbuf(ctrl);
+}
+
+static size_t least_transfer(const struct nvme_ctrl *ctrl)
+{
+	unsigned shift = ctrl->info.id.mdts + NVME_PAGE_SHIFT + NVME_CAP_MPSMIN(ctrl->info.cap);
+	size_t ours = ctrl->params.max_transfer;
+
+	if (!ctrl->info.id.mdts || shift >= 31)
+		return ours;
+	return num_min(ours, (size_t)1 << shift);
+}
+
+static void identify_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+	struct nvme_ctrl_info *info = &ctrl->info;
+
+	if (ctrl->state != NVME_CTRL_IDENTIFY)
+		return;
+	if (nvme_cqe_status(cqe)) {
+		nvme_ctrl_fail(ctrl, "it does not answer Identify Controller");
+		return;
+	}
+	memcpy(&info->id, ctrl->buf.va, sizeof(info->id));
+	if (info->id.cntrltype > 1) {
+		nvme_ctrl_fail(ctrl, "it is no I/O controller");
+		return;
+	}
+	info->max_transfer = least_transfer(ctrl);
+	info->oncs = le16_get(info->id.oncs);
+	info->volatile_write_cache = info->id.vwc & NVME_VWC_PRESENT;
+	log_info("%s: %.40s serial %.20s firmware %.8s", ctrl->dev->name, info->id.mn, info->id.sn,
+		 info->id.fr);
+	ask_queues(ctrl);
+}
+
+static void identify(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_IDENTIFY,
+		.cdw10 = le32_set(NVME_CNS_CTRL),
+	};
+
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_IDENTIFY);
+	memset(ctrl->buf.va, 0, NVME_IDENTIFY_SIZE);
+	if (nvme_admin_send(ctrl, &sqe, ctrl->buf.iova, NVME_IDENTIFY_SIZE, identify_done, ctrl))
+		nvme_ctrl_fail(ctrl, "out of memory");
+}
+
+void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
+{
+	nvme_admin_arm_aers(ctrl);
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_READY);
+	log_info("%s: ready: %u namespaces, %u I/O queue pairs of up to %u entries, %u interrupt "
+		 "vectors, transfers up to %zu KiB%s",
+		 ctrl->dev->name, ctrl->n_ns, ctrl->info.n_queues, ctrl->info.max_entries,
+		 ctrl->n_irqs, ctrl->info.max_transfer >> 10,
+		 ctrl->shadow_on ? ", shadow doorbells" : "");
+	ctrl->params.events->ready(ctrl, ctrl->params.arg);
+}
+
+/* --- Register waits -----------------------------------------------------------------------------
+ */
+
+static void stopped(struct nvme_ctrl *ctrl)
+{
+	ctrl->dev->ops->set_interrupts(ctrl->dev, NULL, 0);
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_STOPPED);
+	nvme_admin_abort_all(ctrl);
+	ctrl->params.events->stopped(ctrl, ctrl->params.arg);
+}
+
+/* Looks at CSTS for what the state waits for; returns false to go on waiting. */
+static bool register_reached(struct nvme_ctrl *ctrl, uint32_t csts)
+{
+	switch (ctrl->state) {
+	case NVME_CTRL_DISABLING:
+		if (csts & NVME_CSTS_RDY)
+			return false;
+		enable(ctrl);
+		return true;
+	case NVME_CTRL_ENABLING:
+		if (!(csts & NVME_CSTS_RDY))
+			return false;
+		identify(ctrl);
+		return true;
+	case NVME_CTRL_SHUTDOWN:
+		if (NVME_CSTS_SHST(csts) != NVME_CSTS_SHST_DONE)
+			return false;
+		mmio_write32(ctrl->dev, NVME_REG_CC, 0);
+		stopped(ctrl);
+		return true;
+	default:
+		return true;
+	}
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_ctrl *ctrl = arg;
+	uint32_t csts = mmio_read32(ctrl->dev, NVME_REG_CSTS);
+
+	(void)fd;
+	(void)what;
+	if (csts == NVME_GONE) {
+		nvme_ctrl_fail(ctrl, "its registers read all ones: it is gone");
+	} else if ((csts & NVME_CSTS_CFS) && ctrl->state == NVME_CTRL_ENABLING) {
+		nvme_ctrl_fail(ctrl, "it reports a fatal error (CSTS.CFS)");
+	} else if (!register_reached(ctrl, csts)) {
+		if (clock_now_ns() < ctrl->deadline_ns)
+			poll_after(ctrl, REG_POLL_MS);
+		else if (ctrl->state == NVME_CTRL_SHUTDOWN)
+			nvme_ctrl_fail(ctrl, "it does not finish its shutdown in time");
+		else
+			nvme_ctrl_fail(ctrl, "CSTS.RDY does not follow CC.EN within CAP.TO");
+	}
+}
+
+/* Whatever a predecessor left: a fatal error needs a reset, an enabled controller is disabled. */
+void nvme_ctrl_start(struct nvme_ctrl *ctrl)
+{
+	struct pcie_device *dev = ctrl->dev;
+	uint32_t csts = mmio_read32(dev, NVME_REG_CSTS);
+
+	if (csts == NVME_GONE) {
+		nvme_ctrl_fail(ctrl, "its registers read all ones: it does not answer");
+		return;
+	}
+	if ((csts & NVME_CSTS_CFS) && dev->ops->reset(dev))
+		log_warn("%s: it reports a fatal error and cannot be reset", dev->name);
+	ctrl->info.cap = mmio_read64(dev, NVME_REG_CAP);
+	ctrl->info.vs = mmio_read32(dev, NVME_REG_VS);
+	ctrl->info.max_entries = NVME_CAP_MQES(ctrl->info.cap) + 1;
+	ctrl->doorbell_stride = 4u << NVME_CAP_DSTRD(ctrl->info.cap);
+	if (NVME_CAP_MPSMIN(ctrl->info.cap) > 0) {
+		nvme_ctrl_fail(ctrl, "its smallest memory page is over 4 KiB (CAP.MPSMIN)");
+		return;
+	}
+	if (!(NVME_CAP_CSS(ctrl->info.cap) & 1)) {
+		nvme_ctrl_fail(ctrl, "it does not know the NVM command set (CAP.CSS)");
+		return;
+	}
+	mmio_write32(dev, NVME_REG_CC, mmio_read32(dev, NVME_REG_CC) & ~NVME_CC_EN);
+	wait_until(ctrl, NVME_CTRL_DISABLING, cap_timeout_ms(ctrl));
+}
+
+void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
+{
+	uint64_t timeout_ms = le32_get(ctrl->info.id.rtd3e) / 1000; /* microseconds in the field */
+	uint32_t cc;
+
+	if (ctrl->state != NVME_CTRL_READY) {
+		evtimer_del(ctrl->timer);
+		if (ctrl->state != NVME_CTRL_FAILED)
+			quiesce(ctrl);
+		stopped(ctrl);
+		return;
+	}
+	cc = mmio_read32(ctrl->dev, NVME_REG_CC) & ~NVME_CC_SHN_MASK;
+	mmio_write32(ctrl->dev, NVME_REG_CC, cc | NVME_CC_SHN_NORMAL << NVME_CC_SHN_SHIFT);
+	wait_until(ctrl, NVME_CTRL_SHUTDOWN, num_max(timeout_ms, (uint64_t)SHUTDOWN_DEFAULT_MS));
+}
+
+/* --- Life ---------------------------------------------------------------------------------------
+ */
+
+static void on_device_event(void *arg, enum pcie_device_event event)
+{
+	struct nvme_ctrl *ctrl = arg;
+
+	switch (event) {
+	case PCIE_DEVICE_GONE:
+		nvme_ctrl_fail(ctrl, "it was removed");
+		break;
+	case PCIE_DEVICE_REQUEST:
+		nvme_ctrl_fail(ctrl, "the kernel asks for it back");
+		break;
+	case PCIE_DEVICE_ERROR:
+		nvme_ctrl_fail(ctrl, "an uncorrected PCIe error was signalled");
+		break;
+	}
+}
+
+int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_ctrl)
+{
+	struct nvme_ctrl *ctrl = calloc(1, sizeof(*ctrl));
+	int err = -ENOMEM;
+
+	if (!ctrl)
+		return -ENOMEM;
+	ctrl->params = *params;
+	ctrl->dev = params->dev;
+	nvme_admin_init(ctrl);
+	ctrl->qids = calloc(65536 / 64, sizeof(ctrl->qids[0]));
+	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
+	if (!ctrl->qids || !ctrl->timer || !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
+		goto fail;
+	err = params->dev->ops->watch(params->dev, params->loop, on_device_event, ctrl);
+	if (err)
+		goto fail;
+	*ret_ctrl = ctrl;
+	return 0;
+
+fail:
+	nvme_ctrl_free(ctrl);
+	return err;
+}
+
+void nvme_ctrl_free(struct nvme_ctrl *ctrl)
+{
+	if (!ctrl)
+		return;
+	must(ctrl->qids_used == 0);
+	nvme_admin_fini(ctrl);
+	if (ctrl->adminq)
+		nvme_qpair_detach(ctrl->adminq);
+	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);
+	if (ctrl->timer)
+		event_free(ctrl->timer);
+	for (unsigned i = 0; i < ctrl->n_irqs; i++)
+		close(ctrl->irq_fds[i]);
+	free(ctrl->irq_fds);
+	dma_free(ctrl->params.pool, &ctrl->buf);
+	dma_free(ctrl->params.pool, &ctrl->shadow);
+	dma_free(ctrl->params.pool, &ctrl->events);
+	for (unsigned i = 0; i < ctrl->n_ns; i++)
+		free(ctrl->ns[i]);
+	free(ctrl->ns);
+	free(ctrl->qids);
+	free(ctrl);
+}

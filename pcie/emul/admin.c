@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The emulated SSD's admin commands (Base 5). Main thread. */
+#include <stdio.h>
+#include <string.h>
+
+#include "pcie/emul/emul_internal.h"
+#include "util/num.h"
+
+#define TEMPERATURE_K 310
+
+/* Copies `len` bytes of an answer from `offset` on to the command's PRPs; beyond `size` are zeroes.
+ */
+static uint16_t answer(const struct emul *emul, const struct nvme_sqe *sqe, const void *data,
+		       size_t size, uint64_t offset, size_t len)
+{
+	struct iovec iov[EMUL_MAX_IOVS + 1];
+	unsigned n;
+	uint16_t status;
+
+	if (len > emul->options.mdts)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	status = emul_prps(emul, sqe, len, iov, &n);
+	for (unsigned i = 0; !status && i < n; i++) {
+		size_t part = offset < size ? num_min(size - offset, iov[i].iov_len) : 0;
+
+		memcpy(iov[i].iov_base, (const uint8_t *)data + (part ? offset : 0), part);
+		memset((uint8_t *)iov[i].iov_base + part, 0, iov[i].iov_len - part);
+		offset += iov[i].iov_len;
+	}
+	return status;
+}
+
+static void pad(char *to, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memset(to, ' ', size);
+	memcpy(to, text, len);
+}
+
+/* --- Identify -----------------------------------------------------------------------------------
+ */
+
+static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
+{
+	pad(id->sn, sizeof(id->sn), emul->options.serial);
+	pad(id->mn, sizeof(id->mn), "nvmetd emulated SSD");
+	pad(id->fr, sizeof(id->fr), "1.0");
+	id->mdts = (uint8_t)(num_log2_up(emul->options.mdts) - NVME_PAGE_SHIFT);
+	id->cntlid = le16_set(1);
+	id->ver = le32_set(NVME_VS(1, 4, 0));
+	id->cntrltype = 1;
+	id->oacs = le16_set(emul->options.dbbuf ? NVME_OACS_DBBUF : 0);
+	id->acl = 3;
+	id->aerl = EMUL_AERS - 1;
+	id->frmw = 1 | 1 << 1;     /* one slot, read-only */
+	id->lpa = 1 << 1 | 1 << 2; /* effects log, extended Get Log Page */
+	id->elpe = 0;
+	id->wctemp = le16_set(343);
+	id->cctemp = le16_set(353);
+	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
+	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
+	id->nn = le32_set(emul->options.namespaces);
+	id->oncs = le16_set(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
+			    NVME_ONCS_VERIFY);
+	id->vwc = emul->media.volatile_cache ? NVME_VWC_PRESENT | 3 << 1 : 0;
+	snprintf(id->subnqn, sizeof(id->subnqn), "nqn.2026-11.io.nvmetd:emulated:%s",
+		 emul->options.serial);
+}
+
+static void identify_ns(const struct emul *emul, uint32_t nsid, struct nvme_id_ns *id)
+{
+	id->nsze = id->ncap = id->nuse = le64_set(emul->ns_blocks);
+	id->nsfeat = emul->media.ram ? 0 : 1; /* thin provisioning: a sparse file */
+	id->dlfeat = 1 | 1 << 3; /* deallocated blocks read as zeroes; DEAC in Write Zeroes */
+	id->lbaf[0].lbads = (uint8_t)emul->options.lba_shift;
+	memcpy(id->nguid, emul->ns_uuid[nsid - 1], sizeof(id->nguid));
+}
+
+static void identify_descriptors(const struct emul *emul, uint32_t nsid, uint8_t *list)
+{
+	struct nvme_ns_id_desc desc = { .nidt = NVME_NIDT_UUID, .nidl = 16 };
+
+	memcpy(list, &desc, sizeof(desc));
+	memcpy(list + sizeof(desc), emul->ns_uuid[nsid - 1], 16);
+}
+
+static void identify_list(const struct emul *emul, uint32_t after, le32 *list)
+{
+	for (uint32_t nsid = after + 1; nsid <= emul->options.namespaces; nsid++)
+		*list++ = le32_set(nsid);
+}
+
+static uint16_t identify(const struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint8_t data[NVME_IDENTIFY_SIZE] __attribute__((aligned(8))) = { 0 };
+	uint32_t nsid = le32_get(sqe->nsid), cns = le32_get(sqe->cdw10) & 0xff;
+	bool known = nsid >= 1 && nsid <= emul->options.namespaces;
+
+	switch (cns) {
+	case NVME_CNS_CTRL:
+		identify_ctrl(emul, (void *)data);
+		break;
+	case NVME_CNS_NS:
+	case NVME_CNS_NS_DESC_LIST:
+		if (!known)
+			return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
+		if (cns == NVME_CNS_NS)
+			identify_ns(emul, nsid, (void *)data);
+		else
+			identify_descriptors(emul, nsid, data);
+		break;
+	case NVME_CNS_ACTIVE_NS_LIST:
+		if (nsid >= 0xfffffffe)
+			return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
+		identify_list(emul, nsid, (void *)data);
+		break;
+	default:
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	}
+	return answer(emul, sqe, data, sizeof(data), 0, sizeof(data));
+}
+
+/* --- Log pages ----------------------------------------------------------------------------------
+ */
+
+static void put128(uint8_t to[16], uint64_t value)
+{
+	le64 raw = le64_set(value);
+
+	memcpy(to, &raw, sizeof(raw));
+}
+
+static void log_smart(const struct emul *emul, struct nvme_smart_log *log)
+{
+	uint64_t reads = 0, writes = 0, blocks_read = 0, blocks_written = 0;
+
+	for (unsigned qid = 1; qid <= emul->options.queues; qid++) {
+		reads += counter_get(&emul->sq[qid].reads);
+		writes += counter_get(&emul->sq[qid].writes);
+		blocks_read += counter_get(&emul->sq[qid].blocks_read);
+		blocks_written += counter_get(&emul->sq[qid].blocks_written);
+	}
+	log->temperature[0] = TEMPERATURE_K & 0xff;
+	log->temperature[1] = TEMPERATURE_K >> 8;
+	log->avail_spare = 100;
+	log->spare_thresh = 10;
+	put128(log->data_units_read,
+	       (blocks_read + 999) / 1000); /* units of 1000 blocks, rounded up */
+	put128(log->data_units_written, (blocks_written + 999) / 1000);
+	put128(log->host_reads, reads);
+	put128(log->host_writes, writes);
+	put128(log->power_cycles, 1);
+}
+
+static void log_effects(const struct emul *emul, struct nvme_effects_log *log)
+{
+	static const uint8_t admin[] = { NVME_ADMIN_DELETE_SQ,    NVME_ADMIN_CREATE_SQ,
+					 NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_DELETE_CQ,
+					 NVME_ADMIN_CREATE_CQ,    NVME_ADMIN_IDENTIFY,
+					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
+					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER };
+	static const uint8_t io[] = { NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE,
+				      NVME_IO_VERIFY };
+	static const uint8_t io_changes[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM };
+
+	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
+		log->acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
+	if (emul->options.dbbuf)
+		log->acs[NVME_ADMIN_DBBUF_CONFIG] = le32_set(NVME_EFFECTS_CSUPP);
+	for (size_t i = 0; i < ARRAY_SIZE(io); i++)
+		log->iocs[io[i]] = le32_set(NVME_EFFECTS_CSUPP);
+	for (size_t i = 0; i < ARRAY_SIZE(io_changes); i++)
+		log->iocs[io_changes[i]] = le32_set(NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC);
+}
+
+static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint8_t data[sizeof(struct nvme_effects_log)] __attribute__((aligned(8))) = { 0 };
+	uint32_t cdw10 = le32_get(sqe->cdw10);
+	uint64_t numd = (cdw10 >> 16 | (uint64_t)(le32_get(sqe->cdw11) & 0xffff) << 16) + 1;
+	uint64_t offset = le32_get(sqe->cdw12) | (uint64_t)le32_get(sqe->cdw13) << 32;
+	struct nvme_fw_slot_log *slots = (void *)data;
+	size_t size;
+
+	switch (cdw10 & 0xff) {
+	case NVME_LOG_ERROR:
+		size = sizeof(struct nvme_error_entry);
+		break;
+	case NVME_LOG_SMART:
+		log_smart(emul, (void *)data);
+		size = sizeof(struct nvme_smart_log);
+		break;
+	case NVME_LOG_FW_SLOT:
+		slots->afi = 1;
+		pad(slots->frs[0], sizeof(slots->frs[0]), "1.0");
+		size = sizeof(*slots);
+		break;
+	case NVME_LOG_EFFECTS:
+		log_effects(emul, (void *)data);
+		size = sizeof(struct nvme_effects_log);
+		break;
+	default:
+		return NVME_SC_INVALID_LOG_PAGE | NVME_STATUS_DNR;
+	}
+	if ((offset & 3) || offset >= size)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	return answer(emul, sqe, data, size, offset, numd * 4);
+}
+
+/* --- Features -----------------------------------------------------------------------------------
+ */
+
+static bool known_feature(const struct emul *emul, unsigned fid)
+{
+	switch (fid) {
+	case NVME_FEAT_ARBITRATION:
+	case NVME_FEAT_POWER:
+	case NVME_FEAT_TEMP_THRESHOLD:
+	case NVME_FEAT_ERROR_RECOVERY:
+	case NVME_FEAT_NUM_QUEUES:
+	case NVME_FEAT_INT_COALESCING:
+	case NVME_FEAT_INT_VECTOR:
+	case NVME_FEAT_WRITE_ATOMICITY:
+	case NVME_FEAT_AEC:
+		return true;
+	case NVME_FEAT_VWC:
+		return emul->media.volatile_cache;
+	default:
+		return false;
+	}
+}
+
+static uint32_t queues_granted(const struct emul *emul)
+{
+	uint32_t n = emul->options.queues - 1;
+
+	return n << 16 | n;
+}
+
+static uint16_t set_features(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
+{
+	unsigned fid = le32_get(sqe->cdw10) & 0xff;
+	uint32_t value = le32_get(sqe->cdw11);
+
+	if (!known_feature(emul, fid))
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (le32_get(sqe->cdw10) >> 31)
+		return NVME_SC_FEATURE_NOT_SAVEABLE | NVME_STATUS_DNR;
+	if (fid == NVME_FEAT_NUM_QUEUES) {
+		if ((value & 0xffff) == 0xffff || value >> 16 == 0xffff)
+			return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+		*ret_dw0 = queues_granted(emul);
+		emul->queues_asked = true;
+		return 0;
+	}
+	if (fid == NVME_FEAT_VWC && !(value & 1))
+		return NVME_SC_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR;
+	emul->features[fid] = value;
+	return 0;
+}
+
+static uint16_t get_features(const struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
+{
+	unsigned fid = le32_get(sqe->cdw10) & 0xff;
+
+	if (!known_feature(emul, fid))
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (fid == NVME_FEAT_NUM_QUEUES)
+		*ret_dw0 = queues_granted(emul);
+	else if (fid == NVME_FEAT_VWC)
+		*ret_dw0 = 1;
+	else
+		*ret_dw0 = emul->features[fid];
+	return 0;
+}
+
+/* --- Queues -------------------------------------------------------------------------------------
+ */
+
+static uint16_t create_cq(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint32_t cdw10 = le32_get(sqe->cdw10), cdw11 = le32_get(sqe->cdw11);
+	uint32_t qid = cdw10 & 0xffff, entries = (cdw10 >> 16) + 1, vector = cdw11 >> 16;
+
+	if (qid == 0 || qid > emul->options.queues || emul->cq[qid].created)
+		return NVME_SC_QID_INVALID | NVME_STATUS_DNR;
+	if (entries < 2 || entries > emul->options.depth)
+		return NVME_SC_QUEUE_SIZE_INVALID | NVME_STATUS_DNR;
+	if (!(cdw11 & 1))
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if ((cdw11 & 2) && vector >= emul->n_irqs)
+		return NVME_SC_INTERRUPT_VECTOR_INVALID | NVME_STATUS_DNR;
+	return emul_create_cq(emul, (uint16_t)qid, le64_get(sqe->prp1), entries, (uint16_t)vector,
+			      cdw11 & 2);
+}
+
+/* A submission queue completes to the queue of its own number: their owner is one thread. */
+static uint16_t create_sq(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint32_t cdw10 = le32_get(sqe->cdw10), cdw11 = le32_get(sqe->cdw11);
+	uint32_t qid = cdw10 & 0xffff, entries = (cdw10 >> 16) + 1, cqid = cdw11 >> 16;
+
+	if (qid == 0 || qid > emul->options.queues || atomic_load(&emul->sq[qid].enabled))
+		return NVME_SC_QID_INVALID | NVME_STATUS_DNR;
+	if (cqid != qid || !emul->cq[cqid].created)
+		return NVME_SC_CQ_INVALID | NVME_STATUS_DNR;
+	if (entries < 2 || entries > emul->options.depth)
+		return NVME_SC_QUEUE_SIZE_INVALID | NVME_STATUS_DNR;
+	if (!(cdw11 & 1))
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	return emul_create_sq(emul, (uint16_t)qid, (uint16_t)cqid, le64_get(sqe->prp1), entries);
+}
+
+static uint16_t delete_sq(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint32_t qid = le32_get(sqe->cdw10) & 0xffff;
+
+	if (qid == 0 || qid > emul->options.queues || !atomic_load(&emul->sq[qid].enabled))
+		return NVME_SC_QID_INVALID | NVME_STATUS_DNR;
+	return emul_delete_sq(emul, (uint16_t)qid);
+}
+
+static uint16_t delete_cq(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	uint32_t qid = le32_get(sqe->cdw10) & 0xffff;
+
+	if (qid == 0 || qid > emul->options.queues || !emul->cq[qid].created)
+		return NVME_SC_QID_INVALID | NVME_STATUS_DNR;
+	if (atomic_load(&emul->sq[qid].enabled))
+		return NVME_SC_INVALID_QUEUE_DELETION | NVME_STATUS_DNR;
+	emul->cq[qid].created = false;
+	return 0;
+}
+
+static uint16_t dbbuf_config(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	volatile uint32_t *shadow = emul_dma(emul, le64_get(sqe->prp1), NVME_PAGE_SIZE);
+	volatile uint32_t *events = emul_dma(emul, le64_get(sqe->prp2), NVME_PAGE_SIZE);
+
+	if (!emul->options.dbbuf)
+		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
+	if (!shadow || !events)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	emul->shadow = shadow;
+	emul->events = events;
+	return 0;
+}
+
+static uint16_t async_event(struct emul *emul, const struct nvme_sqe *sqe)
+{
+	if (emul->n_aers == EMUL_AERS)
+		return NVME_SC_AER_LIMIT | NVME_STATUS_DNR;
+	emul->aers[emul->n_aers++] = le16_get(sqe->cid);
+	return EMUL_PENDING;
+}
+
+uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
+{
+	switch (sqe->opcode) {
+	case NVME_ADMIN_IDENTIFY:
+		return identify(emul, sqe);
+	case NVME_ADMIN_GET_LOG_PAGE:
+		return get_log_page(emul, sqe);
+	case NVME_ADMIN_SET_FEATURES:
+		return set_features(emul, sqe, ret_dw0);
+	case NVME_ADMIN_GET_FEATURES:
+		return get_features(emul, sqe, ret_dw0);
+	case NVME_ADMIN_CREATE_CQ:
+		return create_cq(emul, sqe);
+	case NVME_ADMIN_CREATE_SQ:
+		return create_sq(emul, sqe);
+	case NVME_ADMIN_DELETE_SQ:
+		return delete_sq(emul, sqe);
+	case NVME_ADMIN_DELETE_CQ:
+		return delete_cq(emul, sqe);
+	case NVME_ADMIN_DBBUF_CONFIG:
+		return dbbuf_config(emul, sqe);
+	case NVME_ADMIN_AER:
+		return async_event(emul, sqe);
+	case NVME_ADMIN_ABORT:
+		*ret_dw0 = 1; /* not aborted: what is under way ends by itself */
+		return 0;
+	default:
+		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
+	}
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The emulated SSD: an NVMe controller in software behind the device seam (pcie/device.h).
+ *
+ * It has no thread. A doorbell write moves the queue on, on the thread of the queue pair's owner: on
+ * memory the command is done there and then; on a file it becomes an io_uring request whose completion
+ * signals the queue pair's interrupt eventfd, and `poll` turns it into a CQE.
+ *
+ * SPEC: "emulated:" and keys with commas between:
+ *   size=BYTES       K, M, G, T allowed; needed unless file= names something that has a size
+ *   file=PATH        a regular file (made, sparse, when missing) or a block device; default: memory
+ *   lba=512|4096     block size; default 512
+ *   queues=N         I/O queue pairs, 1 .. 256; default 16
+ *   depth=N          entries of a queue, 2 .. 65536; default 1024
+ *   mdts=BYTES       largest transfer, 4K .. 1M, power of two; default 1M
+ *   namespaces=N     the medium is split evenly, 1 .. 32; default 1
+ *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
+ *   serial=TEXT      up to 20 characters; default follows from the file
+ *   dbbuf=0|1        offer shadow doorbells; default 0
+ * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
+ *   fault.op=read|write|flush|any  which I/O commands count; default any
+ *   fault.error=N       every Nth ends with fault.status and is not done
+ *   fault.status=CODE   SCT and SC as one number, default 0x281 (Unrecovered Read Error)
+ *   fault.delay=N       every Nth is answered fault.delay_ms later (default 100)
+ *   fault.delay_ms=N
+ *   fault.unknown_cid=N every Nth is followed by a completion that nobody asked for
+ *   fault.cfs_after=N   after N commands of one queue: CSTS.CFS, nothing is answered any more
+ *   fault.gone_after=N  after N commands of one queue: the device is gone (registers read all ones)
+ */
+#ifndef NVMETD_PCIE_EMUL_EMUL_H
+#define NVMETD_PCIE_EMUL_EMUL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pcie_device;
+
+struct emul_faults {
+	int op; /* an enum nvme_io_opcode, or -1 for any */
+	unsigned error, status, delay, delay_ms, unknown_cid, cfs_after, gone_after;
+};
+
+struct emul_options {
+	uint64_t size;
+	char file[256]; /* empty: memory */
+	unsigned lba_shift;
+	unsigned queues;
+	unsigned depth;
+	size_t mdts;
+	unsigned namespaces;
+	unsigned vectors;
+	char serial[21];
+	bool dbbuf;
+	struct emul_faults faults;
+};
+
+/* Parses "emulated:…". 0, or -EINVAL with a sentence in err (what was found, what was expected). */
+int emul_options_parse(const char *spec, struct emul_options *ret, char *err, size_t err_size);
+
+/* Makes the device. 0 or -errno (logged). */
+int emul_device_open(const struct emul_options *options, struct pcie_device **ret_dev);
+
+#endif

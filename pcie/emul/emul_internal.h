@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of the emulated SSD share.
+ *
+ * Threads: registers, admin queue, features and queue creation belong to the main thread. A pair of
+ * I/O queues belongs to the thread that rings its doorbells; main touches it only at creation and at
+ * deletion, when no worker uses it. `enabled` is the one thing that crosses (a controller reset).
+ */
+#ifndef NVMETD_PCIE_EMUL_INTERNAL_H
+#define NVMETD_PCIE_EMUL_INTERNAL_H
+
+#include <liburing.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include "pcie/device.h"
+#include "pcie/emul/emul.h"
+#include "pcie/nvme.h"
+#include "util/counter.h"
+#include "util/loop.h"
+
+#define EMUL_MAX_RANGES 8
+#define EMUL_MAX_QUEUES 256
+#define EMUL_MAX_NS     32
+#define EMUL_MAX_IOVS   (1u << (20 - NVME_PAGE_SHIFT)) /* of the largest MDTS, page-aligned or not: + 1 */
+#define EMUL_AERS       4
+#define EMUL_PENDING    UINT16_C(0xffff) /* instead of a status: the command ends later */
+
+struct emul_range {
+	uint8_t *va;
+	uint64_t iova;
+	size_t len;
+};
+
+/* A command that ends later: on a file, or delayed. */
+struct emul_slot {
+	struct emul_sq *sq;
+	uint16_t cid;
+	uint16_t next_free;
+	uint16_t status;   /* of a delayed command */
+	bool delayed;
+	uint8_t opcode;
+	bool fua;
+	uint64_t offset;   /* bytes on the medium: of what is left */
+	size_t left;       /* bytes */
+	struct iovec *iov; /* EMUL_MAX_IOVS + 1 of them */
+	unsigned n_iov, iov_pos;
+	void *scratch;     /* Compare: what was read; DSM: the ranges */
+	unsigned n_ranges, range_pos;
+	struct __kernel_timespec due;
+};
+
+struct emul_cq {
+	bool created;
+	uint16_t vector;
+	bool interrupts;
+	uint32_t entries, head, tail;
+	bool phase;
+	struct nvme_cqe *ring;
+	unsigned unsignalled; /* posted since the last signal */
+};
+
+struct emul_sq {
+	struct emul *emul;
+	_Atomic bool enabled;
+	uint16_t qid, cqid;
+	uint32_t entries, head, tail;
+	struct nvme_sqe *ring;
+
+	bool has_uring;
+	bool to_submit;
+	struct io_uring uring;
+	struct emul_slot *slots; /* entries of them */
+	struct iovec *iovs;
+	uint16_t free_slot;
+	unsigned pending;
+
+	unsigned n_commands, n_counted; /* fault counters */
+	struct counter reads, writes, blocks_read, blocks_written; /* SMART; blocks of 512 bytes */
+};
+
+struct emul_media {
+	uint8_t *ram; /* NULL: a file */
+	int fd;
+	uint64_t size;
+	bool volatile_cache; /* writes need a flush to be durable */
+};
+
+struct emul {
+	struct pcie_device dev;
+	struct emul_options options;
+	struct emul_media media;
+	uint64_t ns_blocks; /* of each namespace */
+	uint8_t ns_uuid[EMUL_MAX_NS][16];
+
+	uint32_t cc, csts, aqa;
+	uint64_t asq, acq;
+	_Atomic bool gone, fatal;
+
+	struct emul_range ranges[EMUL_MAX_RANGES];
+	unsigned n_ranges;
+	int irq_fds[EMUL_MAX_QUEUES + 1];
+	unsigned n_irqs;
+
+	struct emul_sq sq[EMUL_MAX_QUEUES + 1];
+	struct emul_cq cq[EMUL_MAX_QUEUES + 1];
+
+	uint32_t features[256];
+	bool queues_asked;
+	uint16_t aers[EMUL_AERS];
+	unsigned n_aers;
+
+	volatile uint32_t *shadow, *events;
+
+	struct loop *watch_loop;
+	pcie_device_event_fn *watch_fn;
+	void *watch_arg;
+	struct loop_msg gone_msg;
+};
+
+/* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes only
+ * while no queue exists. */
+void *emul_dma(const struct emul *emul, uint64_t iova, size_t len);
+void emul_signal(struct emul *emul, struct emul_cq *cq);
+
+/* queue.c */
+uint16_t emul_create_cq(struct emul *emul, uint16_t qid, uint64_t iova, uint32_t entries,
+			uint16_t vector, bool interrupts);
+uint16_t emul_create_sq(struct emul *emul, uint16_t qid, uint16_t cqid, uint64_t iova,
+			uint32_t entries);
+uint16_t emul_delete_sq(struct emul *emul, uint16_t qid);
+void emul_queue_free(struct emul *emul, uint16_t qid);
+void emul_sq_doorbell(struct emul *emul, uint16_t qid, uint32_t value);
+void emul_cq_doorbell(struct emul *emul, uint16_t qid, uint32_t value);
+void emul_queue_poll(struct emul *emul, uint16_t qid);
+/* Posts a completion; the caller knows that there is room. */
+void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0);
+/* PRP1 and PRP2 of a command as iovecs, contiguous pages merged. 0 or a status. */
+uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t len,
+		   struct iovec *iov, unsigned *ret_n);
+
+/* admin.c, io.c: a status, or EMUL_PENDING. */
+uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
+uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
+
+/* media.c */
+int emul_media_open(const struct emul_options *options, struct emul_media *media);
+void emul_media_close(struct emul_media *media);
+void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
+
+/* uring.c: commands that end later. */
+int emul_uring_init(struct emul_sq *sq);
+void emul_uring_fini(struct emul_sq *sq);
+/* A slot for the command; NULL cannot happen while fewer than `entries` commands are under way. */
+struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe);
+void emul_uring_start(struct emul_slot *slot);
+void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms);
+void emul_uring_submit(struct emul_sq *sq);
+/* Posts what has ended, as far as the completion queue has room. */
+void emul_uring_reap(struct emul_sq *sq);
+/* Waits, a bounded time, until nothing is under way. False: something still is. */
+bool emul_uring_drain(struct emul_sq *sq);
+
+static inline bool emul_cq_room(const struct emul_cq *cq)
+{
+	return (cq->tail + 1 == cq->entries ? 0 : cq->tail + 1) != cq->head;
+}
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the emulated SSD stores its blocks on: memory, a file, or a block device.
+ *
+ * A file is opened with O_DIRECT when it takes transfers of one block that way (the page cache
+ * would only be a second copy); otherwise through the page cache. Either way a write is durable
+ * only after a flush (fdatasync) or when it was sent with FUA: the SSD reports a volatile write
+ * cache.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pcie/emul/emul_internal.h"
+#include "util/log.h"
+
+static int open_ram(const struct emul_options *options, struct emul_media *media)
+{
+	media->size = options->size;
+	media->ram = mmap(NULL, media->size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (media->ram == MAP_FAILED) {
+		media->ram = NULL;
+		log_err("emulated SSD: no address space for %llu bytes",
+			(unsigned long long)media->size);
+		return -ENOMEM;
+	}
+	(void)madvise(media->ram, media->size, MADV_HUGEPAGE);
+	return 0;
+}
+
+/* Whether O_DIRECT works for single blocks, tried on a block that is not at a 4 KiB boundary. */
+static bool direct_works(int fd, unsigned lba_shift)
+{
+	const size_t block = (size_t)1 << lba_shift;
+	void *page = NULL;
+	bool works = false;
+
+	if (posix_memalign(&page, NVME_PAGE_SIZE, block) == 0)
+		works = pread(fd, page, block, (off_t)block) == (ssize_t)block;
+	free(page);
+	return works;
+}
+
+static int medium_size(int fd, const struct emul_options *options, uint64_t *ret_size)
+{
+	struct stat st;
+	uint64_t bytes;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISBLK(st.st_mode)) {
+		if (ioctl(fd, BLKGETSIZE64, &bytes) < 0)
+			return -errno;
+	} else if (S_ISREG(st.st_mode)) {
+		bytes = (uint64_t)st.st_size;
+		if (options->size > bytes) {
+			if (ftruncate(fd, (off_t)options->size) < 0)
+				return -errno;
+			bytes = options->size;
+		}
+	} else {
+		return -EINVAL;
+	}
+	*ret_size = options->size ? options->size : bytes;
+	return *ret_size > bytes ? -ENOSPC : 0;
+}
+
+static int open_file(const struct emul_options *options, struct emul_media *media)
+{
+	const int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0);
+	int direct, err;
+
+	media->fd = open(options->file, flags, 0600);
+	if (media->fd < 0) {
+		err = -errno;
+		log_err("emulated SSD: cannot open %s: %s", options->file, strerror(-err));
+		return err;
+	}
+	err = medium_size(media->fd, options, &media->size);
+	if (err || media->size >> options->lba_shift == 0) {
+		log_err("emulated SSD: %s has no usable size: %s", options->file,
+			err ? strerror(-err) : "it is empty; give size=");
+		return err ? err : -EINVAL;
+	}
+	direct = open(options->file, O_RDWR | O_CLOEXEC | O_DIRECT);
+	if (direct >= 0 && direct_works(direct, options->lba_shift)) {
+		close(media->fd);
+		media->fd = direct;
+	} else if (direct >= 0) {
+		close(direct);
+	}
+	media->volatile_cache = true;
+	return 0;
+}
+
+int emul_media_open(const struct emul_options *options, struct emul_media *media)
+{
+	*media = (struct emul_media){ .fd = -1 };
+	return options->file[0] ? open_file(options, media) : open_ram(options, media);
+}
+
+void emul_media_close(struct emul_media *media)
+{
+	if (media->ram)
+		munmap(media->ram, media->size);
+	if (media->fd >= 0)
+		close(media->fd);
+	*media = (struct emul_media){ .fd = -1 };
+}
+
+/* Memory only: whole pages go back to the system, the rest is cleared. */
+void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len)
+{
+	uint64_t first = (offset + NVME_PAGE_SIZE - 1) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
+	uint64_t last = (offset + len) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
+
+	if (last <= first || madvise(media->ram + first, last - first, MADV_DONTNEED) < 0) {
+		memset(media->ram + offset, 0, len);
+		return;
+	}
+	memset(media->ram + offset, 0, first - offset);
+	memset(media->ram + last, 0, offset + len - last);
+}

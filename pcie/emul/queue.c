@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The emulated SSD's queues: fetching SQEs, walking PRPs, posting CQEs with their phase.
+ *
+ * An SQE is fetched only while the completion queue has room, so a completion always finds a place.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcie/emul/emul_internal.h"
+#include "util/log.h"
+#include "util/num.h"
+
+/* --- PRPs (Base 4.1.1) --------------------------------------------------------------------------
+ */
+
+/* Adds [iova, iova + len), one page at most, to the list; merges with what it follows in memory. */
+static uint16_t add_page(const struct emul *emul, uint64_t iova, size_t len, struct iovec *iov,
+			 unsigned *n)
+{
+	uint8_t *va = emul_dma(emul, iova, len);
+
+	if (!va)
+		return NVME_SC_DATA_TRANSFER_ERROR;
+	if (*n && (uint8_t *)iov[*n - 1].iov_base + iov[*n - 1].iov_len == va) {
+		iov[*n - 1].iov_len += len;
+		return 0;
+	}
+	iov[(*n)++] = (struct iovec){ .iov_base = va, .iov_len = len };
+	return 0;
+}
+
+static uint16_t add_list(const struct emul *emul, uint64_t list_iova, size_t len, struct iovec *iov,
+			 unsigned *n)
+{
+	while (len) {
+		size_t in_page = NVME_PAGE_SIZE - (list_iova & (NVME_PAGE_SIZE - 1));
+		const le64 *list = emul_dma(emul, list_iova, in_page);
+
+		if (!list || (list_iova & 7))
+			return NVME_SC_INVALID_PRP_OFFSET;
+		for (size_t i = 0; i < in_page / sizeof(*list) && len; i++) {
+			uint64_t entry = le64_get(list[i]);
+			size_t part = num_min(len, (size_t)NVME_PAGE_SIZE);
+			uint16_t status;
+
+			/* The last entry of a page that does not suffice points to the next list
+			 * page. */
+			if (i + 1 == in_page / sizeof(*list) && len > NVME_PAGE_SIZE) {
+				list_iova = entry;
+				break;
+			}
+			if (entry & (NVME_PAGE_SIZE - 1))
+				return NVME_SC_INVALID_PRP_OFFSET;
+			status = add_page(emul, entry, part, iov, n);
+			if (status)
+				return status;
+			len -= part;
+		}
+	}
+	return 0;
+}
+
+uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t len,
+		   struct iovec *iov, unsigned *ret_n)
+{
+	uint64_t prp1 = le64_get(sqe->prp1), prp2 = le64_get(sqe->prp2);
+	size_t first = num_min(len, NVME_PAGE_SIZE - (size_t)(prp1 & (NVME_PAGE_SIZE - 1)));
+	uint16_t status;
+
+	*ret_n = 0;
+	status = add_page(emul, prp1, first, iov, ret_n);
+	len -= first;
+	if (status || !len)
+		return status;
+	if (len > NVME_PAGE_SIZE)
+		return add_list(emul, prp2, len, iov, ret_n);
+	if (prp2 & (NVME_PAGE_SIZE - 1))
+		return NVME_SC_INVALID_PRP_OFFSET;
+	return add_page(emul, prp2, len, iov, ret_n);
+}
+
+/* --- Completion ---------------------------------------------------------------------------------
+ */
+
+void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0)
+{
+	struct emul_cq *cq = &sq->emul->cq[sq->cqid];
+	struct nvme_cqe *cqe = &cq->ring[cq->tail];
+
+	cqe->dw0 = le32_set(dw0);
+	cqe->dw1 = le32_set(0);
+	cqe->sqhd = le16_set((uint16_t)sq->head);
+	cqe->sqid = le16_set(sq->qid);
+	cqe->cid = le16_set(cid);
+	__atomic_store_n(&cqe->status.raw, nvme_status_to_wire(status, cq->phase).raw,
+			 __ATOMIC_RELEASE);
+	if (++cq->tail == cq->entries) {
+		cq->tail = 0;
+		cq->phase = !cq->phase;
+	}
+	cq->unsignalled++;
+}
+
+/* --- Faults -------------------------------------------------------------------------------------
+ */
+
+static void report_gone(struct loop_msg *msg)
+{
+	struct emul *emul = container_of(msg, struct emul, gone_msg);
+
+	emul->watch_fn(emul->watch_arg, PCIE_DEVICE_GONE);
+}
+
+static bool every(unsigned n, unsigned count)
+{
+	return n && count % n == 0;
+}
+
+/* Counts the command; returns false when the device dies of it. */
+static bool fault_count(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	struct emul *emul = sq->emul;
+	const struct emul_faults *faults = &emul->options.faults;
+
+	sq->n_commands++;
+	if (faults->op < 0 || faults->op == sqe->opcode)
+		sq->n_counted++;
+	if (faults->cfs_after && sq->n_commands > faults->cfs_after) {
+		atomic_store(&emul->fatal, true);
+		return false;
+	}
+	if (faults->gone_after && sq->n_commands > faults->gone_after) {
+		if (!atomic_exchange(&emul->gone, true) && emul->watch_loop)
+			loop_post(emul->watch_loop, &emul->gone_msg, report_gone);
+		return false;
+	}
+	return true;
+}
+
+static bool fault_applies(const struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	int op = sq->emul->options.faults.op;
+
+	return op < 0 || op == sqe->opcode;
+}
+
+/* --- Submission ---------------------------------------------------------------------------------
+ */
+
+static void run_admin(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	uint32_t dw0 = 0;
+	uint16_t status = emul_admin(sq->emul, sqe, &dw0);
+
+	if (status != EMUL_PENDING)
+		emul_post(sq, le16_get(sqe->cid), status, dw0);
+}
+
+static void run_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	const struct emul_faults *faults = &sq->emul->options.faults;
+	bool applies = fault_applies(sq, sqe);
+	uint16_t status;
+
+	if (applies && every(faults->error, sq->n_counted))
+		status = (uint16_t)faults->status;
+	else
+		status = emul_io(sq, sqe);
+	if (status == EMUL_PENDING)
+		return;
+	if (applies && every(faults->delay, sq->n_counted)) {
+		emul_uring_delay(emul_slot_take(sq, sqe), status, faults->delay_ms);
+		return;
+	}
+	emul_post(sq, le16_get(sqe->cid), status, 0);
+}
+
+/* One completion more than was asked for, with a CID that no command has. */
+static void fault_unknown_cid(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	if (fault_applies(sq, sqe) && every(sq->emul->options.faults.unknown_cid, sq->n_counted) &&
+	    emul_cq_room(&sq->emul->cq[sq->cqid]))
+		emul_post(sq, 0xfffe, 0, 0);
+}
+
+/* Commands under way never exceed what the completion queue can take. */
+static bool may_fetch(const struct emul_sq *sq)
+{
+	const struct emul_cq *cq = &sq->emul->cq[sq->cqid];
+	uint32_t used = (cq->tail + cq->entries - cq->head) % cq->entries;
+
+	return sq->head != sq->tail && used + sq->pending + 1 < cq->entries &&
+	       sq->free_slot != UINT16_MAX;
+}
+
+static void sq_run(struct emul_sq *sq)
+{
+	struct emul *emul = sq->emul;
+	struct emul_cq *cq = &emul->cq[sq->cqid];
+
+	while (may_fetch(sq)) {
+		struct nvme_sqe sqe =
+			sq->ring[sq->head]; /* a copy: the driver's memory may change */
+
+		if (sq->qid && !fault_count(sq, &sqe))
+			return;
+		sq->head = sq->head + 1 == sq->entries ? 0 : sq->head + 1;
+		if (sq->qid)
+			run_io(sq, &sqe);
+		else
+			run_admin(sq, &sqe);
+		if (sq->qid)
+			fault_unknown_cid(sq, &sqe);
+	}
+	if (emul->events && sq->qid)
+		emul->events[2 * sq->qid] = htole32(sq->tail); /* ring for every new command */
+	emul_uring_submit(sq);
+	if (cq->unsignalled && !emul->dev.looks_after_doorbell)
+		emul_signal(emul, cq);
+}
+
+static bool alive(const struct emul *emul)
+{
+	return !atomic_load_explicit(&emul->gone, memory_order_relaxed) &&
+	       !atomic_load_explicit(&emul->fatal, memory_order_relaxed);
+}
+
+void emul_sq_doorbell(struct emul *emul, uint16_t qid, uint32_t value)
+{
+	struct emul_sq *sq = &emul->sq[qid];
+
+	if (!atomic_load_explicit(&sq->enabled, memory_order_acquire) || !alive(emul))
+		return;
+	if (value >= sq->entries) {
+		log_err("%s: doorbell of queue %u: %u is outside its %u entries", emul->dev.name,
+			qid, value, sq->entries);
+		return;
+	}
+	sq->tail = value;
+	sq_run(sq);
+}
+
+void emul_cq_doorbell(struct emul *emul, uint16_t qid, uint32_t value)
+{
+	struct emul_sq *sq = &emul->sq[qid];
+	struct emul_cq *cq = &emul->cq[qid];
+
+	if (!cq->created || value >= cq->entries || !alive(emul))
+		return;
+	cq->head = value;
+	if (emul->events && qid)
+		emul->events[2 * qid + 1] = htole32(value);
+	/* Room again: commands that had to wait for it go on. */
+	if (atomic_load_explicit(&sq->enabled, memory_order_acquire) && sq->head != sq->tail) {
+		sq_run(sq);
+		if (cq->unsignalled)
+			emul_signal(emul, cq); /* this may be the driver's last look */
+	}
+}
+
+void emul_queue_poll(struct emul *emul, uint16_t qid)
+{
+	struct emul_sq *sq = &emul->sq[qid];
+
+	if (sq->has_uring && alive(emul) &&
+	    atomic_load_explicit(&sq->enabled, memory_order_acquire)) {
+		emul_uring_reap(sq);
+		if (sq->head != sq->tail)
+			sq_run(sq); /* slots are free again */
+	}
+	emul->cq[qid].unsignalled = 0; /* the driver is looking */
+}
+
+/* --- Creation and deletion ----------------------------------------------------------------------
+ */
+
+uint16_t emul_create_cq(struct emul *emul, uint16_t qid, uint64_t iova, uint32_t entries,
+			uint16_t vector, bool interrupts)
+{
+	struct nvme_cqe *ring = emul_dma(emul, iova, (size_t)entries << NVME_CQE_SHIFT);
+
+	if (!ring || (iova & (NVME_PAGE_SIZE - 1)))
+		return NVME_SC_INVALID_PRP_OFFSET;
+	emul->cq[qid] = (struct emul_cq){
+		.created = true,
+		.vector = vector,
+		.interrupts = interrupts,
+		.entries = entries,
+		.phase = true,
+		.ring = ring,
+	};
+	return 0;
+}
+
+uint16_t emul_create_sq(struct emul *emul, uint16_t qid, uint16_t cqid, uint64_t iova,
+			uint32_t entries)
+{
+	struct nvme_sqe *ring = emul_dma(emul, iova, (size_t)entries << NVME_SQE_SHIFT);
+	struct emul_sq *sq = &emul->sq[qid];
+
+	if (!ring || (iova & (NVME_PAGE_SIZE - 1)))
+		return NVME_SC_INVALID_PRP_OFFSET;
+	sq->emul = emul;
+	sq->qid = qid;
+	sq->cqid = cqid;
+	sq->entries = entries;
+	sq->head = sq->tail = 0;
+	sq->ring = ring;
+	sq->pending = 0;
+	sq->n_commands = sq->n_counted = 0;
+	sq->free_slot = 0;
+	if (qid && (!emul->media.ram || emul->options.faults.delay) && emul_uring_init(sq)) {
+		emul_queue_free(emul, qid);
+		return NVME_SC_INTERNAL;
+	}
+	atomic_store_explicit(&sq->enabled, true, memory_order_release);
+	return 0;
+}
+
+/* Ends what is under way first: after the answer to Delete SQ no page is touched any more. */
+uint16_t emul_delete_sq(struct emul *emul, uint16_t qid)
+{
+	struct emul_sq *sq = &emul->sq[qid];
+
+	if (sq->has_uring && !emul_uring_drain(sq))
+		return NVME_SC_INTERNAL;
+	emul_queue_free(emul, qid);
+	return 0;
+}
+
+void emul_queue_free(struct emul *emul, uint16_t qid)
+{
+	struct emul_sq *sq = &emul->sq[qid];
+
+	atomic_store(&sq->enabled, false);
+	if (sq->has_uring)
+		emul_uring_fini(sq);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Commands of the emulated SSD that end later: those on a file, and delayed ones.
+ *
+ * Each I/O queue has an io_uring of its own. Its eventfd is the queue's interrupt: when a request
+ * ends the driver wakes up, and `poll` turns the io_uring's completion into an NVMe one, on the
+ * same thread that submitted it. Requests of one doorbell go down with one system call.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcie/emul/emul_internal.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define DRAIN_SECONDS 30
+
+int emul_uring_init(struct emul_sq *sq)
+{
+	struct emul *emul = sq->emul;
+	struct emul_cq *cq = &emul->cq[sq->cqid];
+	int err;
+
+	sq->slots = calloc(sq->entries, sizeof(sq->slots[0]));
+	sq->iovs = calloc((size_t)sq->entries * (EMUL_MAX_IOVS + 1), sizeof(sq->iovs[0]));
+	if (!sq->slots || !sq->iovs) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	for (uint32_t i = 0; i < sq->entries; i++) {
+		sq->slots[i].sq = sq;
+		sq->slots[i].iov = &sq->iovs[(size_t)i * (EMUL_MAX_IOVS + 1)];
+		sq->slots[i].next_free = i + 1 < sq->entries ? (uint16_t)(i + 1) : UINT16_MAX;
+	}
+	err = io_uring_queue_init(num_min(sq->entries, 4096u), &sq->uring, 0);
+	if (err)
+		goto fail;
+	sq->has_uring = true;
+	if (!emul->media.ram) {
+		err = io_uring_register_files(&sq->uring, &emul->media.fd, 1);
+		if (err)
+			goto fail;
+	}
+	if (cq->interrupts && cq->vector < emul->n_irqs)
+		err = io_uring_register_eventfd(&sq->uring, emul->irq_fds[cq->vector]);
+	if (err)
+		goto fail;
+	return 0;
+
+fail:
+	log_err("%s: no io_uring for queue %u: %s", emul->dev.name, sq->qid, strerror(-err));
+	if (!sq->has_uring) {
+		free(sq->slots);
+		free(sq->iovs);
+		sq->slots = NULL;
+		sq->iovs = NULL;
+	}
+	return err;
+}
+
+void emul_uring_fini(struct emul_sq *sq)
+{
+	io_uring_queue_exit(&sq->uring);
+	for (uint32_t i = 0; i < sq->entries; i++)
+		free(sq->slots[i].scratch);
+	free(sq->slots);
+	free(sq->iovs);
+	sq->slots = NULL;
+	sq->iovs = NULL;
+	sq->has_uring = false;
+}
+
+struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	struct emul_slot *slot = &sq->slots[sq->free_slot];
+
+	must(sq->free_slot != UINT16_MAX);
+	sq->free_slot = slot->next_free;
+	sq->pending++;
+	slot->cid = le16_get(sqe->cid);
+	slot->opcode = sqe->opcode;
+	slot->status = 0;
+	slot->delayed = false;
+	slot->fua = false;
+	slot->left = 0;
+	slot->n_iov = slot->iov_pos = 0;
+	slot->n_ranges = slot->range_pos = 0;
+	return slot;
+}
+
+static void slot_end(struct emul_slot *slot, uint16_t status)
+{
+	struct emul_sq *sq = slot->sq;
+
+	free(slot->scratch);
+	slot->scratch = NULL;
+	slot->next_free = sq->free_slot;
+	sq->free_slot = (uint16_t)(slot - sq->slots);
+	sq->pending--;
+	emul_post(sq, slot->cid, status, 0);
+}
+
+static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&sq->uring);
+
+	if (!sqe) {
+		io_uring_submit(&sq->uring);
+		sqe = io_uring_get_sqe(&sq->uring);
+	}
+	must(sqe);
+	sq->to_submit = true;
+	return sqe;
+}
+
+static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
+{
+	const struct iovec *iov = slot->iov + slot->iov_pos;
+	unsigned n = slot->n_iov - slot->iov_pos;
+
+	switch (slot->opcode) {
+	case NVME_IO_READ:
+		io_uring_prep_readv(sqe, 0, iov, n, slot->offset);
+		break;
+	case NVME_IO_WRITE:
+		io_uring_prep_writev2(sqe, 0, iov, n, slot->offset, slot->fua ? RWF_DSYNC : 0);
+		break;
+	case NVME_IO_COMPARE:
+		io_uring_prep_read(sqe, 0, slot->scratch, (unsigned)slot->left, slot->offset);
+		break;
+	case NVME_IO_FLUSH:
+		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
+		break;
+	default: /* Write Zeroes and Deallocate: a hole reads as zeroes */
+		io_uring_prep_fallocate(sqe, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)slot->offset, (off_t)slot->left);
+	}
+	sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+void emul_uring_start(struct emul_slot *slot)
+{
+	struct io_uring_sqe *sqe;
+
+	if (slot->opcode == NVME_IO_COMPARE && !slot->scratch) {
+		/* The one command that needs a place of its own for what it reads. */
+		if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, slot->left)) {
+			slot->scratch = NULL;
+			slot_end(slot, NVME_SC_INTERNAL);
+			return;
+		}
+	}
+	sqe = get_sqe(slot->sq);
+	prep(slot, sqe);
+	io_uring_sqe_set_data(sqe, slot);
+}
+
+void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms)
+{
+	struct io_uring_sqe *sqe = get_sqe(slot->sq);
+
+	slot->delayed = true;
+	slot->status = status;
+	slot->due.tv_sec = ms / 1000;
+	slot->due.tv_nsec = (long long)(ms % 1000) * 1000000;
+	io_uring_prep_timeout(sqe, &slot->due, 0, 0);
+	io_uring_sqe_set_data(sqe, slot);
+}
+
+void emul_uring_submit(struct emul_sq *sq)
+{
+	int n;
+
+	if (!sq->to_submit)
+		return;
+	sq->to_submit = false;
+	n = io_uring_submit(&sq->uring);
+	if (n < 0)
+		log_err("%s: queue %u: io_uring takes no requests: %s", sq->emul->dev.name, sq->qid,
+			strerror(-n));
+}
+
+static uint16_t status_of(int err, uint8_t opcode)
+{
+	switch (err) {
+	case -ENOSPC:
+	case -EDQUOT:
+		return NVME_SC_CAPACITY_EXCEEDED;
+	case -EOPNOTSUPP:
+		/* Deallocate is a hint; Write Zeroes is a promise. */
+		return opcode == NVME_IO_DSM ? 0 : NVME_SC_INTERNAL;
+	case -EINTR:
+	case -EAGAIN:
+	case -ENOMEM:
+		return NVME_SC_NS_NOT_READY;
+	default:
+		return opcode == NVME_IO_READ || opcode == NVME_IO_COMPARE
+			       ? NVME_SC_UNRECOVERED_READ
+			       : NVME_SC_WRITE_FAULT;
+	}
+}
+
+/* Moves on by `n` bytes; iovecs that are through are passed, the one in the middle is cut. */
+static void advance(struct emul_slot *slot, size_t n)
+{
+	slot->offset += n;
+	slot->left -= n;
+	while (n && slot->iov_pos < slot->n_iov) {
+		struct iovec *iov = &slot->iov[slot->iov_pos];
+		size_t part = num_min(n, iov->iov_len);
+
+		iov->iov_base = (uint8_t *)iov->iov_base + part;
+		iov->iov_len -= part;
+		n -= part;
+		if (!iov->iov_len)
+			slot->iov_pos++;
+	}
+}
+
+static uint16_t compare(const struct emul_slot *slot)
+{
+	const uint8_t *read = slot->scratch;
+
+	for (unsigned i = 0; i < slot->n_iov; i++) {
+		if (memcmp(read, slot->iov[i].iov_base, slot->iov[i].iov_len) != 0)
+			return NVME_SC_COMPARE_FAILURE;
+		read += slot->iov[i].iov_len;
+	}
+	return 0;
+}
+
+/* A request has come back with `res`: the command ends, or goes on with what is left of it. */
+static void slot_done(struct emul_slot *slot, int res)
+{
+	if (slot->delayed) {
+		slot_end(slot, slot->status);
+		return;
+	}
+	if (res == -EINTR || res == -EAGAIN) {
+		emul_uring_start(slot);
+		return;
+	}
+	if (res < 0) {
+		slot_end(slot, status_of(res, slot->opcode));
+		return;
+	}
+	if (slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_WRITE) {
+		if (res == 0 && slot->left) {
+			slot_end(slot, status_of(-EIO, slot->opcode)); /* the file was cut */
+			return;
+		}
+		advance(slot, (size_t)res);
+		if (slot->left) {
+			emul_uring_start(slot);
+			return;
+		}
+	}
+	if (slot->opcode == NVME_IO_COMPARE) {
+		slot_end(slot,
+			 (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
+		return;
+	}
+	if (slot->opcode == NVME_IO_DSM && ++slot->range_pos < slot->n_ranges) {
+		slot->offset = (uintptr_t)slot->iov[slot->range_pos].iov_base;
+		slot->left = slot->iov[slot->range_pos].iov_len;
+		emul_uring_start(slot);
+		return;
+	}
+	slot_end(slot, 0);
+}
+
+void emul_uring_reap(struct emul_sq *sq)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&sq->uring, &cqe) == 0) {
+		struct emul_slot *slot = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(&sq->uring, cqe);
+		slot_done(slot, res);
+	}
+	emul_uring_submit(sq);
+}
+
+bool emul_uring_drain(struct emul_sq *sq)
+{
+	uint64_t deadline = clock_now_ns() + DRAIN_SECONDS * NSEC_PER_SEC;
+	struct __kernel_timespec second = { .tv_sec = 1 };
+	struct io_uring_cqe *cqe;
+
+	while (sq->pending) {
+		io_uring_wait_cqe_timeout(&sq->uring, &cqe, &second);
+		emul_uring_reap(sq);
+		if (clock_now_ns() > deadline) {
+			log_err("%s: queue %u: %u requests on its file do not end",
+				sq->emul->dev.name, sq->qid, sq->pending);
+			return false;
+		}
+	}
+	return true;
+}

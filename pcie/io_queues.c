@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Making and deleting I/O queue pairs (Base 5.4, 5.5, 5.6, 5.7): the completion queue comes first
+ * and goes last.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "pcie/ctrl_internal.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define QUEUE_PC  (1u << 0) /* physically contiguous */
+#define QUEUE_IEN (1u << 1)
+
+/* A creation or deletion under way. */
+struct queue_op {
+	struct nvme_ctrl *ctrl;
+	struct nvme_qpair *qp;
+	nvme_qpair_created_fn *created;
+	nvme_qpair_deleted_fn *deleted;
+	void *arg;
+	struct loop_msg msg;
+};
+
+unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->state == NVME_CTRL_READY ? ctrl->info.n_queues - ctrl->qids_used : 0;
+}
+
+static uint16_t qid_take(struct nvme_ctrl *ctrl)
+{
+	for (unsigned qid = 1; qid <= ctrl->info.n_queues; qid++) {
+		if (ctrl->qids[qid / 64] >> (qid % 64) & 1)
+			continue;
+		ctrl->qids[qid / 64] |= UINT64_C(1) << (qid % 64);
+		ctrl->qids_used++;
+		return (uint16_t)qid;
+	}
+	return 0;
+}
+
+/* Frees the queue pair and its ID. */
+static void qpair_gone(struct queue_op *op)
+{
+	uint16_t qid = op->qp->qid;
+
+	nvme_qpair_free(op->qp, op->ctrl->params.pool);
+	op->ctrl->qids[qid / 64] &= ~(UINT64_C(1) << (qid % 64));
+	op->ctrl->qids_used--;
+	op->qp = NULL;
+}
+
+static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uint32_t cdw10,
+			 uint32_t cdw11, nvme_done_fn *done)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = opcode,
+		.prp1 = le64_set(prp1),
+		.cdw10 = le32_set(cdw10),
+		.cdw11 = le32_set(cdw11),
+	};
+
+	return nvme_admin_send(op->ctrl, &sqe, 0, 0, done, op);
+}
+
+/* --- Creation -----------------------------------------------------------------------------------
+ */
+
+static void created(struct queue_op *op, int err)
+{
+	struct nvme_qpair *qp = op->qp;
+
+	if (err) {
+		log_err("%s: I/O queue pair %u could not be created", op->ctrl->dev->name, qp->qid);
+		qpair_gone(op);
+		qp = NULL;
+	}
+	op->created(op->arg, err, qp);
+	free(op);
+}
+
+static void undo_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct queue_op *op = arg;
+
+	if (nvme_cqe_status(cqe))
+		nvme_ctrl_fail(op->ctrl, "a completion queue could not be deleted");
+	created(op, -EIO);
+}
+
+static void create_sq_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct queue_op *op = arg;
+
+	if (nvme_cqe_status(cqe) == 0)
+		created(op, 0);
+	else if (queue_command(op, NVME_ADMIN_DELETE_CQ, 0, op->qp->qid, 0, undo_done))
+		created(op, -EIO);
+}
+
+static void create_cq_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct queue_op *op = arg;
+	struct nvme_qpair *qp = op->qp;
+
+	if (nvme_cqe_status(cqe)) {
+		created(op, -EIO);
+		return;
+	}
+	if (queue_command(op, NVME_ADMIN_CREATE_SQ, qp->sq_iova, (qp->entries - 1) << 16 | qp->qid,
+			  (uint32_t)qp->qid << 16 | QUEUE_PC, create_sq_done))
+		created(op, -EIO);
+}
+
+static void use_shadow(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
+{
+	size_t sq = 2u * qp->qid * ctrl->doorbell_stride, cq = sq + ctrl->doorbell_stride;
+	uint8_t *shadow = ctrl->shadow.va, *events = ctrl->events.va;
+
+	if (!ctrl->shadow_on)
+		return;
+	qp->shadow_sq = (volatile uint32_t *)(void *)(shadow + sq);
+	qp->shadow_cq = (volatile uint32_t *)(void *)(shadow + cq);
+	qp->event_sq = (volatile uint32_t *)(void *)(events + sq);
+	qp->event_cq = (volatile uint32_t *)(void *)(events + cq);
+	*qp->shadow_sq = *qp->shadow_cq = *qp->event_sq = *qp->event_cq = 0;
+}
+
+int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_created_fn *done,
+			   void *arg)
+{
+	struct nvme_qpair_params params = {
+		.dev = ctrl->dev,
+		.pool = ctrl->params.pool,
+		.irq_fd = -1,
+		.entries = num_min(num_max(entries, 2u), ctrl->info.max_entries),
+		.max_transfer = ctrl->info.max_transfer,
+		.doorbell_stride = ctrl->doorbell_stride,
+	};
+	struct queue_op *op;
+	int err;
+
+	if (ctrl->state != NVME_CTRL_READY)
+		return -ENODEV;
+	op = calloc(1, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	*op = (struct queue_op){ .ctrl = ctrl, .created = done, .arg = arg };
+	params.qid = qid_take(ctrl);
+	if (!params.qid) {
+		free(op);
+		return -EBUSY;
+	}
+	/* A vector each while there are enough; vector 0 stays the admin queue's when possible. */
+	if (ctrl->n_irqs) {
+		params.vector = ctrl->n_irqs == 1
+					? 0
+					: (uint16_t)(1 + (params.qid - 1) % (ctrl->n_irqs - 1));
+		params.irq_fd = ctrl->irq_fds[params.vector];
+	}
+	err = nvme_qpair_new(&params, &op->qp);
+	if (err) {
+		ctrl->qids[params.qid / 64] &= ~(UINT64_C(1) << (params.qid % 64));
+		ctrl->qids_used--;
+		free(op);
+		return err;
+	}
+	use_shadow(ctrl, op->qp);
+	err = queue_command(op, NVME_ADMIN_CREATE_CQ, op->qp->cq_iova,
+			    (op->qp->entries - 1) << 16 | op->qp->qid,
+			    (uint32_t)params.vector << 16 | QUEUE_PC |
+				    (ctrl->n_irqs ? QUEUE_IEN : 0),
+			    create_cq_done);
+	if (err) {
+		qpair_gone(op);
+		free(op);
+	}
+	return err;
+}
+
+/* --- Deletion -----------------------------------------------------------------------------------
+ */
+
+static void delete_finish(struct queue_op *op)
+{
+	qpair_gone(op);
+	op->deleted(op->arg);
+	free(op);
+}
+
+static void delete_finish_msg(struct loop_msg *msg)
+{
+	struct queue_op *op = container_of(msg, struct queue_op, msg);
+
+	nvme_qpair_abort_all(op->qp, NVME_SC_HOST_PATH_ERROR);
+	delete_finish(op);
+}
+
+static void delete_cq_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct queue_op *op = arg;
+
+	if (nvme_cqe_status(cqe))
+		nvme_ctrl_fail(op->ctrl, "a completion queue could not be deleted");
+	delete_finish(op);
+}
+
+/* The SSD has let go of all commands, or, having failed, of all memory. */
+static void delete_sq_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct queue_op *op = arg;
+
+	if (nvme_cqe_status(cqe))
+		nvme_ctrl_fail(op->ctrl, "a submission queue could not be deleted");
+	else
+		nvme_qpair_reap(op->qp); /* what it completed before */
+	nvme_qpair_abort_all(op->qp, NVME_SC_ABORTED_SQ_DELETION);
+	if (queue_command(op, NVME_ADMIN_DELETE_CQ, 0, op->qp->qid, 0, delete_cq_done))
+		delete_finish(op);
+}
+
+void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
+			    nvme_qpair_deleted_fn *deleted, void *arg)
+{
+	struct queue_op *op = calloc(1, sizeof(*op));
+
+	must(!qp->loop);
+	must(op); /* a few bytes, for the one action that must not fail */
+	*op = (struct queue_op){ .ctrl = ctrl, .qp = qp, .deleted = deleted, .arg = arg };
+	if (queue_command(op, NVME_ADMIN_DELETE_SQ, 0, qp->qid, 0, delete_sq_done) == 0)
+		return;
+	nvme_ctrl_fail(
+		ctrl,
+		"a submission queue could not be deleted"); /* nothing when it failed before */
+	loop_post(ctrl->params.loop, &op->msg, delete_finish_msg);
+}

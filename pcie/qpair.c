@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Submission and completion rings; see qpair.h.
+ *
+ * The three places where order matters are marked: SQE before doorbell, phase before the rest of a
+ * CQE, shadow doorbell before its event index.
+ */
+#include "pcie/qpair.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcie/mmio.h"
+#include "pcie/prp.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define POLL_INTERVAL_US \
+	100 /* between looks at a CQ that has no interrupt, while commands are out */
+
+static void slots_reset(struct nvme_qpair *qp)
+{
+	uint32_t n_slots = qp->entries - 1;
+
+	for (uint32_t i = 0; i < n_slots; i++) {
+		qp->slots[i].done = NULL;
+		qp->slots[i].next_free = i + 1 < n_slots ? (uint16_t)(i + 1) : NVME_SLOT_NONE;
+	}
+	qp->free_head = 0;
+	qp->outstanding = 0;
+}
+
+void nvme_qpair_rewind(struct nvme_qpair *qp)
+{
+	must(qp->outstanding == 0);
+	memset(qp->cq, 0, (size_t)qp->entries << NVME_CQE_SHIFT);
+	qp->sq_tail = qp->sq_tail_rung = 0;
+	qp->cq_head = qp->cq_head_rung = 0;
+	qp->phase = true;
+	slots_reset(qp);
+}
+
+static void work_run(struct loop_task *task);
+
+/* Rings of 64-byte and 16-byte entries, each on pages of its own. */
+static int alloc_rings(struct nvme_qpair *qp, struct dma_pool *pool)
+{
+	size_t sq_bytes = num_round_up((size_t)qp->entries << NVME_SQE_SHIFT, DMA_PAGE_SIZE);
+	size_t cq_bytes = num_round_up((size_t)qp->entries << NVME_CQE_SHIFT, DMA_PAGE_SIZE);
+
+	if (sq_bytes + cq_bytes > DMA_BLOCK_SIZE ||
+	    !dma_alloc(pool, sq_bytes + cq_bytes, &qp->ring_mem))
+		return -ENOMEM;
+	qp->sq = qp->ring_mem.va;
+	qp->sq_iova = qp->ring_mem.iova;
+	qp->cq = (struct nvme_cqe *)((uint8_t *)qp->ring_mem.va + sq_bytes);
+	qp->cq_iova = qp->ring_mem.iova + sq_bytes;
+	return 0;
+}
+
+/* A power of two per slot, so that no list crosses a page (Base 4.1.1). */
+static int alloc_prp_lists(struct nvme_qpair *qp, struct dma_pool *pool, size_t max_transfer)
+{
+	size_t list = prp_list_bytes(max_transfer);
+
+	if (!list)
+		return 0;
+	qp->prp_stride = 1u << num_log2_up(list);
+	must(qp->prp_stride <= DMA_PAGE_SIZE);
+	if ((size_t)qp->prp_stride * (qp->entries - 1) > DMA_BLOCK_SIZE ||
+	    !dma_alloc(pool, (size_t)qp->prp_stride * (qp->entries - 1), &qp->prp_mem))
+		return -ENOMEM;
+	qp->prp_va = qp->prp_mem.va;
+	qp->prp_iova = qp->prp_mem.iova;
+	return 0;
+}
+
+int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **ret_qpair)
+{
+	struct nvme_qpair *qp = calloc(1, sizeof(*qp));
+	int err = -ENOMEM;
+
+	must(params->entries >= 2 && params->entries <= 65536);
+	if (!qp)
+		return -ENOMEM;
+	qp->dev = params->dev;
+	qp->dev->looks_after_doorbell = true; /* work_run() */
+	qp->qid = params->qid;
+	qp->vector = params->vector;
+	qp->irq_fd = params->irq_fd;
+	qp->entries = params->entries;
+	qp->sq_doorbell = NVME_REG_DOORBELLS + 2u * params->qid * params->doorbell_stride;
+	qp->cq_doorbell = qp->sq_doorbell + params->doorbell_stride;
+	TAILQ_INIT(&qp->waiters);
+	loop_task_init(&qp->work, work_run);
+	qp->slots = calloc(qp->entries - 1, sizeof(qp->slots[0]));
+	if (!qp->slots)
+		goto fail;
+	err = alloc_rings(qp, params->pool);
+	if (err)
+		goto fail;
+	err = alloc_prp_lists(qp, params->pool, params->max_transfer);
+	if (err)
+		goto fail;
+	nvme_qpair_rewind(qp);
+	*ret_qpair = qp;
+	return 0;
+
+fail:
+	nvme_qpair_free(qp, params->pool);
+	return err;
+}
+
+void nvme_qpair_free(struct nvme_qpair *qp, struct dma_pool *pool)
+{
+	if (!qp)
+		return;
+	must(qp->outstanding == 0 && !qp->loop);
+	dma_free(pool, &qp->prp_mem);
+	dma_free(pool, &qp->ring_mem);
+	free(qp->slots);
+	free(qp);
+}
+
+/* Nobody reads the eventfd: with an edge-triggered event each signal is an edge of its own. */
+static void on_interrupt(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_qpair *qp = arg;
+
+	(void)fd;
+	(void)what;
+	counter_add(&qp->stats.interrupts, 1);
+	loop_defer(qp->loop, &qp->work);
+}
+
+static void poll_arm(struct nvme_qpair *qp)
+{
+	const struct timeval interval = { .tv_usec = POLL_INTERVAL_US };
+
+	if (qp->poll_timer && qp->outstanding && !evtimer_pending(qp->poll_timer, NULL))
+		evtimer_add(qp->poll_timer, &interval);
+}
+
+static void on_poll_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_qpair *qp = arg;
+
+	(void)fd;
+	(void)what;
+	loop_defer(qp->loop, &qp->work);
+}
+
+int nvme_qpair_attach(struct nvme_qpair *qp, struct loop *loop)
+{
+	must(!qp->loop);
+	if (qp->irq_fd >= 0)
+		qp->irq_event = event_new(loop->base, qp->irq_fd, EV_READ | EV_ET | EV_PERSIST,
+					  on_interrupt, qp);
+	else
+		qp->poll_timer = evtimer_new(loop->base, on_poll_timer, qp);
+	if (!qp->irq_event && !qp->poll_timer)
+		return -ENOMEM;
+	if (qp->irq_event && event_add(qp->irq_event, NULL) < 0) {
+		event_free(qp->irq_event);
+		qp->irq_event = NULL;
+		return -ENOMEM;
+	}
+	qp->loop = loop;
+	loop_defer(loop, &qp->work); /* completions may have come before anybody listened */
+	return 0;
+}
+
+void nvme_qpair_detach(struct nvme_qpair *qp)
+{
+	if (!qp->loop)
+		return;
+	nvme_qpair_ring(qp); /* what was queued is the SSD's to end */
+	loop_cancel(qp->loop, &qp->work);
+	if (qp->irq_event)
+		event_free(qp->irq_event);
+	if (qp->poll_timer)
+		event_free(qp->poll_timer);
+	qp->irq_event = NULL;
+	qp->poll_timer = NULL;
+	qp->loop = NULL;
+}
+
+int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
+		      nvme_done_fn *done, void *arg, uint16_t *ret_cid)
+{
+	uint16_t cid = qp->free_head;
+	struct nvme_slot *slot;
+	size_t list_offset;
+
+	if (cid == NVME_SLOT_NONE)
+		return -EAGAIN;
+	slot = &qp->slots[cid];
+	list_offset = (size_t)cid * qp->prp_stride;
+	must(prp_list_bytes(len) <= qp->prp_stride);
+	sqe->cid = le16_set(cid);
+	if (len)
+		prp_build(sqe, iova, len, (le64 *)(void *)(qp->prp_va + list_offset),
+			  qp->prp_iova + list_offset);
+	qp->sq[qp->sq_tail] = *sqe;
+	qp->sq_tail = qp->sq_tail + 1 == qp->entries ? 0 : qp->sq_tail + 1;
+
+	qp->free_head = slot->next_free;
+	qp->outstanding++;
+	slot->done = done;
+	slot->arg = arg;
+	if (ret_cid)
+		*ret_cid = cid;
+	counter_add(&qp->stats.submitted, 1);
+	if (qp->loop)
+		loop_defer(qp->loop, &qp->work);
+	return 0;
+}
+
+void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
+{
+	must(!waiter->queued);
+	waiter->queued = true;
+	TAILQ_INSERT_TAIL(&qp->waiters, waiter, link);
+}
+
+void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
+{
+	if (!waiter->queued)
+		return;
+	waiter->queued = false;
+	TAILQ_REMOVE(&qp->waiters, waiter, link);
+}
+
+/* As many as there is room for, in order; one that finds the ring full again would wait again. */
+static void run_waiters(struct nvme_qpair *qp)
+{
+	struct nvme_waiter *waiter;
+
+	while (!nvme_qpair_full(qp) && (waiter = TAILQ_FIRST(&qp->waiters)) != NULL) {
+		nvme_qpair_unwait(qp, waiter);
+		waiter->run(waiter);
+	}
+}
+
+/*
+ * Base 5.9 and appendix B: writes the shadow doorbell; the real one must be rung only when the
+ * SSD's event index lies between the old value and the new.
+ */
+static bool shadow_needs_mmio(volatile uint32_t *shadow, volatile uint32_t *event, uint32_t old,
+			      uint32_t new)
+{
+	if (!shadow)
+		return true;
+	*shadow = htole32(new);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* shadow before event index, on both sides */
+	return (uint16_t)(new - le32toh(*event) - 1) < (uint16_t)(new - old);
+}
+
+void nvme_qpair_ring(struct nvme_qpair *qp)
+{
+	if (qp->sq_tail == qp->sq_tail_rung)
+		return;
+	mmio_wmb(); /* SQEs before the doorbell */
+	if (shadow_needs_mmio(qp->shadow_sq, qp->event_sq, qp->sq_tail_rung, qp->sq_tail))
+		mmio_write32(qp->dev, qp->sq_doorbell, qp->sq_tail);
+	qp->sq_tail_rung = qp->sq_tail;
+	counter_add(&qp->stats.doorbells, 1);
+}
+
+static void complete_slot(struct nvme_qpair *qp, uint16_t cid, const struct nvme_cqe *cqe)
+{
+	struct nvme_slot *slot = &qp->slots[cid];
+	nvme_done_fn *done = slot->done;
+
+	slot->done = NULL;
+	slot->next_free = qp->free_head;
+	qp->free_head = cid;
+	qp->outstanding--;
+	counter_add(&qp->stats.completed, 1);
+	done(slot->arg, cqe);
+}
+
+/* The SSD is not trusted: a CID that nobody waits for is counted, told once in a while, and
+ * dropped. */
+static void unknown_cid(struct nvme_qpair *qp, uint16_t cid)
+{
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
+
+	counter_add(&qp->stats.unknown_cids, 1);
+	log_limited(&limit, LOG_LEVEL_ERR,
+		    "%s: queue %u: completion with CID %u, which no command under way has",
+		    qp->dev->name, qp->qid, cid);
+}
+
+unsigned nvme_qpair_reap(struct nvme_qpair *qp)
+{
+	unsigned n = 0;
+
+	if (qp->dev->ops->poll)
+		qp->dev->ops->poll(qp->dev, qp->qid);
+	/* At most one round: an SSD that completes without end must not hold the thread. */
+	while (n < qp->entries) {
+		const struct nvme_cqe *entry = &qp->cq[qp->cq_head];
+		uint16_t status = __atomic_load_n(&entry->status.raw, __ATOMIC_ACQUIRE);
+		struct nvme_cqe cqe;
+		uint16_t cid;
+
+		if ((le16toh(status) & NVME_CQE_PHASE) != qp->phase)
+			break;
+		cqe = *entry; /* after the phase; the SSD may reuse the entry once the doorbell is
+				 rung */
+		if (++qp->cq_head == qp->entries) {
+			qp->cq_head = 0;
+			qp->phase = !qp->phase;
+		}
+		n++;
+		cid = le16_get(cqe.cid);
+		if (cid >= qp->entries - 1 || !qp->slots[cid].done)
+			unknown_cid(qp, cid);
+		else
+			complete_slot(qp, cid, &cqe);
+	}
+	if (qp->cq_head != qp->cq_head_rung) {
+		if (shadow_needs_mmio(qp->shadow_cq, qp->event_cq, qp->cq_head_rung, qp->cq_head))
+			mmio_write32(qp->dev, qp->cq_doorbell, qp->cq_head);
+		qp->cq_head_rung = qp->cq_head;
+	}
+	return n;
+}
+
+/*
+ * The end of a wake-up. Reaping goes on until nothing is found: that closes the race of an
+ * interrupt whose edge came before the last look, and finds what a device that completes inside its
+ * doorbell has posted.
+ */
+static void work_run(struct loop_task *task)
+{
+	struct nvme_qpair *qp = container_of(task, struct nvme_qpair, work);
+	unsigned n;
+
+	do {
+		nvme_qpair_ring(qp);
+		n = nvme_qpair_reap(qp);
+		run_waiters(qp);
+	} while (n && qp->loop && qp->sq_tail == qp->sq_tail_rung);
+	if (!qp->loop)
+		return; /* a completion let go of the queue pair */
+	if (qp->sq_tail != qp->sq_tail_rung)
+		loop_defer(qp->loop, &qp->work); /* behind what else this wake-up has to do */
+	poll_arm(qp);
+}
+
+void nvme_qpair_abort_all(struct nvme_qpair *qp, uint16_t status)
+{
+	for (uint32_t cid = 0; cid < qp->entries - 1; cid++) {
+		const struct nvme_cqe cqe = {
+			.cid = le16_set((uint16_t)cid),
+			.status = nvme_status_to_wire(status, false),
+		};
+
+		if (qp->slots[cid].done)
+			complete_slot(qp, (uint16_t)cid, &cqe);
+	}
+}
