@@ -52,6 +52,7 @@ struct nvmet_queue {
 	struct worker *worker;
 	const struct nvmet_transport_ops *ops;
 	struct nvmet_port *port; /* where the host came in */
+	char local_addr[48];     /* numeric address that the host came to */
 	char peer[56];           /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
 
 	/* Set by Connect on the main thread; constant once `live`. */

@@ -25,6 +25,7 @@ struct nvmet_limits {
 	unsigned handshakes;           /* connections that have not finished Connect, in all */
 	unsigned controllers;          /* in all */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
+	unsigned term_timeout_ms;      /* a host that got a TermReq and does not close, at most 30 s */
 	unsigned pdu_timeout_ms;       /* a PDU, or the data of an R2T, that stops half way */
 };
 

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A connection's life: states, timers, the end; and the ops that the target calls. See conn.h. */
+#include "transport/conn.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "target/ctrl.h"
+#include "target/target.h"
+#include "target/transport.h"
+#include "target/worker.h"
+#include "transport/internal.h"
+#include "transport/pages.h"
+#include "util/log.h"
+
+static const char *const state_names[] = {
+	[CONN_ICREQ] = "ICREQ",
+	[CONN_LIVE] = "LIVE",
+	[CONN_TERM] = "TERM",
+	[CONN_CLOSED] = "CLOSED",
+};
+
+/* One worker's worth of what hosts can provoke. */
+static _Thread_local struct log_limit peer_limit = LOG_LIMIT_INIT(20);
+
+static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const char *why)
+{
+	log_debug("conn %s: %s -> %s%s%s%s", conn->queue.peer, state_names[conn->state],
+		  state_names[state], why ? " (" : "", why ? why : "", why ? ")" : "");
+	conn->state = state;
+}
+
+/* --- Timers -------------------------------------------------------------------------------------
+ */
+
+static void arm(struct nvme_tcp_conn *conn, unsigned ms)
+{
+	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+	conn->timer_armed = true;
+	conn->rx_bytes_seen = conn->rx_bytes;
+	evtimer_add(conn->timer, &timeout);
+}
+
+/* Whether the next bytes are the host's to send: half a PDU is here, or data it was asked for is
+ * not. */
+static bool awaits_host(const struct nvme_tcp_conn *conn)
+{
+	return conn->n_receiving ||
+	       (!conn->rx_paused && (conn->rx != RX_HEADER || conn->header_len));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_tcp_conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	conn->timer_armed = false;
+	switch (conn->state) {
+	case CONN_ICREQ:
+		conn_close(conn, "no ICReq in time");
+		break;
+	case CONN_LIVE:
+		if (!conn->queue.live && !conn->queue.connecting && !conn->handshake_over)
+			conn_close(conn, "no Connect in time");
+		else if (awaits_host(conn) && conn->rx_bytes == conn->rx_bytes_seen)
+			conn_close(conn,
+				   "the rest of a PDU or of a command's data did not come in time");
+		else if (awaits_host(conn))
+			conn_expect(conn);
+		break;
+	case CONN_TERM:
+		conn_close(conn, NULL);
+		break;
+	case CONN_CLOSED:
+		break;
+	}
+}
+
+void conn_expect(struct nvme_tcp_conn *conn)
+{
+	if (!conn->timer_armed)
+		arm(conn, conn->queue.target->limits.pdu_timeout_ms);
+}
+
+/* --- The end ------------------------------------------------------------------------------------
+ */
+
+static void free_on_main(struct loop_msg *msg)
+{
+	conn_free(container_of(msg, struct nvme_tcp_conn, msg));
+}
+
+static void free_if_over(struct nvme_tcp_conn *conn)
+{
+	if (conn->state != CONN_CLOSED || !conn->released)
+		return;
+	LIST_REMOVE(conn, link);
+	conn->tw->n_conns--;
+	counter_sub(&conn->queue.worker->stats.connections, 1);
+	loop_post(conn->queue.target->loop, &conn->msg, free_on_main);
+}
+
+/* Neither the SSD nor the main thread knows the queue any more: pages may be used again. */
+static void on_released(struct nvmet_queue *queue)
+{
+	struct nvme_tcp_conn *conn = container_of(queue, struct nvme_tcp_conn, queue);
+
+	conn->released = true;
+	cmd_slots_free(conn);
+	free_if_over(conn);
+}
+
+/* Nothing more is taken from the host or done for it; the SSD's queue pair is given back. */
+static void stop(struct nvme_tcp_conn *conn)
+{
+	pages_forget(conn);
+	TAILQ_INIT(&conn->tx);
+	conn->rx_cmd = NULL;
+	conn->rx_paused = false;
+	free(conn->stash);
+	conn->stash = NULL;
+	if (!conn->queue.releasing)
+		nvmet_queue_release(&conn->queue, on_released);
+}
+
+void conn_close(struct nvme_tcp_conn *conn, const char *why)
+{
+	if (conn->state == CONN_CLOSED)
+		return;
+	if (why)
+		log_limited(&peer_limit, LOG_LEVEL_INFO, "conn %s: closed: %s", conn->queue.peer,
+			    why);
+	set_state(conn, CONN_CLOSED, why);
+	loop_cancel(&conn->queue.worker->loop, &conn->tx_task);
+	event_free(conn->read_event);
+	event_free(conn->write_event);
+	event_free(conn->timer);
+	close(conn->fd);
+	conn->fd = -1;
+	stop(conn);
+	free_if_over(conn);
+}
+
+void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
+{
+	if (conn->state != CONN_ICREQ && conn->state != CONN_LIVE)
+		return;
+	counter_add(&conn->queue.worker->stats.protocol_errors, 1);
+	log_limited(&peer_limit, LOG_LEVEL_WARN,
+		    "conn %s: protocol error: %s (FES %u, FEI %u) in a PDU of type %02xh",
+		    conn->queue.peer, pdu_fes_name(verdict.fes), verdict.fes, verdict.fei,
+		    conn->header[0]);
+	set_state(conn, CONN_TERM, "protocol error");
+	tx_term(conn, verdict);
+	stop(conn);
+	arm(conn, conn->queue.target->limits.term_timeout_ms);
+}
+
+void conn_drain(struct nvme_tcp_conn *conn)
+{
+	if (!conn->draining && conn->state == CONN_LIVE && conn->queue.qid != 0)
+		event_del(conn->read_event); /* what it has not sent yet was not acknowledged either
+					      */
+	conn->draining = true;
+	if (conn->queue.qid != 0 && conn->n_busy == conn->n_receiving)
+		conn_close(conn, NULL);
+}
+
+/* --- The handshake ------------------------------------------------------------------------------
+ */
+
+void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq)
+{
+	set_state(conn, CONN_LIVE, "icreq ok");
+	conn->limits.established = true;
+	conn->hpda = icreq->hpda;
+	tx_icresp(conn, icreq->dgst & 3);
+	conn->limits.hdgst = icreq->dgst & 1;
+	conn->limits.ddgst = icreq->dgst & 2;
+	conn->timer_armed = false;
+	arm(conn, conn->queue.target->limits.handshake_timeout_ms);
+}
+
+static void handshake_over_on_main(struct loop_msg *msg)
+{
+	struct nvme_tcp_conn *conn = container_of(msg, struct nvme_tcp_conn, handshake_msg);
+
+	tcp_handshake_over(conn->tcp);
+}
+
+/* --- What the target calls ----------------------------------------------------------------------
+ */
+
+static struct nvme_tcp_conn *conn_of(struct nvmet_queue *queue)
+{
+	return container_of(queue, struct nvme_tcp_conn, queue);
+}
+
+static void op_queue_response(struct nvmet_req *req)
+{
+	struct nvme_tcp_cmd *cmd = cmd_of(req);
+
+	if (cmd->conn->state == CONN_LIVE && !cmd->conn->queue.releasing)
+		tx_response(cmd);
+}
+
+static void op_close(struct nvmet_queue *queue, const char *why)
+{
+	conn_close(conn_of(queue), why);
+}
+
+static void op_connected(struct nvmet_queue *queue)
+{
+	struct nvme_tcp_conn *conn = conn_of(queue);
+
+	conn->handshake_over = true;
+	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);
+	if (cmd_slots_make(conn, queue->entries))
+		conn_close(conn, "no memory for its commands");
+}
+
+/* Waiting for pages, or for data that the R2T asked for: the SSD has not heard of it. */
+static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
+					struct nvmet_req **ret_req)
+{
+	struct nvme_tcp_conn *conn = conn_of(queue);
+
+	for (unsigned i = 0; i < conn->n_cmds; i++) {
+		struct nvme_tcp_cmd *cmd = &conn->cmds[i];
+
+		if (cmd->state == CMD_FREE || cmd->state == CMD_SENDING ||
+		    le16_get(cmd->req.cmd.cid) != cid)
+			continue;
+		if (cmd->state == CMD_PAGES && cmd != conn->rx_cmd) {
+			TAILQ_REMOVE(&conn->waiting, cmd, link);
+			cmd->state = CMD_EXECUTING;
+			nvmet_req_complete(&cmd->req, NVME_SC_ABORT_REQUESTED);
+			return NVMET_ABORT_DONE;
+		}
+		if (cmd->state != CMD_EXECUTING) {
+			cmd->aborted =
+				true; /* the host may still send its data: drained, then told */
+			return NVMET_ABORT_DONE;
+		}
+		*ret_req = &cmd->req;
+		return NVMET_ABORT_AT_SSD;
+	}
+	return NVMET_ABORT_NOT_FOUND;
+}
+
+static const struct nvmet_transport_ops tcp_ops = {
+	.queue_response = op_queue_response,
+	.close = op_close,
+	.connected = op_connected,
+	.abort = op_abort,
+};
+
+/* --- Making and freeing -------------------------------------------------------------------------
+ */
+
+static void set_names(struct nvme_tcp_conn *conn, const struct sockaddr_storage *peer)
+{
+	char host[48], port[8];
+	struct sockaddr_storage local;
+	socklen_t len = sizeof(local);
+
+	if (getnameinfo((const struct sockaddr *)peer, sizeof(*peer), host, sizeof(host), port,
+			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		snprintf(conn->queue.peer, sizeof(conn->queue.peer),
+			 peer->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	if (getsockname(conn->fd, (struct sockaddr *)&local, &len) == 0)
+		getnameinfo((struct sockaddr *)&local, len, conn->queue.local_addr,
+			    sizeof(conn->queue.local_addr), NULL, 0, NI_NUMERICHOST);
+	tcp_peer_addr(peer, conn->addr);
+}
+
+struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, struct nvmet_port *port,
+			       int fd, const struct sockaddr_storage *peer)
+{
+	struct nvme_tcp_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	conn->tcp = tcp;
+	conn->tw = tw;
+	conn->fd = fd;
+	conn->queue.target = tcp_target(tcp);
+	conn->queue.worker = tw->worker;
+	conn->queue.ops = &tcp_ops;
+	conn->queue.port = port;
+	conn->limits.in_capsule_max = NVMET_ICD_IO;
+	conn->limits.maxh2cdata = CONN_MAXH2CDATA;
+	TAILQ_INIT(&conn->free_cmds);
+	TAILQ_INIT(&conn->waiting);
+	TAILQ_INIT(&conn->tx);
+	tx_init(conn);
+	set_names(conn, peer);
+	if (nvmet_queue_init(&conn->queue) || cmd_slots_make(conn, CONN_SLOTS_FIRST)) {
+		nvmet_queue_fini(&conn->queue);
+		free(conn);
+		return NULL;
+	}
+	return conn;
+}
+_Static_assert(NVMET_ICD_IO == NVMET_ICD_ADMIN, "one in-capsule limit serves both kinds of queue");
+
+void conn_free(struct nvme_tcp_conn *conn)
+{
+	tcp_conn_over(conn->tcp, conn);
+	nvmet_queue_fini(&conn->queue);
+	free(conn);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	rx_readable(arg);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_tcp_conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	conn->want_write = false;
+	tx_flush(conn);
+}
+
+void conn_start(struct nvme_tcp_conn *conn)
+{
+	struct event_base *base = conn->queue.worker->loop.base;
+
+	LIST_INSERT_HEAD(&conn->tw->conns, conn, link);
+	conn->tw->n_conns++;
+	counter_add(&conn->queue.worker->stats.connections, 1);
+	conn->read_event = event_new(base, conn->fd, EV_READ | EV_PERSIST, on_readable, conn);
+	conn->write_event = event_new(base, conn->fd, EV_WRITE, on_writable, conn);
+	conn->timer = evtimer_new(base, on_timer, conn);
+	must(conn->read_event && conn->write_event && conn->timer);
+	if (event_add(conn->read_event, NULL) < 0 || conn->tw->draining) {
+		conn_close(conn, "the daemon cannot take it");
+		return;
+	}
+	arm(conn, conn->queue.target->limits.handshake_timeout_ms);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connection: one socket, one remote queue. It belongs to its worker from the first event on, and
+ * goes back to the main thread only to be freed.
+ *
+ *   ICREQ → LIVE → CLOSED            a host that came and went
+ *        ↘    ↘ TERM → CLOSED        a host that broke the protocol: C2HTermReq, then it may close
+ *
+ * From TERM on nothing more is parsed, and the SSD's queue pair is given back at once. The object lives
+ * until it is CLOSED and its queue is released (target/queue.h).
+ */
+#ifndef NVMETD_TRANSPORT_CONN_H
+#define NVMETD_TRANSPORT_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "target/queue.h"
+#include "transport/cmd.h"
+#include "transport/pdu.h"
+#include "util/loop.h"
+
+struct event;
+struct nvme_tcp;
+struct sockaddr_storage;
+
+#define CONN_RECV_SIZE   (256u << 10) /* a worker's receive buffer */
+#define CONN_MAXH2CDATA  (256u << 10)
+#define CONN_CTL_SIZE    160 /* ICResp, or a TermReq with 128 bytes of header */
+#define CONN_SLOTS_FIRST 2   /* before Connect: it, and one more to refuse */
+
+enum conn_state { CONN_ICREQ, CONN_LIVE, CONN_TERM, CONN_CLOSED };
+
+/* Where the receiver is in the stream. */
+enum conn_rx {
+	RX_HEADER,
+	RX_DATA, /* into a command's pages */
+	RX_SKIP, /* data nobody wants */
+	RX_DDGST,
+};
+
+struct nvme_tcp_conn {
+	struct nvmet_queue queue;
+	struct tcp_worker *tw;
+	struct nvme_tcp *tcp;
+	LIST_ENTRY(nvme_tcp_conn) link; /* worker's */
+	enum conn_state state;
+	int fd;
+	struct event *read_event, *write_event, *timer;
+	struct pdu_limits limits;
+	uint8_t hpda;
+
+	/* Receiving. */
+	enum conn_rx rx;
+	uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
+	uint32_t header_len;            /* of it, received */
+	struct pdu_shape shape;
+	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming; NULL while skipping */
+	uint32_t rx_left;            /* bytes of RX_DATA and RX_SKIP */
+	uint32_t rx_crc;
+	uint8_t rx_ddgst[NVME_TCP_DIGEST_SIZE];
+	uint32_t rx_ddgst_len;
+	bool rx_paused;   /* in-capsule data waits for pages */
+	uint8_t *stash;   /* what was already read behind it */
+	size_t stash_len;
+	bool draining;    /* the daemon stops: no new commands */
+
+	/* Commands. */
+	struct nvme_tcp_cmd *cmds;
+	unsigned n_cmds;
+	struct nvme_tcp_cmd *first_cmds; /* from before Connect, once there are others */
+	unsigned n_first_cmds;
+	struct nvme_tcp_cmd_list free_cmds;
+	unsigned n_busy; /* slots in use */
+	unsigned n_receiving; /* of them, granted data that has not all come */
+
+	/* Waiting for pages (pages.h). */
+	TAILQ_ENTRY(nvme_tcp_conn) wait_link;
+	struct nvme_tcp_cmd_queue waiting;
+	bool wait_queued;
+	size_t pages_held; /* bytes */
+
+	/* Sending. */
+	struct loop_task tx_task;
+	struct nvme_tcp_cmd_queue tx;
+	uint8_t ctl[CONN_CTL_SIZE]; /* ICResp or TermReq: goes before commands' PDUs */
+	size_t ctl_len, ctl_sent;
+	bool want_write;
+
+	/* Progress, as the timer sees it. */
+	bool timer_armed;
+	uint64_t rx_bytes, rx_bytes_seen;
+
+	bool released;
+	bool handshake_over; /* told to the main thread */
+	struct loop_msg msg;           /* start, and the end */
+	struct loop_msg handshake_msg;
+	uint8_t addr[16];              /* peer, IPv4 mapped: for limits */
+};
+
+/* Main thread: makes a connection of an accepted socket. It owns the fd. NULL: no memory (fd stays). */
+struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, struct nvmet_port *port,
+			       int fd, const struct sockaddr_storage *peer);
+/* Worker: begins to listen to it. */
+void conn_start(struct nvme_tcp_conn *conn);
+/* Main thread: a connection that is CLOSED and released. */
+void conn_free(struct nvme_tcp_conn *conn);
+
+/* Ends the connection at once. `why` goes to the log; NULL: nothing to say. */
+void conn_close(struct nvme_tcp_conn *conn, const char *why);
+/* The host broke the protocol: C2HTermReq with the header it sent, then the end. */
+void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
+
+/* The host answered the handshake with a good ICReq. */
+void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq);
+/* Something must come from the host now: the timer watches that it does. */
+void conn_expect(struct nvme_tcp_conn *conn);
+/* The daemon stops: closes the connection once nothing is under way. */
+void conn_drain(struct nvme_tcp_conn *conn);
+
+/* rx.c */
+void rx_readable(struct nvme_tcp_conn *conn);
+/* Pages for the in-capsule data that the receiver waits for have come. */
+void rx_resume(struct nvme_tcp_conn *conn);
+
+/* tx.c */
+void tx_init(struct nvme_tcp_conn *conn);
+void tx_response(struct nvme_tcp_cmd *cmd);
+void tx_r2t(struct nvme_tcp_cmd *cmd);
+void tx_flush(struct nvme_tcp_conn *conn);
+
+#endif

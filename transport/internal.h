@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What connections need of tcp.c (main thread), and of each other's files. */
+#ifndef NVMETD_TRANSPORT_INTERNAL_H
+#define NVMETD_TRANSPORT_INTERNAL_H
+
+#include <stdint.h>
+
+#include "transport/pdu.h"
+
+struct nvme_tcp;
+struct nvme_tcp_conn;
+struct nvmet_target;
+struct sockaddr_storage;
+
+/* tcp.c. Main thread, but for the two that only read what is constant. */
+struct nvmet_target *tcp_target(struct nvme_tcp *tcp); /* any thread */
+void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16]); /* any thread */
+void tcp_handshake_over(struct nvme_tcp *tcp);
+void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn);
+
+/* tx.c: what goes before commands' PDUs. */
+void tx_icresp(struct nvme_tcp_conn *conn, uint8_t dgst);
+void tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
+
+#endif

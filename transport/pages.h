@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * DMA pages for commands. A command that finds no pages waits: first come, first served among the
+ * commands of a connection and among the connections of a worker. A connection may hold only its share
+ * of the worker's pages, so that one that reads its answers slowly does not starve the others.
+ */
+#ifndef NVMETD_TRANSPORT_PAGES_H
+#define NVMETD_TRANSPORT_PAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "util/loop.h"
+
+struct nvme_tcp_cmd;
+struct nvme_tcp_conn;
+struct worker;
+
+/* What the transport has once a worker. */
+struct tcp_worker {
+	struct worker *worker;
+	uint8_t *recv_buf; /* CONN_RECV_SIZE bytes */
+	size_t share;      /* bytes of DMA memory that a connection may hold */
+	TAILQ_HEAD(, nvme_tcp_conn) waiting;
+	struct loop_task retry;
+	LIST_HEAD(, nvme_tcp_conn) conns;
+	unsigned n_conns;
+	bool draining;
+	struct loop_msg msg, close_msg; /* the daemon stops: first this, then that */
+	struct nvme_tcp *tcp;
+};
+
+void pages_init(struct tcp_worker *tw, size_t max_transfer);
+
+/*
+ * Gets the command its pages (req.transfer_len bytes). True: it has them. False: it is queued, in
+ * state CMD_PAGES, and conn_pages_granted() follows.
+ */
+bool pages_get(struct nvme_tcp_cmd *cmd);
+/* Gives the command's pages back, if it has any; who waits is served at the end of the wake-up. */
+void pages_give_back(struct nvme_tcp_cmd *cmd);
+/* The connection ends: its commands wait no longer. */
+void pages_forget(struct nvme_tcp_conn *conn);
+
+/* conn.c: the command has got its pages after all. */
+void conn_pages_granted(struct nvme_tcp_cmd *cmd);
+
+#endif

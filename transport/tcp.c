@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Listening, and the connections as a whole: how many there may be, which worker gets one, how all
+ * of them end. Main thread; see tcp.h.
+ */
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "target/target.h"
+#include "target/worker.h"
+#include "transport/conn.h"
+#include "transport/internal.h"
+#include "transport/pages.h"
+#include "util/log.h"
+#include "util/num.h"
+
+#define BACKLOG       512
+#define ACCEPT_REST_S 1 /* how long accepting rests when the process is out of file descriptors */
+#define ADDR_BUCKETS  256
+#define STOP_LOOK_MS  20
+
+struct listener {
+	SLIST_ENTRY(listener) link;
+	struct nvme_tcp *tcp;
+	struct nvmet_port port;
+	struct evconnlistener *ev;
+	struct event *rest;
+};
+
+/* A peer address and the connections that come from it. */
+struct peer {
+	LIST_ENTRY(peer) link;
+	uint8_t addr[16];
+	unsigned n_conns;
+};
+
+struct nvme_tcp {
+	struct nvmet_target *target;
+	struct tcp_worker *workers;
+	SLIST_HEAD(, listener) listeners;
+	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
+	unsigned n_conns, n_handshakes, next_worker;
+	struct log_limit limit;
+
+	struct event *stop_timer;
+	bool forced;
+	unsigned stop_left_ms;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+struct nvmet_target *tcp_target(struct nvme_tcp *tcp)
+{
+	return tcp->target;
+}
+
+/* --- Limits -------------------------------------------------------------------------------------
+ */
+
+void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16])
+{
+	memset(addr, 0, 16);
+	if (peer->ss_family == AF_INET6)
+		memcpy(addr, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+	else if (peer->ss_family == AF_INET)
+		memcpy(addr + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+}
+
+static struct peer *peer_find(struct nvme_tcp *tcp, const uint8_t addr[16], bool make)
+{
+	unsigned bucket = (addr[15] ^ addr[14] ^ addr[7]) % ADDR_BUCKETS;
+	struct peer *peer;
+
+	LIST_FOREACH (peer, &tcp->peers[bucket], link) {
+		if (memcmp(peer->addr, addr, sizeof(peer->addr)) == 0)
+			return peer;
+	}
+	peer = make ? calloc(1, sizeof(*peer)) : NULL;
+	if (peer) {
+		memcpy(peer->addr, addr, sizeof(peer->addr));
+		LIST_INSERT_HEAD(&tcp->peers[bucket], peer, link);
+	}
+	return peer;
+}
+
+static bool over(unsigned n, unsigned limit)
+{
+	return limit && n >= limit;
+}
+
+/* NULL: it may come in. */
+static const char *why_refused(const struct nvme_tcp *tcp, const struct peer *peer)
+{
+	const struct nvmet_limits *limits = &tcp->target->limits;
+
+	if (over(tcp->n_conns, limits->connections))
+		return "limits.connections";
+	if (over(peer->n_conns, limits->connections_per_host))
+		return "limits.connections_per_host";
+	if (over(tcp->n_handshakes, limits->handshakes))
+		return "limits.handshakes";
+	return NULL;
+}
+
+void tcp_handshake_over(struct nvme_tcp *tcp)
+{
+	tcp->n_handshakes--;
+}
+
+static void peer_leave(struct peer *peer)
+{
+	if (--peer->n_conns == 0) {
+		LIST_REMOVE(peer, link);
+		free(peer);
+	}
+}
+
+void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
+{
+	struct peer *peer = peer_find(tcp, conn->addr, false);
+
+	if (peer)
+		peer_leave(peer);
+	if (!conn->handshake_over)
+		tcp->n_handshakes--;
+	tcp->n_conns--;
+}
+
+/* --- Accepting ----------------------------------------------------------------------------------
+ */
+
+static void start_on_worker(struct loop_msg *msg)
+{
+	conn_start(container_of(msg, struct nvme_tcp_conn, msg));
+}
+
+static void set_options(int fd)
+{
+	const int on = 1;
+
+	/* Small PDUs must not wait for one another; what belongs together is sent together anyway.
+	 */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
+		log_warn("TCP_NODELAY: %s", strerror(errno));
+	/* A host that vanished without a word and has no keep-alive timer is noticed all the same.
+	 */
+	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
+		log_warn("SO_KEEPALIVE: %s", strerror(errno));
+}
+
+static int admit(struct listener *listener, int fd, const struct sockaddr_storage *addr)
+{
+	struct nvme_tcp *tcp = listener->tcp;
+	struct tcp_worker *tw = &tcp->workers[tcp->next_worker];
+	struct nvme_tcp_conn *conn;
+	struct peer *peer;
+	uint8_t key[16];
+	const char *why;
+
+	tcp_peer_addr(addr, key);
+	peer = peer_find(tcp, key, true);
+	if (!peer)
+		return -ENOMEM;
+	why = why_refused(tcp, peer);
+	conn = why ? NULL : conn_new(tcp, tw, &listener->port, fd, addr);
+	if (!conn) {
+		peer->n_conns++;
+		peer_leave(peer);
+		if (why)
+			log_limited(&tcp->limit, LOG_LEVEL_WARN,
+				    "port %u: a connection is refused: %s is reached",
+				    listener->port.portid, why);
+		return why ? -EBUSY : -ENOMEM;
+	}
+	peer->n_conns++;
+	tcp->n_conns++;
+	tcp->n_handshakes++;
+	tcp->next_worker = (tcp->next_worker + 1) % tcp->target->n_workers;
+	loop_post(&tw->worker->loop, &conn->msg, start_on_worker);
+	return 0;
+}
+
+static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *addr, int len,
+		      void *arg)
+{
+	struct sockaddr_storage peer = { 0 };
+
+	(void)ev;
+	memcpy(&peer, addr, (size_t)len < sizeof(peer) ? (size_t)len : sizeof(peer));
+	set_options(fd);
+	if (admit(arg, fd, &peer))
+		close(fd);
+}
+
+static void rest_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *listener = arg;
+
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(listener->ev);
+}
+
+/* Out of file descriptors: the pending connection stays readable, so looking again at once would
+ * spin. */
+static void on_accept_error(struct evconnlistener *ev, void *arg)
+{
+	const struct timeval rest = { .tv_sec = ACCEPT_REST_S };
+	struct listener *listener = arg;
+
+	log_limited(&listener->tcp->limit, LOG_LEVEL_ERR,
+		    "port %u: accept: %s (raise LimitNOFILE= or ulimit -n)", listener->port.portid,
+		    strerror(errno));
+	evconnlistener_disable(ev);
+	evtimer_add(listener->rest, &rest);
+}
+
+/* --- Listening ----------------------------------------------------------------------------------
+ */
+
+static int bind_socket(const struct addrinfo *info)
+{
+	const int on = 1;
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (info->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* What was bound, as discovery and the log tell it. */
+static void describe_port(struct nvmet_port *port, int fd)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	uint8_t bytes[16];
+	static const uint8_t any[16];
+
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+	    getnameinfo((struct sockaddr *)&addr, len, port->traddr, sizeof(port->traddr),
+			port->trsvcid, sizeof(port->trsvcid), NI_NUMERICHOST | NI_NUMERICSERV))
+		return;
+	port->adrfam = addr.ss_family == AF_INET6 ? NVMF_ADRFAM_IPV6 : NVMF_ADRFAM_IPV4;
+	tcp_peer_addr(&addr, bytes);
+	port->wildcard = memcmp(bytes, any, sizeof(any)) == 0;
+}
+
+static void listener_free(struct listener *listener)
+{
+	if (listener->ev)
+		evconnlistener_free(listener->ev);
+	if (listener->rest)
+		event_free(listener->rest);
+	free(listener);
+}
+
+int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service)
+{
+	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+					.ai_socktype = SOCK_STREAM };
+	struct listener *listener = NULL;
+	struct addrinfo *info = NULL;
+	int fd, err = getaddrinfo(addr, service, &hints, &info);
+
+	if (err) {
+		log_err("listen address %s port %s: %s", addr, service, gai_strerror(err));
+		return -EINVAL;
+	}
+	fd = bind_socket(info);
+	freeaddrinfo(info);
+	if (fd < 0) {
+		log_err("cannot listen on %s port %s: %s", addr, service, strerror(-fd));
+		return fd;
+	}
+	listener = calloc(1, sizeof(*listener));
+	if (!listener) {
+		close(fd);
+		return -ENOMEM;
+	}
+	listener->tcp = tcp;
+	describe_port(&listener->port, fd);
+	listener->rest = evtimer_new(tcp->target->loop->base, rest_over, listener);
+	listener->ev = evconnlistener_new(tcp->target->loop->base, on_accept, listener,
+					  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!listener->rest || !listener->ev) {
+		if (!listener->ev)
+			close(fd);
+		listener_free(listener);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(listener->ev, on_accept_error);
+	SLIST_INSERT_HEAD(&tcp->listeners, listener, link);
+	nvmet_target_add_port(tcp->target, &listener->port);
+	return 0;
+}
+
+/* --- Start and stop -----------------------------------------------------------------------------
+ */
+
+int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
+{
+	struct nvme_tcp *tcp = calloc(1, sizeof(*tcp));
+
+	if (!tcp)
+		return -ENOMEM;
+	tcp->target = target;
+	tcp->limit = (struct log_limit)LOG_LIMIT_INIT(10);
+	SLIST_INIT(&tcp->listeners);
+	tcp->workers = calloc(target->n_workers, sizeof(tcp->workers[0]));
+	for (unsigned i = 0; tcp->workers && i < target->n_workers; i++) {
+		struct tcp_worker *tw = &tcp->workers[i];
+
+		tw->worker = &target->workers[i];
+		tw->tcp = tcp;
+		LIST_INIT(&tw->conns);
+		pages_init(tw, target->max_transfer);
+		tw->recv_buf = malloc(CONN_RECV_SIZE);
+		if (!tw->recv_buf) {
+			nvme_tcp_fini(tcp);
+			return -ENOMEM;
+		}
+		target->workers[i].transport = tw;
+	}
+	if (!tcp->workers) {
+		nvme_tcp_fini(tcp);
+		return -ENOMEM;
+	}
+	*ret_tcp = tcp;
+	return 0;
+}
+
+static void close_listeners(struct nvme_tcp *tcp)
+{
+	struct listener *listener;
+
+	while ((listener = SLIST_FIRST(&tcp->listeners)) != NULL) {
+		SLIST_REMOVE_HEAD(&tcp->listeners, link);
+		nvmet_target_remove_port(tcp->target, &listener->port);
+		listener_free(listener);
+	}
+}
+
+void nvme_tcp_fini(struct nvme_tcp *tcp)
+{
+	if (!tcp)
+		return;
+	must(tcp->n_conns == 0);
+	close_listeners(tcp);
+	for (unsigned i = 0; tcp->workers && i < tcp->target->n_workers; i++)
+		free(tcp->workers[i].recv_buf);
+	if (tcp->stop_timer)
+		event_free(tcp->stop_timer);
+	free(tcp->workers);
+	free(tcp);
+}
+
+static void drain_on_worker(struct loop_msg *msg)
+{
+	struct tcp_worker *tw = container_of(msg, struct tcp_worker, msg);
+	struct nvme_tcp_conn *conn, *next;
+
+	tw->draining = true;
+	for (conn = LIST_FIRST(&tw->conns); conn; conn = next) {
+		next = LIST_NEXT(conn, link);
+		conn_drain(conn);
+	}
+}
+
+static void close_on_worker(struct loop_msg *msg)
+{
+	struct tcp_worker *tw = container_of(msg, struct tcp_worker, close_msg);
+	struct nvme_tcp_conn *conn, *next;
+
+	for (conn = LIST_FIRST(&tw->conns); conn; conn = next) {
+		next = LIST_NEXT(conn, link);
+		conn_close(conn, "the daemon stops");
+	}
+}
+
+static bool io_under_way(const struct nvme_tcp *tcp)
+{
+	for (unsigned i = 0; i < tcp->target->n_workers; i++) {
+		const struct worker *worker = tcp->workers[i].worker;
+
+		if (counter_get(&worker->stats.requests))
+			return true;
+	}
+	return false;
+}
+
+/* Looks now and then whether the connections are gone; closes what is left when its time is over.
+ */
+static void stop_look(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval look = { .tv_usec = STOP_LOOK_MS * 1000 };
+	struct nvme_tcp *tcp = arg;
+
+	(void)fd;
+	(void)what;
+	if (tcp->n_conns == 0) {
+		tcp->stopped(tcp->stopped_arg);
+		return;
+	}
+	tcp->stop_left_ms -= num_min(tcp->stop_left_ms, (unsigned)STOP_LOOK_MS);
+	if (!tcp->forced && (tcp->stop_left_ms == 0 || !io_under_way(tcp))) {
+		tcp->forced = true;
+		for (unsigned i = 0; i < tcp->target->n_workers; i++)
+			loop_post(&tcp->workers[i].worker->loop, &tcp->workers[i].close_msg,
+				  close_on_worker);
+	}
+	evtimer_add(tcp->stop_timer, &look);
+}
+
+void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void *arg), void *arg)
+{
+	const struct timeval soon = { .tv_usec = STOP_LOOK_MS * 1000 };
+
+	for (struct listener *listener = SLIST_FIRST(&tcp->listeners); listener;
+	     listener = SLIST_NEXT(listener, link))
+		evconnlistener_disable(listener->ev);
+	tcp->stopped = stopped;
+	tcp->stopped_arg = arg;
+	tcp->stop_left_ms = drain_ms;
+	tcp->stop_timer = evtimer_new(tcp->target->loop->base, stop_look, tcp);
+	must(tcp->stop_timer);
+	for (unsigned i = 0; i < tcp->target->n_workers; i++)
+		loop_post(&tcp->workers[i].worker->loop, &tcp->workers[i].msg, drain_on_worker);
+	evtimer_add(tcp->stop_timer, &soon);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * NVMe/TCP as the rest of the daemon starts and stops it. Main thread.
+ *
+ * Order: nvme_tcp_init, nvme_tcp_listen for each address; at the end nvme_tcp_stop, its callback, then
+ * nvme_tcp_fini.
+ */
+#ifndef NVMETD_TRANSPORT_TCP_H
+#define NVMETD_TRANSPORT_TCP_H
+
+#include <stdbool.h>
+
+struct nvme_tcp;
+struct nvmet_target;
+
+/* Prepares all workers of the target (they may run already). 0 or -ENOMEM. */
+int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp);
+/* No connection is left. NULL is allowed. */
+void nvme_tcp_fini(struct nvme_tcp *tcp);
+
+/*
+ * Listens at a numeric address, "127.0.0.1" or "::1", and port, "0": any. The port is linked to the
+ * target with the address that was bound. 0 or -errno (logged).
+ */
+int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service);
+
+/*
+ * Accepts no more, lets commands under way end for up to `drain_ms`, then closes every connection.
+ * stopped(arg) is called from the loop when none is left.
+ */
+void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void *arg), void *arg);
+
+#endif
