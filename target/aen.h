@@ -7,7 +7,7 @@
 
 struct nvmet_ctrl;
 struct nvmet_req;
-struct nvmet_subsystem;
+struct nvmet_ssd;
 
 void nvmet_aen_init(struct nvmet_ctrl *ctrl);
 /* An AER came in: it is answered at once, kept, or refused with Asynchronous Event Request Limit Exceeded. */
@@ -21,5 +21,8 @@ void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid);
 void nvmet_aen_abort_all(struct nvmet_ctrl *ctrl, uint16_t status);
 /* Ends the AER with this CID, if it waits here. Returns whether it did. */
 int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid);
+
+/* An SSD raised an event: told to every controller whose namespaces may be concerned. */
+void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0);
 
 #endif

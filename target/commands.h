@@ -9,9 +9,6 @@
 
 #include <stdint.h>
 
-struct nvme_qpair;
-struct nvmet_ctrl;
-struct nvmet_queue;
 struct nvmet_req;
 
 /* fabrics.c: Connect, Property Get and Set, Disconnect. */
@@ -30,9 +27,11 @@ uint16_t nvmet_parse_get_features(struct nvmet_req *req);
 /* log_page.c */
 uint16_t nvmet_parse_get_log_page(struct nvmet_req *req);
 
-/* discovery.c: log page 70h for this host on the port it came to. Fills [offset, offset + len). */
-void nvmet_discovery_log(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue, uint64_t offset,
-			 void *buf, uint32_t len);
+/*
+ * discovery.c: fills req->data with log page 70h from `offset` on, for the host of the request, on the
+ * address that it came to. Main thread. 0 or a status.
+ */
+uint16_t nvmet_discovery_log(struct nvmet_req *req, uint64_t offset);
 
 /* io.c: I/O queues. Everything on the worker. */
 uint16_t nvmet_parse_io(struct nvmet_req *req);

@@ -60,6 +60,9 @@ struct nvmet_req {
 	struct loop_msg msg;         /* there and back */
 	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects: main thread's lists */
 
+	/* Abort only: the queue it is about, and what came of it there. */
+	struct nvmet_queue *abort_queue;
+
 	uint16_t error_loc; /* byte 0 .. 63 of the command | bit << 8, or NVMET_NO_ERROR_LOC */
 };
 

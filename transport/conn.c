@@ -105,6 +105,8 @@ static void free_if_over(struct nvme_tcp_conn *conn)
 		return;
 	LIST_REMOVE(conn, link);
 	conn->tw->n_conns--;
+	if (conn->handshake_over && conn->queue.qid != 0)
+		counter_sub(&conn->tw->io_conns, 1);
 	counter_sub(&conn->queue.worker->stats.connections, 1);
 	loop_post(conn->queue.target->loop, &conn->msg, free_on_main);
 }
@@ -223,6 +225,8 @@ static void op_connected(struct nvmet_queue *queue)
 	struct nvme_tcp_conn *conn = conn_of(queue);
 
 	conn->handshake_over = true;
+	if (queue->qid != 0)
+		counter_add(&conn->tw->io_conns, 1);
 	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);
 	if (cmd_slots_make(conn, queue->entries))
 		conn_close(conn, "no memory for its commands");

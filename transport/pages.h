@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "util/counter.h"
 #include "util/loop.h"
 
 struct nvme_tcp_cmd;
@@ -27,6 +28,7 @@ struct tcp_worker {
 	struct loop_task retry;
 	LIST_HEAD(, nvme_tcp_conn) conns;
 	unsigned n_conns;
+	struct counter io_conns; /* of them, live I/O queues: what a stop waits for */
 	bool draining;
 	struct loop_msg msg, close_msg; /* the daemon stops: first this, then that */
 	struct nvme_tcp *tcp;

@@ -399,9 +399,7 @@ static void close_on_worker(struct loop_msg *msg)
 static bool io_under_way(const struct nvme_tcp *tcp)
 {
 	for (unsigned i = 0; i < tcp->target->n_workers; i++) {
-		const struct worker *worker = tcp->workers[i].worker;
-
-		if (counter_get(&worker->stats.requests))
+		if (counter_get(&tcp->workers[i].io_conns))
 			return true;
 	}
 	return false;

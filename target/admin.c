@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Admin commands: which there are, and the small ones (Abort, Keep Alive, Asynchronous Event
+ * Request). Base 5. docs/admin-commands.md lists every command with what becomes of it and why.
+ */
+#include <stddef.h>
+
+#include "target/aen.h"
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "target/transport.h"
+#include "target/worker.h"
+
+#define NOT_ABORTED 1 /* DW0 bit 0 of an Abort's completion */
+
+static void keep_alive(struct nvmet_req *req)
+{
+	nvmet_req_complete(req, 0); /* that it came is what counts: nvmet_req_parse() noted it */
+}
+
+static void async_event(struct nvmet_req *req)
+{
+	nvmet_aen_request(req->queue->ctrl, req);
+}
+
+static void abort_answered(struct loop_msg *msg)
+{
+	nvmet_req_complete(container_of(msg, struct nvmet_req, msg), 0);
+}
+
+/*
+ * On the worker of the queue that the Abort is about. A command that is at the SSD is left there:
+ * by the time an Abort reached it, the SSD's CID might be another command's.
+ */
+static void abort_on_worker(struct loop_msg *msg)
+{
+	struct nvmet_req *req = container_of(msg, struct nvmet_req, msg);
+	struct nvmet_queue *queue = req->abort_queue;
+	uint16_t cid = (uint16_t)(nvmet_cdw10(req) >> 16);
+	struct nvmet_req *found;
+
+	if (queue->ops->abort(queue, cid, &found) != NVMET_ABORT_DONE)
+		req->cqe.dw0 = le32_set(NOT_ABORTED);
+	loop_post(queue->target->loop, &req->msg, abort_answered);
+}
+
+/* Base 5.1: always succeeds; bit 0 tells whether the command was aborted. */
+static void nvmet_abort(struct nvmet_req *req)
+{
+	struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	uint16_t sqid = (uint16_t)nvmet_cdw10(req), cid = (uint16_t)(nvmet_cdw10(req) >> 16);
+
+	if (sqid == 0) {
+		if (!nvmet_aen_abort(ctrl, cid))
+			req->cqe.dw0 = le32_set(NOT_ABORTED);
+		nvmet_req_complete(req, 0);
+		return;
+	}
+	if (sqid > NVMET_MAX_QUEUES || !ctrl->queues[sqid] || ctrl->queues[sqid]->dying) {
+		req->cqe.dw0 = le32_set(NOT_ABORTED);
+		nvmet_req_complete(req, 0);
+		return;
+	}
+	/* The queue outlives the message: its release is told to the worker by a later one. */
+	req->abort_queue = ctrl->queues[sqid];
+	loop_post(&req->abort_queue->worker->loop, &req->msg, abort_on_worker);
+}
+
+static uint16_t parse_no_data(struct nvmet_req *req, void (*control)(struct nvmet_req *req))
+{
+	req->execute = nvmet_req_to_control;
+	req->control = control;
+	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+}
+
+static uint16_t refuse_opcode(struct nvmet_req *req)
+{
+	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
+			       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
+}
+
+uint16_t nvmet_parse_admin(struct nvmet_req *req)
+{
+	switch (req->cmd.opcode) {
+	case NVME_ADMIN_IDENTIFY:
+		return nvmet_parse_identify(req);
+	case NVME_ADMIN_GET_LOG_PAGE:
+		return nvmet_parse_get_log_page(req);
+	case NVME_ADMIN_SET_FEATURES:
+		return nvmet_parse_set_features(req);
+	case NVME_ADMIN_GET_FEATURES:
+		return nvmet_parse_get_features(req);
+	case NVME_ADMIN_KEEP_ALIVE:
+		return parse_no_data(req, keep_alive);
+	case NVME_ADMIN_AER:
+		return parse_no_data(req, async_event);
+	case NVME_ADMIN_ABORT:
+		if (req->queue->ctrl->subsys->discovery)
+			return refuse_opcode(req);
+		return parse_no_data(req, nvmet_abort);
+	default:
+		return refuse_opcode(req);
+	}
+}

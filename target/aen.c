@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Asynchronous events; see aen.h. Base 5.2: an event is reported once, and not again for its log
+ * page until the host has read that page (without Retain Asynchronous Event).
+ */
+#include "target/aen.h"
+
+#include <string.h>
+
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/check.h"
+#include "util/log.h"
+
+static unsigned type_of(uint32_t dw0)
+{
+	return dw0 & 7;
+}
+
+static uint8_t lid_of(uint32_t dw0)
+{
+	return dw0 >> 16 & 0xff;
+}
+
+void nvmet_aen_init(struct nvmet_ctrl *ctrl)
+{
+	ctrl->aen = (struct nvmet_aen){ .n_pending = 0 };
+	TAILQ_INIT(&ctrl->aen.requests);
+}
+
+/* Whether the host wants to hear of it (Set Features, Asynchronous Event Configuration). */
+static bool enabled(const struct nvmet_ctrl *ctrl, uint32_t dw0)
+{
+	uint8_t info = dw0 >> 8 & 0xff;
+
+	switch (type_of(dw0)) {
+	case NVME_AER_ERROR:
+		return true;
+	case NVME_AER_SMART:
+		return ctrl->aen.config & NVME_AEC_SMART;
+	case NVME_AER_NOTICE:
+		if (info == NVME_AER_NOTICE_NS_CHANGED)
+			return ctrl->aen.config & NVME_AEC_NS_ATTR;
+		if (info == NVME_AER_NOTICE_DISCOVERY)
+			return ctrl->aen.config & NVME_AEC_DISCOVERY;
+		return false;
+	default:
+		return false;
+	}
+}
+
+static void send_pending(struct nvmet_ctrl *ctrl)
+{
+	struct nvmet_aen *aen = &ctrl->aen;
+	struct nvmet_req *req;
+
+	while (aen->n_pending && (req = TAILQ_FIRST(&aen->requests)) != NULL) {
+		TAILQ_REMOVE(&aen->requests, req, link);
+		aen->n_requests--;
+		req->cqe.dw0 = le32_set(aen->pending_dw0[0]);
+		aen->n_pending--;
+		memmove(&aen->pending_dw0[0], &aen->pending_dw0[1],
+			aen->n_pending * sizeof(aen->pending_dw0[0]));
+		nvmet_req_complete(req, 0);
+	}
+}
+
+static uint64_t mask_bit(uint8_t lid)
+{
+	/* Pages 0 .. 62 have a bit of their own; the discovery page (70h) has the last. */
+	return UINT64_C(1) << (lid < 63 ? lid : 63);
+}
+
+void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
+{
+	struct nvmet_aen *aen = &ctrl->aen;
+
+	if (ctrl->dead || !enabled(ctrl, dw0) || (aen->masked & mask_bit(lid_of(dw0))))
+		return;
+	if (aen->n_pending == ARRAY_SIZE(aen->pending_dw0)) {
+		log_warn("%s: an asynchronous event is lost: it does not ask for them",
+			 nvmet_ctrl_name(ctrl));
+		return;
+	}
+	aen->masked |= mask_bit(lid_of(dw0));
+	aen->pending_dw0[aen->n_pending++] = dw0;
+	send_pending(ctrl);
+}
+
+void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid)
+{
+	ctrl->aen.masked &= ~mask_bit(lid);
+}
+
+void nvmet_aen_request(struct nvmet_ctrl *ctrl, struct nvmet_req *req)
+{
+	if (ctrl->aen.n_requests == NVMET_AERL + 1) {
+		nvmet_req_complete(req, NVME_SC_AER_LIMIT | NVME_STATUS_DNR);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&ctrl->aen.requests, req, link);
+	ctrl->aen.n_requests++;
+	send_pending(ctrl);
+}
+
+void nvmet_aen_abort_all(struct nvmet_ctrl *ctrl, uint16_t status)
+{
+	struct nvmet_req *req;
+
+	while ((req = TAILQ_FIRST(&ctrl->aen.requests)) != NULL) {
+		TAILQ_REMOVE(&ctrl->aen.requests, req, link);
+		ctrl->aen.n_requests--;
+		nvmet_req_complete(req, status);
+	}
+}
+
+int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid)
+{
+	struct nvmet_req *req;
+
+	TAILQ_FOREACH (req, &ctrl->aen.requests, link) {
+		if (le16_get(req->cmd.cid) != cid)
+			continue;
+		TAILQ_REMOVE(&ctrl->aen.requests, req, link);
+		ctrl->aen.n_requests--;
+		nvmet_req_complete(req, NVME_SC_ABORT_REQUESTED);
+		return 1;
+	}
+	return 0;
+}
+
+static bool uses(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd)
+{
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (subsys->ssds[i] == ssd)
+			return true;
+	}
+	return false;
+}
+
+void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0)
+{
+	struct nvmet_subsystem *subsys;
+	struct nvmet_ctrl *ctrl;
+
+	if (type_of(dw0) != NVME_AER_SMART)
+		return; /* errors are told by status; namespaces are ours to announce */
+	TAILQ_FOREACH (subsys, &ssd->target->subsystems, link) {
+		if (!uses(subsys, ssd))
+			continue;
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
+			nvmet_aen_raise(ctrl, dw0);
+	}
+}

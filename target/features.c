@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Get and Set Features (Base 5.15, 5.27). A host's own features are kept in its controller. The
+ * SSD's are shared by all hosts: each may read them, none may change them.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "pcie/ctrl.h"
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/num.h"
+
+#define SEL_CURRENT    0
+#define SEL_SUPPORTED  3
+#define CAP_CHANGEABLE (1u << 2) /* supported capabilities: bit 2 */
+#define EXHID          (1u << 0)
+#define AEC_KNOWN      (NVME_AEC_SMART | NVME_AEC_NS_ATTR | NVME_AEC_DISCOVERY)
+
+enum feature_owner { FEATURE_NONE, FEATURE_OURS, FEATURE_SSD };
+
+static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t fid)
+{
+	switch (fid) {
+	case NVME_FEAT_AEC:
+	case NVME_FEAT_KATO:
+		return FEATURE_OURS;
+	case NVME_FEAT_NUM_QUEUES:
+	case NVME_FEAT_HOST_ID:
+		return subsys->discovery ? FEATURE_NONE : FEATURE_OURS;
+	case NVME_FEAT_VWC:
+	case NVME_FEAT_ARBITRATION:
+	case NVME_FEAT_POWER:
+	case NVME_FEAT_TEMP_THRESHOLD:
+	case NVME_FEAT_ERROR_RECOVERY:
+	case NVME_FEAT_WRITE_ATOMICITY:
+		return subsys->n_ssds ? FEATURE_SSD : FEATURE_NONE;
+	default:
+		return FEATURE_NONE;
+	}
+}
+
+static uint16_t invalid(struct nvmet_req *req, size_t loc)
+{
+	return nvmet_req_error(req, (uint16_t)loc, NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+}
+
+/* --- Number of queues ---------------------------------------------------------------------------
+ */
+
+/* What every SSD has left, so that the host's queues get queue pairs of their own. At least one. */
+static uint16_t queues_left(const struct nvmet_subsystem *subsys)
+{
+	unsigned n = subsys->max_queues;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++)
+		n = num_min(n, nvmet_ssd_queues_available(subsys->ssds[i]));
+	return (uint16_t)num_max(n, 1u);
+}
+
+static bool has_io_queues(const struct nvmet_ctrl *ctrl)
+{
+	return ctrl->n_queues > 1;
+}
+
+static uint16_t set_number_of_queues(struct nvmet_req *req)
+{
+	struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	uint32_t nsqr = nvmet_cdw11(req) & 0xffff, ncqr = nvmet_cdw11(req) >> 16;
+	uint32_t granted;
+
+	if (nsqr == 0xffff || ncqr == 0xffff)
+		return invalid(req, offsetof(struct nvme_sqe, cdw11));
+	if (has_io_queues(ctrl))
+		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	granted = num_min(num_min(nsqr, ncqr) + 1, (uint32_t)queues_left(ctrl->subsys));
+	ctrl->max_qid = (uint16_t)granted;
+	req->cqe.dw0 = le32_set((granted - 1) << 16 | (granted - 1));
+	return 0;
+}
+
+/* --- Set ----------------------------------------------------------------------------------------
+ */
+
+static void set_features(struct nvmet_req *req)
+{
+	struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	uint16_t status = 0;
+
+	switch (nvmet_cdw10(req) & 0xff) {
+	case NVME_FEAT_NUM_QUEUES:
+		status = set_number_of_queues(req);
+		break;
+	case NVME_FEAT_AEC:
+		ctrl->aen.config = nvmet_cdw11(req) & AEC_KNOWN;
+		break;
+	case NVME_FEAT_KATO:
+		nvmet_ctrl_set_kato(ctrl, nvmet_cdw11(req));
+		break;
+	default:
+		status = NVME_SC_INTERNAL;
+	}
+	nvmet_req_complete(req, status);
+}
+
+uint16_t nvmet_parse_set_features(struct nvmet_req *req)
+{
+	uint8_t fid = nvmet_cdw10(req) & 0xff;
+	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
+
+	if (owner == FEATURE_NONE)
+		return invalid(req, offsetof(struct nvme_sqe, cdw10));
+	if (nvmet_cdw10(req) >> 31)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10) + 3,
+				       NVME_SC_FEATURE_NOT_SAVEABLE | NVME_STATUS_DNR);
+	/* The host identifier came with Connect and is checked on every queue: it stays what it is.
+	 */
+	if (fid == NVME_FEAT_HOST_ID)
+		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	if (owner == FEATURE_SSD)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
+				       NVME_SC_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR);
+	req->execute = nvmet_req_to_control;
+	req->control = set_features;
+	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+}
+
+/* --- Get ----------------------------------------------------------------------------------------
+ */
+
+static void get_from_ssd_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvmet_req *req = arg;
+
+	req->cqe.dw0 = cqe->dw0;
+	nvmet_req_complete(req, nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE);
+}
+
+static void get_from_ssd(struct nvmet_req *req)
+{
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_GET_FEATURES,
+		.cdw10 = le32_set(nvmet_cdw10(req) & 0x7ff), /* FID and SEL */
+		.cdw11 = req->cmd.cdw11,
+	};
+	int err = nvme_ctrl_admin(subsys->ssds[0]->ctrl, &sqe, NULL, 0, get_from_ssd_done, req);
+
+	if (err)
+		nvmet_req_complete(req, nvmet_status_from_errno(err));
+}
+
+static uint32_t current_queues(const struct nvmet_ctrl *ctrl)
+{
+	uint32_t n = ctrl->max_qid ? ctrl->max_qid - 1u : 0;
+
+	return n << 16 | n;
+}
+
+static void get_features(struct nvmet_req *req)
+{
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	uint32_t value = 0;
+
+	switch (nvmet_cdw10(req) & 0xff) {
+	case NVME_FEAT_NUM_QUEUES:
+		value = current_queues(ctrl);
+		break;
+	case NVME_FEAT_AEC:
+		value = ctrl->aen.config;
+		break;
+	case NVME_FEAT_KATO:
+		value = ctrl->kato_ms;
+		break;
+	case NVME_FEAT_HOST_ID:
+		memcpy(req->data.va, ctrl->hostid, sizeof(ctrl->hostid));
+		break;
+	}
+	req->cqe.dw0 = le32_set(value);
+	nvmet_req_complete(req, 0);
+}
+
+static void get_capabilities(struct nvmet_req *req)
+{
+	uint8_t fid = nvmet_cdw10(req) & 0xff;
+	bool ours = owner_of(req->queue->ctrl->subsys, fid) == FEATURE_OURS;
+
+	req->cqe.dw0 = le32_set(ours && fid != NVME_FEAT_HOST_ID ? CAP_CHANGEABLE : 0);
+	nvmet_req_complete(req, 0);
+}
+
+uint16_t nvmet_parse_get_features(struct nvmet_req *req)
+{
+	uint8_t fid = nvmet_cdw10(req) & 0xff, sel = nvmet_cdw10(req) >> 8 & 7;
+	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
+
+	if (owner == FEATURE_NONE || sel > SEL_SUPPORTED)
+		return invalid(req, offsetof(struct nvme_sqe, cdw10));
+	req->execute = nvmet_req_to_control;
+	if (sel == SEL_SUPPORTED) {
+		req->control = get_capabilities;
+		return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+	}
+	req->control = owner == FEATURE_SSD ? get_from_ssd : get_features;
+	if (fid != NVME_FEAT_HOST_ID)
+		return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+	/* Over fabrics the identifier always has 128 bits (Base 5.27.1.25). */
+	if (!(nvmet_cdw11(req) & EXHID))
+		return invalid(req, offsetof(struct nvme_sqe, cdw11));
+	return nvmet_req_expect(req, NVMET_DIR_READ, sizeof(req->queue->ctrl->hostid));
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Identify (Base 5.17). The controller is our own, with what is the SSD's about its health and its
+ * commands; a namespace is the SSD's answer, with everything taken out that is between the SSD and
+ * us.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pcie/ctrl.h"
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/num.h"
+
+#define KAS_100MS           10 /* keep-alive granularity: 1 s */
+#define SGLS_SUPPORTED      1u
+#define SGLS_DATA_OFFSET    (1u << 20)
+#define VWC_NO_FLUSH_OF_ALL (2u << 1)
+#define LPA_EFFECTS         (1u << 1)
+#define LPA_EXTENDED        (1u << 2)
+#define OFCS_DISCONNECT     (1u << 0)
+#define FRMW_ONE_READ_ONLY  (1u | 1u << 1)
+
+static void pad(char *to, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memset(to, ' ', size);
+	memcpy(to, text, len);
+}
+
+/* --- Controller ---------------------------------------------------------------------------------
+ */
+
+/* What both kinds of controller say of themselves. */
+static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
+{
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+
+	pad(id->sn, sizeof(id->sn), subsys->serial);
+	pad(id->mn, sizeof(id->mn), subsys->model);
+	pad(id->fr, sizeof(id->fr), NVMET_FIRMWARE);
+	id->cntlid = le16_set(ctrl->cntlid);
+	id->ver = le32_set(NVMET_VERSION);
+	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
+	id->aerl = NVMET_AERL;
+	id->lpa = LPA_EXTENDED;
+	id->kas = le16_set(KAS_100MS);
+	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
+	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET);
+	snprintf(id->subnqn, sizeof(id->subnqn), "%s", subsys->nqn);
+	id->ioccsz = le32_set((sizeof(struct nvme_sqe) + NVMET_ICD_IO) / 16);
+	id->iorcsz = le32_set(sizeof(struct nvme_cqe) / 16);
+	id->msdbd = 1;
+}
+
+/* A bridge offers what all its SSDs can do and io.c forwards. */
+static uint16_t common_oncs(const struct nvmet_subsystem *subsys)
+{
+	uint16_t oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
+			NVME_ONCS_VERIFY;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++)
+		oncs &= nvme_ctrl_info(subsys->ssds[i]->ctrl)->oncs;
+	return subsys->n_ssds ? oncs : 0;
+}
+
+static uint8_t mdts(const struct nvmet_subsystem *subsys)
+{
+	size_t bytes = subsys->target->max_transfer;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++)
+		bytes = num_min(bytes, nvme_ctrl_info(subsys->ssds[i]->ctrl)->max_transfer);
+	return (uint8_t)(num_log2_up(bytes) - NVME_PAGE_SHIFT);
+}
+
+static bool has_write_cache(const struct nvmet_subsystem *subsys)
+{
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (nvme_ctrl_info(subsys->ssds[i]->ctrl)->volatile_write_cache)
+			return true;
+	}
+	return false;
+}
+
+static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
+{
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+
+	id->cntrltype = 1;
+	id->cmic = NVME_CMIC_MULTI_CTRL;
+	id->mdts = mdts(subsys);
+	id->oaes = le32_set(NVME_OAES_NS_ATTR);
+	id->acl = 3;
+	id->frmw = FRMW_ONE_READ_ONLY;
+	id->lpa |= LPA_EFFECTS;
+	id->elpe = NVMET_ERROR_SLOTS - 1;
+	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
+	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
+	id->nn = le32_set(NVMET_MAX_NSID);
+	id->mnan = le32_set(NVMET_MAX_NSID);
+	id->oncs = le16_set(common_oncs(subsys));
+	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (has_write_cache(subsys) ? NVME_VWC_PRESENT : 0));
+	id->ofcs = le16_set(OFCS_DISCONNECT);
+	if (subsys->n_ssds) {
+		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[0]->ctrl)->id;
+
+		id->vid = ssd->vid;
+		id->ssvid = ssd->ssvid;
+		memcpy(id->ieee, ssd->ieee, sizeof(id->ieee));
+		id->rab = ssd->rab;
+		id->wctemp = ssd->wctemp;
+		id->cctemp = ssd->cctemp;
+		id->awun = ssd->awun;
+		id->awupf = ssd->awupf;
+	}
+}
+
+static void identify_ctrl(struct nvmet_req *req)
+{
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	struct nvme_id_ctrl *id = req->data.va;
+
+	memset(id, 0, sizeof(*id));
+	common_fields(ctrl, id);
+	if (ctrl->subsys->discovery) {
+		id->cntrltype = 2;
+		id->oaes = le32_set(NVME_OAES_DISCOVERY);
+	} else {
+		io_ctrl_fields(ctrl, id);
+	}
+	nvmet_req_complete(req, 0);
+}
+
+/* --- Namespaces ---------------------------------------------------------------------------------
+ */
+
+/*
+ * Formats with metadata are not exported, so they are not shown; protection information, sharing,
+ * reservations, NVM sets and vendor fields are the SSD's business with us.
+ */
+static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(id->lbaf); i++) {
+		if (i > id->nlbaf || le16_get(id->lbaf[i].ms) != 0)
+			id->lbaf[i] = (struct nvme_lbaf){ .lbads = 0 };
+	}
+	id->flbas &= (uint8_t) ~(1u << 4);
+	id->mc = id->dpc = id->dps = 0;
+	id->nmic = NVME_NMIC_SHARED;
+	id->rescap = 0;
+	id->fpi = 0;
+	id->anagrpid = le32_set(0);
+	id->nsattr = 0;
+	id->nvmsetid = id->endgid = le16_set(0);
+	id->mssrl = le16_set(0); /* no Copy */
+	id->mcl = le32_set(0);
+	id->msrc = 0;
+	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
+	memcpy(id->eui64, ns->ns->eui64, sizeof(id->eui64));
+	memset(id->rsvd81, 0, sizeof(id->rsvd81));
+	memset(id->rsvd96, 0, sizeof(id->rsvd96));
+	memset(id->vs, 0, sizeof(id->vs));
+}
+
+static void identify_ns_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvmet_req *req = arg;
+	uint16_t status = nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE;
+
+	if (!status)
+		rewrite_ns(req->ns, req->data.va);
+	nvmet_req_complete(req, status);
+}
+
+static void identify_ns(struct nvmet_req *req)
+{
+	uint32_t nsid = le32_get(req->cmd.nsid);
+	struct nvme_sqe sqe = { .opcode = NVME_ADMIN_IDENTIFY, .cdw10 = le32_set(NVME_CNS_NS) };
+	int err;
+
+	memset(req->data.va, 0, NVME_IDENTIFY_SIZE);
+	req->ns = nvmet_subsystem_ns(req->queue->ctrl->subsys, nsid);
+	if (nsid == 0 || nsid > NVMET_MAX_NSID) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		return;
+	}
+	if (!req->ns) {
+		nvmet_req_complete(req, 0); /* valid but inactive: all zeroes (Base 5.17.2.1) */
+		return;
+	}
+	sqe.nsid = le32_set(req->ns->ns->nsid);
+	err = nvme_ctrl_admin(req->ns->ssd->ctrl, &sqe, &req->data, NVME_IDENTIFY_SIZE,
+			      identify_ns_done, req);
+	if (err)
+		nvmet_req_complete(req, nvmet_status_from_errno(err));
+}
+
+static void identify_active_list(struct nvmet_req *req)
+{
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	uint32_t after = le32_get(req->cmd.nsid);
+	le32 *list = req->data.va;
+	unsigned n = 0;
+
+	memset(list, 0, NVME_IDENTIFY_SIZE);
+	if (after >= 0xfffffffe) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		return;
+	}
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid && n < NVME_IDENTIFY_SIZE / 4; nsid++) {
+		if (nsid > after && subsys->ns[nsid])
+			list[n++] = le32_set(nsid);
+	}
+	nvmet_req_complete(req, 0);
+}
+
+static uint8_t *add_descriptor(uint8_t *at, uint8_t type, const uint8_t *id, uint8_t len)
+{
+	const struct nvme_ns_id_desc desc = { .nidt = type, .nidl = len };
+
+	memcpy(at, &desc, sizeof(desc));
+	memcpy(at + sizeof(desc), id, len);
+	return at + sizeof(desc) + len;
+}
+
+static void identify_descriptors(struct nvmet_req *req)
+{
+	const struct nvmet_ns *ns =
+		nvmet_subsystem_ns(req->queue->ctrl->subsys, le32_get(req->cmd.nsid));
+	uint8_t *at = req->data.va;
+	const uint8_t csi_nvm = 0;
+
+	memset(at, 0, NVME_IDENTIFY_SIZE);
+	if (!ns) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		return;
+	}
+	at = add_descriptor(at, NVME_NIDT_UUID, ns->uuid, 16);
+	at = add_descriptor(at, NVME_NIDT_NGUID, ns->nguid, 16);
+	if (ns->ns->has_eui64)
+		at = add_descriptor(at, NVME_NIDT_EUI64, ns->ns->eui64, 8);
+	add_descriptor(at, NVME_NIDT_CSI, &csi_nvm, 1);
+	nvmet_req_complete(req, 0);
+}
+
+uint16_t nvmet_parse_identify(struct nvmet_req *req)
+{
+	uint32_t cns = nvmet_cdw10(req) & 0xff;
+	bool discovery = req->queue->ctrl->subsys->discovery;
+
+	req->execute = nvmet_req_to_control;
+	if (cns == NVME_CNS_CTRL)
+		req->control = identify_ctrl;
+	else if (cns == NVME_CNS_NS && !discovery)
+		req->control = identify_ns;
+	else if (cns == NVME_CNS_ACTIVE_NS_LIST && !discovery)
+		req->control = identify_active_list;
+	else if (cns == NVME_CNS_NS_DESC_LIST && !discovery)
+		req->control = identify_descriptors;
+	else
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	return nvmet_req_expect(req, NVMET_DIR_READ, NVME_IDENTIFY_SIZE);
+}

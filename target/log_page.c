@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Get Log Page (Base 5.16). Pages about the controller are our own; SMART / Health is the SSD's.
+ *
+ * A page is made whole, then [LPO, LPO + length) of it is copied out; beyond its end are zeroes.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pcie/ctrl.h"
+#include "target/aen.h"
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "util/num.h"
+
+#define RAE (1u << 15) /* retain asynchronous event */
+
+static uint64_t page_offset(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw12) | (uint64_t)le32_get(req->cmd.cdw13) << 32;
+}
+
+static uint8_t page_id(const struct nvmet_req *req)
+{
+	return nvmet_cdw10(req) & 0xff;
+}
+
+/* Completes with a page of `size` bytes. */
+static void answer(struct nvmet_req *req, const void *page, size_t size)
+{
+	uint64_t offset = page_offset(req);
+	size_t part;
+
+	if (offset > size) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
+							NVME_SC_INVALID_FIELD | NVME_STATUS_DNR));
+		return;
+	}
+	part = num_min(size - (size_t)offset, (size_t)req->transfer_len);
+	memcpy(req->data.va, (const uint8_t *)page + offset, part);
+	memset((uint8_t *)req->data.va + part, 0, req->transfer_len - part);
+	if (!(nvmet_cdw10(req) & RAE))
+		nvmet_aen_log_read(req->queue->ctrl, page_id(req));
+	nvmet_req_complete(req, 0);
+}
+
+/* Newest first. */
+static void log_error(struct nvmet_req *req)
+{
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	struct nvme_error_entry page[NVMET_ERROR_SLOTS] = { 0 };
+
+	for (uint64_t i = 0; i < num_min(ctrl->error_count, (uint64_t)NVMET_ERROR_SLOTS); i++)
+		page[i] = ctrl->errors[(ctrl->error_count - 1 - i) % NVMET_ERROR_SLOTS];
+	answer(req, page, sizeof(page));
+}
+
+static void smart_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvmet_req *req = arg;
+	uint16_t status = nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE;
+	struct nvme_smart_log page;
+
+	if (status) {
+		nvmet_req_complete(req, status);
+		return;
+	}
+	memcpy(&page, req->data.va, sizeof(page));
+	answer(req, &page, sizeof(page));
+}
+
+/* The SSD of the namespace that is named; of the first one, when none is. */
+static struct nvmet_ssd *smart_ssd(const struct nvmet_subsystem *subsys, uint32_t nsid)
+{
+	const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+
+	if (nsid == 0 || nsid == NVME_NSID_ALL)
+		return subsys->n_ssds ? subsys->ssds[0] : NULL;
+	return ns ? ns->ssd : NULL;
+}
+
+static void log_smart(struct nvmet_req *req)
+{
+	struct nvmet_ssd *ssd = smart_ssd(req->queue->ctrl->subsys, le32_get(req->cmd.nsid));
+	const size_t len = sizeof(struct nvme_smart_log);
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_GET_LOG_PAGE,
+		.nsid = le32_set(NVME_NSID_ALL),
+		.cdw10 = le32_set((uint32_t)(len / 4 - 1) << 16 | NVME_LOG_SMART),
+	};
+	int err;
+
+	if (!ssd) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		return;
+	}
+	memset(req->data.va, 0, len); /* a run of pages holds it, however little the host reads */
+	err = nvme_ctrl_admin(ssd->ctrl, &sqe, &req->data, len, smart_done, req);
+	if (err)
+		nvmet_req_complete(req, nvmet_status_from_errno(err));
+}
+
+static void log_fw_slot(struct nvmet_req *req)
+{
+	struct nvme_fw_slot_log page = { .afi = 1 };
+
+	memset(page.frs[0], ' ', sizeof(page.frs[0]));
+	memcpy(page.frs[0], NVMET_FIRMWARE, strlen(NVMET_FIRMWARE));
+	answer(req, &page, sizeof(page));
+}
+
+/* Base 5.16.1.5: a list that is read without RAE starts anew. */
+static void log_changed_ns(struct nvmet_req *req)
+{
+	struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	le32 page[ARRAY_SIZE(ctrl->changed_ns)] = { 0 };
+
+	if (ctrl->n_changed_ns > ARRAY_SIZE(page))
+		page[0] = le32_set(NVME_NSID_ALL);
+	for (unsigned i = 0; ctrl->n_changed_ns <= ARRAY_SIZE(page) && i < ctrl->n_changed_ns; i++)
+		page[i] = le32_set(ctrl->changed_ns[i]);
+	if (!(nvmet_cdw10(req) & RAE))
+		ctrl->n_changed_ns = 0;
+	answer(req, page, sizeof(page));
+}
+
+/* Exactly what is answered: admin.c and io.c. */
+static void log_effects(struct nvmet_req *req)
+{
+	static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
+					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
+					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER,
+					 NVME_ADMIN_KEEP_ALIVE };
+	static const struct {
+		uint8_t opcode;
+		uint16_t oncs;
+		uint32_t effects;
+	} io[] = {
+		{ NVME_IO_FLUSH, 0, NVME_EFFECTS_CSUPP },
+		{ NVME_IO_READ, 0, NVME_EFFECTS_CSUPP },
+		{ NVME_IO_WRITE, 0, NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
+		{ NVME_IO_COMPARE, NVME_ONCS_COMPARE, NVME_EFFECTS_CSUPP },
+		{ NVME_IO_VERIFY, NVME_ONCS_VERIFY, NVME_EFFECTS_CSUPP },
+		{ NVME_IO_DSM, NVME_ONCS_DSM, NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
+		{ NVME_IO_WRITE_ZEROES, NVME_ONCS_WRITE_ZEROES,
+		  NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
+	};
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	struct nvme_effects_log page = { 0 };
+	uint16_t oncs = subsys->n_ssds ? UINT16_MAX : 0;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++)
+		oncs &= nvme_ctrl_info(subsys->ssds[i]->ctrl)->oncs;
+	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
+		page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
+	for (size_t i = 0; i < ARRAY_SIZE(io); i++) {
+		if ((oncs & io[i].oncs) == io[i].oncs)
+			page.iocs[io[i].opcode] = le32_set(io[i].effects);
+	}
+	answer(req, &page, sizeof(page));
+}
+
+static void log_supported(struct nvmet_req *req);
+
+static void log_discovery(struct nvmet_req *req)
+{
+	uint16_t status = nvmet_discovery_log(req, page_offset(req));
+
+	if (!status && !(nvmet_cdw10(req) & RAE))
+		nvmet_aen_log_read(req->queue->ctrl, NVME_LOG_DISCOVERY);
+	nvmet_req_complete(req, status);
+}
+
+struct log_page {
+	uint8_t lid;
+	bool io, discovery; /* which controllers have it */
+	void (*control)(struct nvmet_req *req);
+};
+
+static const struct log_page pages[] = {
+	{ NVME_LOG_SUPPORTED, true, true, log_supported },
+	{ NVME_LOG_ERROR, true, false, log_error },
+	{ NVME_LOG_SMART, true, false, log_smart },
+	{ NVME_LOG_FW_SLOT, true, false, log_fw_slot },
+	{ NVME_LOG_CHANGED_NS, true, false, log_changed_ns },
+	{ NVME_LOG_EFFECTS, true, false, log_effects },
+	{ NVME_LOG_DISCOVERY, false, true, log_discovery },
+};
+
+static const struct log_page *find_page(const struct nvmet_req *req, uint8_t lid)
+{
+	bool discovery = req->queue->ctrl->subsys->discovery;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		if (pages[i].lid == lid)
+			return (discovery ? pages[i].discovery : pages[i].io) ? &pages[i] : NULL;
+	}
+	return NULL;
+}
+
+/* Base 5.16.1.1: one entry a page identifier, bit 0: supported. */
+static void log_supported(struct nvmet_req *req)
+{
+	le32 page[256] = { 0 };
+
+	for (unsigned lid = 0; lid < ARRAY_SIZE(page); lid++) {
+		if (find_page(req, (uint8_t)lid))
+			page[lid] = le32_set(1);
+	}
+	answer(req, page, sizeof(page));
+}
+
+uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
+{
+	const struct log_page *page = find_page(req, page_id(req));
+	uint64_t numd = (nvmet_cdw10(req) >> 16 | (uint64_t)(nvmet_cdw11(req) & 0xffff) << 16) + 1;
+
+	if (!page)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
+				       NVME_SC_INVALID_LOG_PAGE | NVME_STATUS_DNR);
+	if (page_offset(req) & 3)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	req->execute = nvmet_req_to_control;
+	req->control = page->control;
+	return nvmet_req_expect(req, NVMET_DIR_READ, numd * 4);
+}
