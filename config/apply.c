@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* struct conf → live objects, and their end; see daemon.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/control.h"
+#include "config/daemon.h"
+#include "pcie/ctrl.h"
+#include "pcie/device.h"
+#include "pcie/dma.h"
+#include "pcie/emul/emul.h"
+#include "pcie/vfio.h"
+#include "target/aen.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/worker.h"
+#include "transport/tcp.h"
+#include "util/log.h"
+
+/* --- Memory and workers -------------------------------------------------------------------------
+ */
+
+/* A quarter for rings, PRP lists and admin data; the rest for the workers' payload, evenly. */
+int apply_memory(struct daemon *daemon)
+{
+	const struct conf *conf = daemon->conf;
+	size_t main_bytes = conf->dma_memory / 4 / DMA_BLOCK_SIZE * DMA_BLOCK_SIZE;
+	size_t worker_bytes =
+		(conf->dma_memory - main_bytes) / conf->workers / DMA_BLOCK_SIZE * DMA_BLOCK_SIZE;
+	int err = dma_arena_new(conf->dma_memory, &daemon->arena);
+
+	if (!err)
+		err = dma_pool_new(daemon->arena, main_bytes, &daemon->pool);
+	if (err)
+		return err;
+	daemon->workers = calloc(conf->workers, sizeof(daemon->workers[0]));
+	if (!daemon->workers)
+		return -ENOMEM;
+	for (; daemon->n_workers < conf->workers; daemon->n_workers++) {
+		err = worker_init(&daemon->workers[daemon->n_workers], daemon->n_workers,
+				  daemon->arena, worker_bytes);
+		if (err) {
+			log_err("worker %u cannot be set up: %s", daemon->n_workers,
+				strerror(-err));
+			return err;
+		}
+	}
+	err = nvmet_target_init(&daemon->target, &daemon->loop, daemon->workers, daemon->n_workers);
+	if (err)
+		return err;
+	daemon->target_made = true;
+	daemon->target.limits = conf->limits;
+	daemon->target.max_transfer = (uint32_t)conf->max_transfer;
+	return 0;
+}
+
+/* --- SSDs ---------------------------------------------------------------------------------------
+ */
+
+static int open_device(const struct conf_ssd *conf, struct pcie_device **ret_dev)
+{
+	struct emul_options options;
+	char why[256];
+
+	if (strncmp(conf->spec, "emulated:", strlen("emulated:")) != 0)
+		return vfio_device_open(conf->spec, ret_dev);
+	if (emul_options_parse(conf->spec, &options, why, sizeof(why))) {
+		log_err("ssd %s: %s", conf->name, why);
+		return -EINVAL;
+	}
+	return emul_device_open(&options, ret_dev);
+}
+
+static void begin_failed(struct daemon_ssd *ssd, const char *step, int err)
+{
+	log_err("ssd %s (%s): %s: %s", ssd->conf->name, ssd->conf->spec, step, strerror(-err));
+}
+
+int apply_open_ssds(struct daemon *daemon)
+{
+	for (unsigned i = 0; i < daemon->conf->n_ssds; i++) {
+		struct daemon_ssd *ssd = &daemon->ssds[i];
+		int err;
+
+		ssd->daemon = daemon;
+		ssd->conf = &daemon->conf->ssds[i];
+		daemon->n_ssds = i + 1;
+		err = open_device(ssd->conf, &ssd->dev);
+		if (err) {
+			begin_failed(ssd, "cannot be opened", err);
+			return err;
+		}
+		err = dma_arena_map(daemon->arena, ssd->dev);
+		if (err) {
+			begin_failed(ssd, "DMA memory cannot be mapped", err);
+			return err;
+		}
+		ssd->mapped = true;
+	}
+	return 0;
+}
+
+/* --- Exports ------------------------------------------------------------------------------------
+ */
+
+/* A name for the one subsystem of a daemon without a file: it follows from the SSD. */
+static void derive_nqn(const struct daemon_ssd *ssd, char *nqn, size_t size)
+{
+	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ssd->ctrl)->id;
+	size_t len = strnlen(id->sn, sizeof(id->sn));
+	char serial[sizeof(id->sn) + 1] = "";
+
+	for (size_t i = 0, out = 0; i < len; i++) {
+		char c = id->sn[i];
+
+		if (c > 0x20 && c < 0x7f)
+			serial[out++] = c;
+	}
+	snprintf(nqn, size, "nqn.2026-11.io.nvmetd:%s", serial[0] ? serial : "ssd");
+}
+
+static int export_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct daemon_ssd *ssd,
+		     uint32_t ssd_nsid)
+{
+	struct nvme_ns *ns = nvme_ctrl_ns_by_id(ssd->ctrl, ssd_nsid);
+	int err = ns ? nvmet_subsystem_add_ns(subsys, nsid, ssd->ssd, ns) : -ENOENT;
+
+	if (!err) {
+		log_info("%s: namespace %u is namespace %u of %s (%llu blocks of %u bytes)",
+			 subsys->nqn, nsid, ssd_nsid, nvme_ctrl_name(ssd->ctrl),
+			 (unsigned long long)ns->nsze, 1u << ns->lba_shift);
+		return 0;
+	}
+	log_err("%s: namespace %u of ssd %s cannot be namespace %u: %s", subsys->nqn, ssd_nsid,
+		ssd->conf->name, nsid,
+		err == -ENOENT    ? "the SSD has no such namespace"
+		: err == -ENOTSUP ? "it is formatted with metadata"
+				  : strerror(-err));
+	return err;
+}
+
+static int export_all(struct nvmet_subsystem *subsys, struct daemon_ssd *ssd)
+{
+	unsigned exported = 0;
+
+	for (unsigned i = 0; i < nvme_ctrl_n_ns(ssd->ctrl); i++) {
+		uint32_t nsid = nvme_ctrl_ns(ssd->ctrl, i)->nsid;
+
+		if (export_ns(subsys, nsid, ssd, nsid) == 0)
+			exported++;
+	}
+	if (!exported)
+		log_err("%s: no namespace of %s can be exported", subsys->nqn,
+			nvme_ctrl_name(ssd->ctrl));
+	return exported ? 0 : -ENOENT;
+}
+
+static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *conf)
+{
+	struct nvmet_subsystem *subsys;
+	char nqn[NVMF_NQN_MAX + 1];
+	int err = 0;
+
+	snprintf(nqn, sizeof(nqn), "%s", conf->nqn);
+	if (!nqn[0])
+		derive_nqn(&daemon->ssds[0], nqn, sizeof(nqn));
+	err = nvmet_subsystem_new(&daemon->target, nqn, &subsys);
+	if (err) {
+		log_err("subsystem %s: %s", nqn, strerror(-err));
+		return err;
+	}
+	subsys->allow_any_host = conf->allow_any_host;
+	subsys->max_queues = (uint16_t)conf->max_queues;
+	if (conf->serial[0])
+		snprintf(subsys->serial, sizeof(subsys->serial), "%s", conf->serial);
+	if (conf->model[0])
+		snprintf(subsys->model, sizeof(subsys->model), "%s", conf->model);
+	for (unsigned i = 0; i < conf->n_hosts && !err; i++) {
+		err = nvmet_subsystem_allow_host(subsys, conf->hosts[i]);
+		if (err == -EEXIST)
+			err = 0; /* named twice: allowed all the same */
+	}
+	if (conf->n_ns == 0 && conf->all_of_ssd >= 0)
+		return export_all(subsys, &daemon->ssds[conf->all_of_ssd]);
+	for (unsigned i = 0; i < conf->n_ns && !err; i++)
+		err = export_ns(subsys, conf->ns[i].nsid, &daemon->ssds[conf->ns[i].ssd],
+				conf->ns[i].ssd_nsid);
+	return err;
+}
+
+int apply_exports(struct daemon *daemon)
+{
+	int err;
+
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		err = nvmet_ssd_new(&daemon->target, daemon->ssds[i].ctrl,
+				    daemon->ssds[i].conf->name, &daemon->ssds[i].ssd);
+		if (err)
+			return err;
+	}
+	for (unsigned i = 0; i < daemon->conf->n_subsystems; i++) {
+		err = apply_subsystem(daemon, &daemon->conf->subsystems[i]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int apply_listeners(struct daemon *daemon)
+{
+	const struct conf *conf = daemon->conf;
+	int err = nvme_tcp_init(&daemon->target, &daemon->tcp);
+
+	for (unsigned i = 0; i < daemon->n_workers && !err; i++)
+		err = worker_start(&daemon->workers[i]);
+	for (unsigned i = 0; i < conf->n_listen && !err; i++)
+		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port);
+	if (!err && conf->control[0])
+		err = control_new(daemon, conf->control, &daemon->control);
+	return err;
+}
+
+/* --- The end ------------------------------------------------------------------------------------
+ */
+
+void apply_undo(struct daemon *daemon)
+{
+	control_free(daemon->control);
+	for (unsigned i = 0; i < daemon->n_workers; i++)
+		worker_stop(&daemon->workers[i]);
+	nvme_tcp_fini(daemon->tcp);
+	if (daemon->target_made)
+		nvmet_target_fini(&daemon->target);
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		struct daemon_ssd *ssd = &daemon->ssds[i];
+
+		nvme_ctrl_free(ssd->ctrl);
+		if (ssd->mapped)
+			dma_arena_unmap(daemon->arena, ssd->dev);
+		if (ssd->dev)
+			ssd->dev->ops->close(ssd->dev);
+	}
+	for (unsigned i = 0; i < daemon->n_workers; i++)
+		worker_fini(&daemon->workers[i]);
+	free(daemon->workers);
+	dma_pool_free(daemon->pool);
+	dma_arena_free(daemon->arena);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line; see args.h. */
+#include "config/args.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config/conf.h"
+#include "config/version.h"
+#include "target/ctrl.h"
+#include "target/subsystem.h"
+#include "util/num.h"
+
+#define DEFAULT_FILE "/etc/nvmetd/nvmet.conf"
+
+static const char usage[] =
+	"usage: nvmetd [-c FILE]            run from a configuration file (" DEFAULT_FILE ")\n"
+	"       nvmetd -n [-c FILE]         check it and leave\n"
+	"       nvmetd --ssd SPEC --listen ADDR:PORT [--nqn NQN] [--allow-host NQN]...\n"
+	"                                   export one SSD without a file\n"
+	"SPEC:  0000:01:00.0                PCI address, through VFIO\n"
+	"       emulated:size=1G            emulated SSD in memory\n"
+	"       emulated:file=PATH[,size=]  emulated SSD on a file or a block device\n"
+	"more:  --workers N  --control PATH  --dma-memory SIZE  --log-level LEVEL  --version  "
+	"--help\n";
+
+enum {
+	OPT_SSD = 256,
+	OPT_LISTEN,
+	OPT_NQN,
+	OPT_ALLOW_HOST,
+	OPT_WORKERS,
+	OPT_CONTROL,
+	OPT_DMA_MEMORY,
+	OPT_LOG_LEVEL,
+};
+
+static const struct option options[] = {
+	{ "ssd", required_argument, NULL, OPT_SSD },
+	{ "listen", required_argument, NULL, OPT_LISTEN },
+	{ "nqn", required_argument, NULL, OPT_NQN },
+	{ "allow-host", required_argument, NULL, OPT_ALLOW_HOST },
+	{ "workers", required_argument, NULL, OPT_WORKERS },
+	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "dma-memory", required_argument, NULL, OPT_DMA_MEMORY },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "version", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct args {
+	const char *file;
+	bool check;
+	bool direct; /* --ssd and the like: no file */
+};
+
+static bool is_direct(int option)
+{
+	return option == OPT_SSD || option == OPT_LISTEN || option == OPT_NQN ||
+	       option == OPT_ALLOW_HOST;
+}
+
+static int bad(const char *option, const char *value, const char *expected)
+{
+	fprintf(stderr, "nvmetd: %s %s: %s\n", option, value, expected);
+	return -EINVAL;
+}
+
+/* The one subsystem of a daemon without a file: all namespaces of the one SSD. */
+static int take_ssd(struct conf *conf, const char *spec)
+{
+	struct conf_ssd *ssd = &conf->ssds[0];
+	char why[256];
+
+	if (conf->n_ssds)
+		return bad("--ssd", spec, "only one SSD; for more, write a file");
+	if (strlen(spec) >= sizeof(ssd->spec))
+		return bad("--ssd", spec, "too long");
+	if (conf_check_spec(spec, why, sizeof(why)))
+		return bad("--ssd", spec, why);
+	*ssd = (struct conf_ssd){ .name = "ssd", .max_queues = 128, .command_timeout_ms = 10000 };
+	strcpy(ssd->spec, spec);
+	conf->n_ssds = 1;
+	return 0;
+}
+
+static int take_number(struct conf *conf, int option, const char *value)
+{
+	uint64_t number;
+
+	if (option == OPT_WORKERS) {
+		if (num_parse_u64(value, 1, 64, &number))
+			return bad("--workers", value, "expected a number from 1 to 64");
+		conf->workers = (unsigned)number;
+		return 0;
+	}
+	if (num_parse_size(value, 16 << 20, UINT64_C(1) << 40, &number))
+		return bad("--dma-memory", value, "expected a size from 16M on");
+	conf->dma_memory = number;
+	return 0;
+}
+
+static int take_option(struct conf *conf, int option, const char *value)
+{
+	struct conf_subsystem *subsys = &conf->subsystems[0];
+
+	switch (option) {
+	case OPT_SSD:
+		return take_ssd(conf, value);
+	case OPT_LISTEN:
+		if (conf->n_listen == CONF_MAX_LISTEN ||
+		    conf_parse_listen(value, &conf->listen[conf->n_listen]))
+			return bad("--listen", value,
+				   "expected 192.0.2.1:4420 or [2001:db8::1]:4420");
+		conf->n_listen++;
+		return 0;
+	case OPT_NQN:
+		if (!nvmet_nqn_valid(value) || strcmp(value, NVMF_DISCOVERY_NQN) == 0)
+			return bad("--nqn", value, "expected nqn.…, up to 223 characters");
+		strcpy(subsys->nqn, value);
+		return 0;
+	case OPT_ALLOW_HOST:
+		if (conf_add_host(subsys, value))
+			return bad("--allow-host", value, "expected nqn.…, up to 223 characters");
+		return 0;
+	case OPT_WORKERS:
+	case OPT_DMA_MEMORY:
+		return take_number(conf, option, value);
+	case OPT_CONTROL:
+		if (strlen(value) >= sizeof(conf->control))
+			return bad("--control", value, "too long for a UNIX socket");
+		strcpy(conf->control, value);
+		return 0;
+	case OPT_LOG_LEVEL:
+		if (log_level_parse(value, &conf->log_level))
+			return bad("--log-level", value, "expected error, warning, info or debug");
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* -c, -n, -v, -h, and whether the rest is well-formed; the values of the rest come after the file.
+ */
+static enum args_result first_pass(int argc, char **argv, struct args *args)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:nvh", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			args->file = optarg;
+			break;
+		case 'n':
+			args->check = true;
+			break;
+		case 'v':
+			printf("nvmetd %s\n", NVMETD_VERSION);
+			return ARGS_DONE;
+		case 'h':
+			fputs(usage, stdout);
+			return ARGS_DONE;
+		case '?':
+			fputs(usage, stderr);
+			return ARGS_ERROR;
+		default:
+			args->direct |= is_direct(option);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "nvmetd: %s is not an option\n%s", argv[optind], usage);
+		return ARGS_ERROR;
+	}
+	if (args->direct && args->file) {
+		fprintf(stderr, "nvmetd: either -c FILE, or --ssd and --listen\n");
+		return ARGS_ERROR;
+	}
+	return ARGS_RUN;
+}
+
+static int read_file(struct conf *conf, const char *file)
+{
+	char why[512];
+
+	if (conf_read(conf, file ? file : DEFAULT_FILE, why, sizeof(why)) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", why);
+	return -EINVAL;
+}
+
+static int check(const struct conf *conf)
+{
+	char why[512];
+
+	if (conf_check(conf, why, sizeof(why)) == 0)
+		return 0;
+	fprintf(stderr, "nvmetd: %s\n", why);
+	return -EINVAL;
+}
+
+enum args_result args_parse(int argc, char **argv, struct conf *conf)
+{
+	struct args args = { .file = NULL };
+	enum args_result result = first_pass(argc, argv, &args);
+	int option;
+
+	if (result != ARGS_RUN)
+		return result;
+	if (args.direct) {
+		conf->subsystems[0] = (struct conf_subsystem){ .max_queues = NVMET_MAX_QUEUES };
+		conf->subsystems[0].all_of_ssd = 0;
+		conf->n_subsystems = 1;
+	} else if (read_file(conf, args.file)) {
+		return ARGS_ERROR;
+	}
+	optind = 0; /* glibc: begin anew */
+	while ((option = getopt_long(argc, argv, "c:nvh", options, NULL)) != -1) {
+		if (option >= OPT_SSD && take_option(conf, option, optarg))
+			return ARGS_ERROR;
+	}
+	if (args.direct)
+		conf->subsystems[0].allow_any_host = conf->subsystems[0].n_hosts == 0;
+	if (check(conf))
+		return ARGS_ERROR;
+	return args.check ? ARGS_CHECK : ARGS_RUN;
+}

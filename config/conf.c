@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Defaults and the checks that files and the command line share; see conf.h. */
+#include "config/conf.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pcie/dma.h"
+#include "pcie/emul/emul.h"
+#include "target/ctrl.h"
+#include "target/subsystem.h"
+#include "util/num.h"
+
+void conf_init(struct conf *conf)
+{
+	*conf = (struct conf){
+		.workers = 1,
+		.log_level = LOG_LEVEL_INFO,
+		.dma_memory = 128u << 20,
+		.max_transfer = 1u << 20,
+		.limits = {
+			.connections = 4096,
+			.connections_per_host = 1024,
+			.handshakes = 256,
+			.controllers = 512,
+			.handshake_timeout_ms = 10000,
+			.pdu_timeout_ms = 30000,
+			.term_timeout_ms = 10000,
+		},
+	};
+}
+
+void conf_fini(struct conf *conf)
+{
+	for (unsigned i = 0; i < conf->n_subsystems; i++) {
+		struct conf_subsystem *subsys = &conf->subsystems[i];
+
+		for (unsigned h = 0; h < subsys->n_hosts; h++)
+			free(subsys->hosts[h]);
+		free(subsys->hosts);
+		free(subsys->ns);
+	}
+	conf->n_subsystems = 0;
+}
+
+int conf_parse_listen(const char *text, struct conf_listen *listen)
+{
+	const char *colon = strrchr(text, ':');
+	const char *addr = text;
+	size_t len;
+	uint64_t port;
+	uint8_t binary[16];
+	bool v6 = *text == '[';
+
+	if (!colon || num_parse_u64(colon + 1, 0, 65535, &port))
+		return -EINVAL;
+	len = (size_t)(colon - text);
+	if (v6) {
+		if (len < 3 || text[len - 1] != ']')
+			return -EINVAL;
+		addr++;
+		len -= 2;
+	}
+	if (len == 0 || len >= sizeof(listen->addr))
+		return -EINVAL;
+	memcpy(listen->addr, addr, len);
+	listen->addr[len] = '\0';
+	snprintf(listen->port, sizeof(listen->port), "%u", (unsigned)port);
+	/* A link-local address may name its interface behind a %; getaddrinfo() judges that. */
+	if (v6 && strchr(listen->addr, '%'))
+		return 0;
+	return inet_pton(v6 ? AF_INET6 : AF_INET, listen->addr, binary) == 1 ? 0 : -EINVAL;
+}
+
+static bool is_pci_address(const char *text)
+{
+	unsigned domain = 0, bus, device, function;
+	int used = 0;
+
+	if (sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &used) == 4 &&
+	    text[used] == '\0')
+		return device < 32 && function < 8;
+	used = 0;
+	return sscanf(text, "%2x:%2x.%1x%n", &bus, &device, &function, &used) == 3 &&
+	       text[used] == '\0' && device < 32 && function < 8;
+}
+
+int conf_check_spec(const char *spec, char *err, size_t err_size)
+{
+	struct emul_options options;
+
+	if (strncmp(spec, "emulated:", strlen("emulated:")) == 0)
+		return emul_options_parse(spec, &options, err, err_size);
+	if (is_pci_address(spec))
+		return 0;
+	snprintf(err, err_size,
+		 "\"%s\" names no SSD: expected a PCI address such as 0000:01:00.0, or "
+		 "emulated:size=1G",
+		 spec);
+	return -EINVAL;
+}
+
+int conf_add_host(struct conf_subsystem *subsys, const char *nqn)
+{
+	char **hosts;
+
+	if (!nvmet_nqn_valid(nqn))
+		return -EINVAL;
+	hosts = realloc(subsys->hosts, (subsys->n_hosts + 1) * sizeof(hosts[0]));
+	if (!hosts)
+		return -ENOMEM;
+	subsys->hosts = hosts;
+	hosts[subsys->n_hosts] = strdup(nqn);
+	if (!hosts[subsys->n_hosts])
+		return -ENOMEM;
+	subsys->n_hosts++;
+	return 0;
+}
+
+/* The main thread's quarter and every worker's share must each hold a few of the largest transfers.
+ */
+static int check_memory(const struct conf *conf, char *err, size_t err_size)
+{
+	size_t need = (size_t)(conf->workers + 1) * 4 * DMA_BLOCK_SIZE;
+
+	if (!num_is_pow2(conf->max_transfer)) {
+		snprintf(err, err_size, "max_transfer is no power of two");
+		return -EINVAL;
+	}
+	if (conf->dma_memory < need) {
+		snprintf(err, err_size, "dma_memory is too small for %u workers: at least %zuM",
+			 conf->workers, need >> 20);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int conf_check(const struct conf *conf, char *err, size_t err_size)
+{
+	if (!conf->n_ssds) {
+		snprintf(err, err_size, "no SSD is named: ssds = ( … ), or --ssd");
+		return -EINVAL;
+	}
+	if (!conf->n_listen) {
+		snprintf(err, err_size, "no address to listen on: listen = ( … ), or --listen");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < conf->n_subsystems; i++) {
+		for (unsigned k = 0; k < i; k++) {
+			if (strcmp(conf->subsystems[i].nqn, conf->subsystems[k].nqn) == 0) {
+				snprintf(err, err_size, "two subsystems are called %s",
+					 conf->subsystems[i].nqn);
+				return -EINVAL;
+			}
+		}
+	}
+	return check_memory(conf, err, err_size);
+}

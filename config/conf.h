@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The configuration as plain data, from a file (nvmet.conf(5)) or from the command line
+ * (nvmetd(8)). Everything in it is checked: what follows (apply.c) fails only for reasons of the
+ * machine.
+ */
+#ifndef NVMETD_CONFIG_CONF_H
+#define NVMETD_CONFIG_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "target/nvmf.h"
+#include "target/target.h"
+#include "util/log.h"
+
+#define CONF_MAX_LISTEN     32
+#define CONF_MAX_SSDS       64
+#define CONF_MAX_SUBSYSTEMS 64
+
+struct conf_listen {
+	char addr[48]; /* numeric, without brackets */
+	char port[8];
+};
+
+struct conf_ssd {
+	char name[32];
+	char spec[384]; /* PCI address or emulated:… */
+	unsigned max_queues;
+	unsigned command_timeout_ms;
+};
+
+struct conf_ns {
+	uint32_t nsid;
+	unsigned ssd; /* index in conf.ssds */
+	uint32_t ssd_nsid;
+};
+
+struct conf_subsystem {
+	char nqn[NVMF_NQN_MAX + 1]; /* empty: derived from the first SSD's serial number */
+	char serial[21];            /* empty: derived from the NQN */
+	char model[41];
+	bool allow_any_host;
+	unsigned max_queues;
+	char **hosts;
+	unsigned n_hosts;
+	struct conf_ns *ns; /* none: all namespaces of all_of_ssd, with the SSD's own NSIDs */
+	unsigned n_ns;
+	int all_of_ssd; /* -1: only what `ns` names */
+};
+
+struct conf {
+	unsigned workers;
+	char control[108]; /* path of the control socket; empty: none */
+	enum log_level log_level;
+	size_t dma_memory;   /* bytes */
+	size_t max_transfer; /* bytes */
+	struct nvmet_limits limits;
+	struct conf_listen listen[CONF_MAX_LISTEN];
+	unsigned n_listen;
+	struct conf_ssd ssds[CONF_MAX_SSDS];
+	unsigned n_ssds;
+	struct conf_subsystem subsystems[CONF_MAX_SUBSYSTEMS];
+	unsigned n_subsystems;
+};
+
+/* What a daemon without any configuration would have. */
+void conf_init(struct conf *conf);
+void conf_fini(struct conf *conf);
+
+/*
+ * Reads a file. 0, or -EINVAL / -errno with one line in err: "file:line: what is wrong: what was
+ * expected".
+ */
+int conf_read(struct conf *conf, const char *path, char *err, size_t err_size);
+
+/* "127.0.0.1:4420", "[::1]:4420" → listen. 0 or -EINVAL. */
+int conf_parse_listen(const char *text, struct conf_listen *listen);
+/* A PCI address or a well-formed emulated:… . 0 or -EINVAL with the reason in err. */
+int conf_check_spec(const char *spec, char *err, size_t err_size);
+/* Rules across keys. 0 or -EINVAL with the reason in err. */
+int conf_check(const struct conf *conf, char *err, size_t err_size);
+
+/* Adds an allowed host. 0, -EINVAL (no NQN) or -ENOMEM. */
+int conf_add_host(struct conf_subsystem *subsys, const char *nqn);
+
+#endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The configuration file: libconfig's tree → struct conf. One table per kind of group; a key that
+ * is in no table, of another type or out of its range is an error with file and line.
+ */
+#include <errno.h>
+#include <libconfig.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/conf.h"
+#include "pcie/dma.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/subsystem.h"
+#include "util/check.h"
+#include "util/num.h"
+
+struct reader {
+	struct conf *conf;
+	const char *path;
+	char *err;
+	size_t err_size;
+};
+
+enum key_type { KEY_UINT, KEY_SIZE, KEY_DURATION, KEY_TEXT, KEY_BOOL, KEY_LEVEL, KEY_GROUP };
+
+struct key {
+	const char *name;
+	enum key_type type;
+	size_t offset;
+	uint64_t min, max; /* of the value, or of the length of a text */
+	int (*group)(struct reader *reader, const config_setting_t *setting, void *base);
+};
+
+__attribute__((format(printf, 3, 4))) static int
+fail(struct reader *reader, const config_setting_t *at, const char *fmt, ...)
+{
+	int n = snprintf(reader->err, reader->err_size, "%s:%u: ", reader->path,
+			 config_setting_source_line(at));
+	va_list args;
+
+	va_start(args, fmt);
+	if (n >= 0 && (size_t)n < reader->err_size)
+		vsnprintf(reader->err + n, reader->err_size - (size_t)n, fmt, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+/* --- Values -------------------------------------------------------------------------------------
+ */
+
+static bool is_integer(const config_setting_t *setting)
+{
+	int type = config_setting_type(setting);
+
+	return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
+}
+
+static int read_uint(struct reader *reader, const config_setting_t *setting, const struct key *key,
+		     unsigned *to)
+{
+	long long value = config_setting_get_int64(setting);
+
+	if (!is_integer(setting) || value < (long long)key->min || value > (long long)key->max)
+		return fail(reader, setting, "%s: expected a number from %llu to %llu", key->name,
+			    (unsigned long long)key->min, (unsigned long long)key->max);
+	*to = (unsigned)value;
+	return 0;
+}
+
+static int read_size(struct reader *reader, const config_setting_t *setting, const struct key *key,
+		     size_t *to)
+{
+	const char *text = config_setting_get_string(setting);
+	uint64_t value = is_integer(setting) ? (uint64_t)config_setting_get_int64(setting) : 0;
+
+	if (text ? num_parse_size(text, key->min, key->max, &value)
+		 : value < key->min || value > key->max)
+		return fail(reader, setting,
+			    "%s: expected a size from %lluK to %lluK, such as \"64M\"", key->name,
+			    (unsigned long long)key->min >> 10, (unsigned long long)key->max >> 10);
+	*to = value;
+	return 0;
+}
+
+static int read_duration(struct reader *reader, const config_setting_t *setting,
+			 const struct key *key, unsigned *to)
+{
+	const char *text = config_setting_get_string(setting);
+	uint64_t value;
+
+	if (!text || num_parse_duration_ms(text, key->min, key->max, &value))
+		return fail(reader, setting,
+			    "%s: expected a time from %llums to %llums, such as \"10s\"", key->name,
+			    (unsigned long long)key->min, (unsigned long long)key->max);
+	*to = (unsigned)value;
+	return 0;
+}
+
+static int read_text(struct reader *reader, const config_setting_t *setting, const struct key *key,
+		     char *to)
+{
+	const char *text = config_setting_get_string(setting);
+
+	if (!text || strlen(text) < key->min || strlen(text) > key->max)
+		return fail(reader, setting, "%s: expected a text of %llu to %llu characters",
+			    key->name, (unsigned long long)key->min, (unsigned long long)key->max);
+	memcpy(to, text, strlen(text) + 1);
+	return 0;
+}
+
+static int read_key(struct reader *reader, const config_setting_t *setting, const struct key *key,
+		    void *base)
+{
+	void *field = (char *)base + key->offset;
+	const char *text = config_setting_get_string(setting);
+
+	switch (key->type) {
+	case KEY_UINT:
+		return read_uint(reader, setting, key, field);
+	case KEY_SIZE:
+		return read_size(reader, setting, key, field);
+	case KEY_DURATION:
+		return read_duration(reader, setting, key, field);
+	case KEY_TEXT:
+		return read_text(reader, setting, key, field);
+	case KEY_BOOL:
+		if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+			return fail(reader, setting, "%s: expected true or false", key->name);
+		*(bool *)field = config_setting_get_bool(setting);
+		return 0;
+	case KEY_LEVEL:
+		if (!text || log_level_parse(text, field))
+			return fail(reader, setting,
+				    "%s: expected \"error\", \"warning\", \"info\" or \"debug\"",
+				    key->name);
+		return 0;
+	case KEY_GROUP:
+		return key->group(reader, setting, field);
+	}
+	return -EINVAL;
+}
+
+/* Every key of the group must be in the table. */
+static int read_group(struct reader *reader, const config_setting_t *group, const struct key *keys,
+		      size_t n_keys, void *base)
+{
+	if (!config_setting_is_group(group))
+		return fail(reader, group, "expected a group: { key = value; … }");
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+		const char *name = config_setting_name(setting);
+		size_t k = 0;
+		int err;
+
+		while (k < n_keys && strcmp(keys[k].name, name) != 0)
+			k++;
+		if (k == n_keys)
+			return fail(reader, setting, "%s: there is no such key here", name);
+		err = read_key(reader, setting, &keys[k], base);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int need_list(struct reader *reader, const config_setting_t *setting)
+{
+	if (config_setting_is_list(setting) || config_setting_is_array(setting))
+		return 0;
+	return fail(reader, setting, "%s: expected a list: ( …, … )", config_setting_name(setting));
+}
+
+static int need(struct reader *reader, const config_setting_t *group, const char *name)
+{
+	if (config_setting_get_member(group, name))
+		return 0;
+	return fail(reader, group, "%s is missing", name);
+}
+
+/* --- Groups -------------------------------------------------------------------------------------
+ */
+
+static int read_limits(struct reader *reader, const config_setting_t *setting, void *base)
+{
+#define LIMIT(field) offsetof(struct nvmet_limits, field)
+	static const struct key keys[] = {
+		{ "connections", KEY_UINT, LIMIT(connections), 1, 65536, NULL },
+		{ "connections_per_host", KEY_UINT, LIMIT(connections_per_host), 1, 65536, NULL },
+		{ "handshakes", KEY_UINT, LIMIT(handshakes), 1, 65536, NULL },
+		{ "controllers", KEY_UINT, LIMIT(controllers), 1, 65000, NULL },
+		{ "handshake_timeout", KEY_DURATION, LIMIT(handshake_timeout_ms), 100, 600000,
+		  NULL },
+		{ "pdu_timeout", KEY_DURATION, LIMIT(pdu_timeout_ms), 100, 600000, NULL },
+		{ "term_timeout", KEY_DURATION, LIMIT(term_timeout_ms), 100, 30000, NULL },
+	};
+
+	return read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
+}
+
+static int read_listen(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	struct conf *conf = reader->conf;
+
+	(void)base;
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
+		const char *text = config_setting_get_string(elem);
+
+		if (conf->n_listen == CONF_MAX_LISTEN)
+			return fail(reader, elem, "more than %u addresses", CONF_MAX_LISTEN);
+		if (!text || conf_parse_listen(text, &conf->listen[conf->n_listen]))
+			return fail(
+				reader, elem,
+				"listen: expected \"192.0.2.1:4420\" or \"[2001:db8::1]:4420\"");
+		conf->n_listen++;
+	}
+	return 0;
+}
+
+static int find_ssd(const struct conf *conf, const char *name)
+{
+	for (unsigned i = 0; i < conf->n_ssds; i++) {
+		if (strcmp(conf->ssds[i].name, name) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static int read_ssd(struct reader *reader, const config_setting_t *setting)
+{
+#define SSD(field) offsetof(struct conf_ssd, field)
+	static const struct key keys[] = {
+		{ "name", KEY_TEXT, SSD(name), 1, 31, NULL },
+		{ "spec", KEY_TEXT, SSD(spec), 1, 383, NULL },
+		{ "max_queues", KEY_UINT, SSD(max_queues), 1, 1024, NULL },
+		{ "command_timeout", KEY_DURATION, SSD(command_timeout_ms), 1000, 600000, NULL },
+	};
+	struct conf *conf = reader->conf;
+	struct conf_ssd ssd = { .max_queues = 128, .command_timeout_ms = 10000 };
+	char why[256];
+
+	if (conf->n_ssds == CONF_MAX_SSDS)
+		return fail(reader, setting, "more than %u SSDs", CONF_MAX_SSDS);
+	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), &ssd) ||
+	    need(reader, setting, "name") || need(reader, setting, "spec"))
+		return -EINVAL;
+	if (find_ssd(conf, ssd.name) >= 0)
+		return fail(reader, setting, "two SSDs are called \"%s\"", ssd.name);
+	if (conf_check_spec(ssd.spec, why, sizeof(why)))
+		return fail(reader, config_setting_get_member(setting, "spec"), "spec: %s", why);
+	conf->ssds[conf->n_ssds++] = ssd;
+	return 0;
+}
+
+static int read_ssds(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	(void)base;
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		if (read_ssd(reader, config_setting_get_elem(setting, (unsigned)i)))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+struct ns_text {
+	struct conf_ns ns;
+	char ssd[32];
+};
+
+static int read_ns(struct reader *reader, const config_setting_t *setting,
+		   struct conf_subsystem *subsys)
+{
+#define NS(field) offsetof(struct ns_text, field)
+	static const struct key keys[] = {
+		{ "nsid", KEY_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
+		{ "ssd", KEY_TEXT, NS(ssd), 1, 31, NULL },
+		{ "ssd_nsid", KEY_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
+	};
+	struct ns_text text = { .ns = { .ssd_nsid = 1 } };
+	struct conf_ns *all;
+	int ssd;
+
+	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), &text) ||
+	    need(reader, setting, "ssd") || need(reader, setting, "nsid"))
+		return -EINVAL;
+	ssd = find_ssd(reader->conf, text.ssd);
+	if (ssd < 0)
+		return fail(reader, config_setting_get_member(setting, "ssd"),
+			    "ssd: no SSD is called \"%s\" (ssds = … must come first)", text.ssd);
+	text.ns.ssd = (unsigned)ssd;
+	for (unsigned i = 0; i < subsys->n_ns; i++) {
+		if (subsys->ns[i].nsid == text.ns.nsid)
+			return fail(reader, setting, "nsid %u is there twice", text.ns.nsid);
+	}
+	all = realloc(subsys->ns, (subsys->n_ns + 1) * sizeof(all[0]));
+	if (!all)
+		return -ENOMEM;
+	subsys->ns = all;
+	all[subsys->n_ns++] = text.ns;
+	return 0;
+}
+
+static int read_namespaces(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		if (read_ns(reader, config_setting_get_elem(setting, (unsigned)i), base))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int read_hosts(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
+		const char *nqn = config_setting_get_string(elem);
+
+		if (!nqn || conf_add_host(base, nqn))
+			return fail(reader, elem,
+				    "hosts: expected \"nqn.…\" of up to 223 characters");
+	}
+	return 0;
+}
+
+static int read_subsystem(struct reader *reader, const config_setting_t *setting)
+{
+#define SUBSYS(field) offsetof(struct conf_subsystem, field)
+	static const struct key keys[] = {
+		{ "nqn", KEY_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
+		{ "serial", KEY_TEXT, SUBSYS(serial), 1, 20, NULL },
+		{ "model", KEY_TEXT, SUBSYS(model), 1, 40, NULL },
+		{ "allow_any_host", KEY_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
+		{ "max_queues", KEY_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
+		{ "hosts", KEY_GROUP, 0, 0, 0, read_hosts },
+		{ "namespaces", KEY_GROUP, 0, 0, 0, read_namespaces },
+	};
+	struct conf *conf = reader->conf;
+	struct conf_subsystem *subsys = &conf->subsystems[conf->n_subsystems];
+
+	if (conf->n_subsystems == CONF_MAX_SUBSYSTEMS)
+		return fail(reader, setting, "more than %u subsystems", CONF_MAX_SUBSYSTEMS);
+	conf->n_subsystems++;
+	*subsys = (struct conf_subsystem){ .max_queues = NVMET_MAX_QUEUES, .all_of_ssd = -1 };
+	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), subsys) ||
+	    need(reader, setting, "nqn") || need(reader, setting, "namespaces"))
+		return -EINVAL;
+	if (!nvmet_nqn_valid(subsys->nqn) || strcmp(subsys->nqn, NVMF_DISCOVERY_NQN) == 0)
+		return fail(reader, config_setting_get_member(setting, "nqn"),
+			    "nqn: expected \"nqn.…\", without spaces, and not the discovery NQN");
+	if (subsys->allow_any_host == (subsys->n_hosts > 0))
+		return fail(reader, setting,
+			    "expected either hosts = ( … ) or allow_any_host = true");
+	return 0;
+}
+
+static int read_subsystems(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	(void)base;
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		if (read_subsystem(reader, config_setting_get_elem(setting, (unsigned)i)))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+#define CONF(field) offsetof(struct conf, field)
+static const struct key top_keys[] = {
+	{ "workers", KEY_UINT, CONF(workers), 1, 64, NULL },
+	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },
+	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },
+	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
+	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 4096, 1 << 20, NULL },
+	{ "limits", KEY_GROUP, CONF(limits), 0, 0, read_limits },
+	{ "listen", KEY_GROUP, 0, 0, 0, read_listen },
+	{ "ssds", KEY_GROUP, 0, 0, 0, read_ssds },
+	{ "subsystems", KEY_GROUP, 0, 0, 0, read_subsystems },
+};
+
+int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
+{
+	struct reader reader = { conf, path, err, err_size };
+	config_t config;
+	char why[256];
+	int result = -EINVAL;
+
+	config_init(&config);
+	if (config_read_file(&config, path)) {
+		result = read_group(&reader, config_root_setting(&config), top_keys,
+				    ARRAY_SIZE(top_keys), conf);
+		if (!result) {
+			result = conf_check(conf, why, sizeof(why));
+			if (result)
+				snprintf(err, err_size, "%s:1: %s", path, why);
+		}
+	} else if (config_error_type(&config) == CONFIG_ERR_FILE_IO) {
+		snprintf(err, err_size, "%s: %s", path, strerror(errno ? errno : ENOENT));
+	} else {
+		snprintf(err, err_size, "%s:%d: %s", path, config_error_line(&config),
+			 config_error_text(&config));
+	}
+	config_destroy(&config);
+	return result;
+}

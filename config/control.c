@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The control socket; see control.h. What is answered is made in report.c. */
+#include "config/control.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config/daemon.h"
+#include "config/report.h"
+#include "util/log.h"
+
+#define MAX_CLIENTS   16
+#define MAX_REQUEST   4096
+#define MAX_ANSWER    (4u << 20) /* a client that does not read loses the connection at this */
+#define CLIENT_IDLE_S 60
+
+struct client {
+	LIST_ENTRY(client) link;
+	struct control *control;
+	struct bufferevent *bev;
+};
+
+struct control {
+	struct daemon *daemon;
+	struct sockaddr_un addr;
+	struct evconnlistener *listener;
+	LIST_HEAD(, client) clients;
+	unsigned n_clients;
+};
+
+static void client_free(struct client *client)
+{
+	LIST_REMOVE(client, link);
+	client->control->n_clients--;
+	bufferevent_free(client->bev);
+	free(client);
+}
+
+static json_t *error_answer(const char *text)
+{
+	return json_pack("{s:s}", "error", text);
+}
+
+static json_t *answer(struct daemon *daemon, const char *line, size_t len)
+{
+	json_t *request = json_loadb(line, len, 0, NULL);
+	const char *name = json_string_value(json_object_get(request, "request"));
+	json_t *result;
+
+	if (!name)
+		result = error_answer(
+			"expected {\"request\": \"status\" | \"list\" | \"counters\"}");
+	else
+		result = report(daemon, name);
+	if (!result)
+		result = error_answer("no such request");
+	json_decref(request);
+	return result;
+}
+
+static bool reply(struct client *client, const char *line, size_t len)
+{
+	struct evbuffer *out = bufferevent_get_output(client->bev);
+	json_t *result = answer(client->control->daemon, line, len);
+	char *text = json_dumps(result, JSON_COMPACT);
+	bool good = text && evbuffer_get_length(out) < MAX_ANSWER &&
+		    evbuffer_add_printf(out, "%s\n", text) > 0;
+
+	free(text);
+	json_decref(result);
+	return good;
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	struct evbuffer *in = bufferevent_get_input(bev);
+	struct client *client = arg;
+	char *line;
+	size_t len;
+
+	while ((line = evbuffer_readln(in, &len, EVBUFFER_EOL_LF)) != NULL) {
+		bool good = reply(client, line, len);
+
+		free(line);
+		if (!good) {
+			client_free(client);
+			return;
+		}
+	}
+	if (evbuffer_get_length(in) >= MAX_REQUEST)
+		client_free(client);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	(void)what; /* end, error or idle for too long: all the same */
+	client_free(arg);
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
+		      int len, void *arg)
+{
+	const struct timeval idle = { .tv_sec = CLIENT_IDLE_S };
+	struct control *control = arg;
+	struct client *client;
+
+	(void)addr;
+	(void)len;
+	client = control->n_clients < MAX_CLIENTS ? calloc(1, sizeof(*client)) : NULL;
+	if (!client) {
+		close(fd);
+		return;
+	}
+	client->control = control;
+	client->bev = bufferevent_socket_new(evconnlistener_get_base(listener), fd,
+					     BEV_OPT_CLOSE_ON_FREE);
+	if (!client->bev) {
+		close(fd);
+		free(client);
+		return;
+	}
+	LIST_INSERT_HEAD(&control->clients, client, link);
+	control->n_clients++;
+	bufferevent_setcb(client->bev, on_read, NULL, on_event, client);
+	bufferevent_set_timeouts(client->bev, &idle, &idle);
+	bufferevent_setwatermark(client->bev, EV_READ, 0, MAX_REQUEST);
+	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+}
+
+/* True when a process listens at the path; a socket file that is left over from one is removed. */
+static bool somebody_listens(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool listens = fd >= 0 && connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0;
+
+	if (!listens && errno == ECONNREFUSED)
+		unlink(addr->sun_path);
+	if (fd >= 0)
+		close(fd);
+	return listens;
+}
+
+static int bind_path(const struct sockaddr_un *addr)
+{
+	int fd, err;
+	mode_t mask;
+
+	if (somebody_listens(addr))
+		return -EADDRINUSE;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	mask = umask(0177);
+	err = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 || listen(fd, 8) < 0
+		      ? -errno
+		      : 0;
+	umask(mask);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int control_new(struct daemon *daemon, const char *path, struct control **ret_control)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int fd;
+
+	if (!control)
+		return -ENOMEM;
+	control->daemon = daemon;
+	LIST_INIT(&control->clients);
+	control->addr.sun_family = AF_UNIX;
+	strncpy(control->addr.sun_path, path, sizeof(control->addr.sun_path) - 1);
+	fd = bind_path(&control->addr);
+	if (fd < 0) {
+		log_err("control socket %s: %s", path, strerror(-fd));
+		free(control);
+		return fd;
+	}
+	control->listener = evconnlistener_new(daemon->loop.base, on_accept, control,
+					       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
+					       fd);
+	if (!control->listener) {
+		close(fd);
+		free(control);
+		return -ENOMEM;
+	}
+	*ret_control = control;
+	return 0;
+}
+
+void control_free(struct control *control)
+{
+	struct client *client;
+
+	if (!control)
+		return;
+	while ((client = LIST_FIRST(&control->clients)) != NULL)
+		client_free(client);
+	evconnlistener_free(control->listener);
+	unlink(control->addr.sun_path);
+	free(control);
+}

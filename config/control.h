@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control socket: a UNIX stream socket, mode 0600. A client sends one request a line, a JSON
+ * object with "request"; it gets one line back, a JSON object. Main thread.
+ *
+ *   {"request": "status"}    the daemon, its SSDs, workers, addresses
+ *   {"request": "list"}      subsystems, namespaces, controllers
+ *   {"request": "counters"}  numbers, flat: what exists now, and totals
+ * Errors are {"error": "…"}.
+ */
+#ifndef NVMETD_CONFIG_CONTROL_H
+#define NVMETD_CONFIG_CONTROL_H
+
+struct control;
+struct daemon;
+
+/* Listens at `path`; a socket nobody listens to is replaced. 0 or -errno (logged). */
+int control_new(struct daemon *daemon, const char *path, struct control **ret_control);
+/* Closes it and its clients, and removes the path. NULL is allowed. */
+void control_free(struct control *control);
+
+#endif

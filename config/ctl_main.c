@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nvmetctl: asks the daemon's control socket and prints the answer, as text or as JSON. */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config/version.h"
+
+#define DEFAULT_SOCKET "/run/nvmetd/control"
+
+static const char usage[] = "usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
+			    "  status    the daemon, its SSDs, workers and addresses\n"
+			    "  list      subsystems, namespaces, and the hosts that use them\n"
+			    "  counters  what exists now, and totals\n"
+			    "The socket is " DEFAULT_SOCKET
+			    " unless --socket or NVMETD_CONTROL names another.\n";
+
+static int ask(const char *path, const char *name, json_t **ret_answer)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	json_error_t error;
+	FILE *stream;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		fprintf(stderr, "nvmetctl: %s: too long for a UNIX socket\n", path);
+		return -EINVAL;
+	}
+	strcpy(addr.sun_path, path);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		fprintf(stderr, "nvmetctl: %s: %s (does nvmetd run, with this control socket?)\n",
+			path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -errno;
+	}
+	dprintf(fd, "{\"request\": \"%s\"}\n", name);
+	shutdown(fd, SHUT_WR);
+	stream = fdopen(fd, "r");
+	*ret_answer = stream ? json_loadf(stream, JSON_DISABLE_EOF_CHECK, &error) : NULL;
+	if (stream)
+		fclose(stream);
+	if (!*ret_answer)
+		fprintf(stderr, "nvmetctl: no answer\n");
+	return *ret_answer ? 0 : -EIO;
+}
+
+static void print_value(const json_t *value)
+{
+	if (json_is_string(value))
+		printf("%s", json_string_value(value));
+	else if (json_is_integer(value))
+		printf("%lld", (long long)json_integer_value(value));
+	else
+		printf("%s", json_is_true(value) ? "yes" : "no");
+}
+
+/* Scalars of an object on one line; lists below it, indented. */
+static void print_text(json_t *object, int indent)
+{
+	const char *key;
+	json_t *value;
+	bool first = true;
+
+	json_object_foreach (object, key, value) {
+		if (json_is_array(value) || json_is_object(value))
+			continue;
+		printf("%*s%s=", first ? indent : 1, "", key);
+		print_value(value);
+		first = false;
+	}
+	if (!first)
+		printf("\n");
+	json_object_foreach (object, key, value) {
+		size_t i;
+		json_t *item;
+
+		if (!json_is_array(value))
+			continue;
+		printf("%*s%s:%s\n", indent, "", key, json_array_size(value) ? "" : " none");
+		json_array_foreach (value, i, item) {
+			if (json_is_object(item))
+				print_text(item, indent + 2);
+			else
+				printf("%*s%s\n", indent + 2, "", json_string_value(item));
+		}
+	}
+}
+
+static void print_lines(json_t *object)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (object, key, value) {
+		printf("%-18s ", key);
+		print_value(value);
+		printf("\n");
+	}
+}
+
+static int run(const char *path, const char *name, bool as_json)
+{
+	json_t *answer;
+	int status = 0;
+
+	if (ask(path, name, &answer))
+		return 1;
+	if (json_object_get(answer, "error")) {
+		fprintf(stderr, "nvmetctl: %s\n",
+			json_string_value(json_object_get(answer, "error")));
+		status = 1;
+	} else if (as_json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else if (strcmp(name, "counters") == 0) {
+		print_lines(answer);
+	} else {
+		print_text(answer, 0);
+	}
+	json_decref(answer);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *path = getenv("NVMETD_CONTROL");
+	bool as_json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "s:o:vh", options, NULL)) != -1) {
+		if (option == 's') {
+			path = optarg;
+		} else if (option == 'o' &&
+			   (strcmp(optarg, "json") == 0 || strcmp(optarg, "text") == 0)) {
+			as_json = *optarg == 'j';
+		} else if (option == 'v') {
+			printf("nvmetctl %s\n", NVMETD_VERSION);
+			return 0;
+		} else {
+			fputs(usage, option == 'h' ? stdout : stderr);
+			return option == 'h' ? 0 : 1;
+		}
+	}
+	if (optind + 1 != argc || strspn(argv[optind], "abcdefghijklmnopqrstuvwxyz") == 0 ||
+	    strpbrk(argv[optind], "\"\\\n")) {
+		fputs(usage, stderr);
+		return 1;
+	}
+	return run(path ? path : DEFAULT_SOCKET, argv[optind], as_json);
+}

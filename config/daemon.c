@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The life of the daemon.
+ *
+ *   STARTING  SSDs are brought up, side by side; when the last is ready exports and listeners are
+ * made LIVE      hosts come and go STOPPING  connections are drained and closed, SSDs shut down,
+ * everything is freed
+ *
+ * Each step that waits goes on in a callback from the loop. What fails while STARTING stops the
+ * daemon with exit status 1 and the message of the step that failed.
+ */
+#include "config/daemon.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "config/version.h"
+#include "pcie/ctrl.h"
+#include "target/aen.h"
+#include "target/ssd.h"
+#include "transport/tcp.h"
+#include "util/log.h"
+
+#define DRAIN_MS 5000
+
+static void notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+/* --- Stopping -----------------------------------------------------------------------------------
+ */
+
+static void stop_if_all_stopped(struct daemon *daemon)
+{
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		if (daemon->ssds[i].ctrl && !daemon->ssds[i].stopped)
+			return;
+	}
+	loop_stop(&daemon->loop);
+}
+
+static void shutdown_ssds(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	/* The hosts are gone; shutdown may call ssd_stopped() at once. */
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		if (daemon->ssds[i].ctrl && !daemon->ssds[i].stopped)
+			nvme_ctrl_shutdown(daemon->ssds[i].ctrl);
+	}
+	stop_if_all_stopped(daemon);
+}
+
+static void daemon_stop(struct daemon *daemon, int status)
+{
+	if (daemon->state == DAEMON_STOPPING)
+		return;
+	daemon->state = DAEMON_STOPPING;
+	daemon->status = status;
+	notify("STOPPING=1");
+	if (daemon->tcp)
+		nvme_tcp_stop(daemon->tcp, DRAIN_MS, shutdown_ssds, daemon);
+	else
+		shutdown_ssds(daemon);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	(void)what;
+	if (number == SIGHUP) {
+		log_info("SIGHUP: the configuration is read at start only; restart to apply it");
+		return;
+	}
+	if (daemon->state == DAEMON_STOPPING) {
+		log_warn("stopped at once by a second signal");
+		_exit(0);
+	}
+	log_info("stopping: draining connections for up to %u s", DRAIN_MS / 1000);
+	daemon_stop(daemon, 0);
+}
+
+/* --- Starting -----------------------------------------------------------------------------------
+ */
+
+static void log_ready(const struct daemon *daemon)
+{
+	const struct nvmet_port *port;
+	char text[512] = "";
+	size_t len = 0;
+
+	TAILQ_FOREACH (port, &daemon->target.ports, link) {
+		bool v6 = port->adrfam == NVMF_ADRFAM_IPV6;
+
+		if (len < sizeof(text))
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s%s%s:%s",
+						len ? ", " : "", v6 ? "[" : "", port->traddr,
+						v6 ? "]" : "", port->trsvcid);
+	}
+	log_info("ready: listening on %s", text);
+	notify("READY=1\nSTATUS=exporting");
+}
+
+static void go_live(struct daemon *daemon)
+{
+	if (apply_exports(daemon) || apply_listeners(daemon)) {
+		daemon_stop(daemon, 1);
+		return;
+	}
+	daemon->state = DAEMON_LIVE;
+	log_ready(daemon);
+}
+
+static void ssd_ready(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+	struct daemon *daemon = ssd->daemon;
+
+	(void)ctrl;
+	ssd->ready = true;
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		if (!daemon->ssds[i].ready)
+			return;
+	}
+	if (daemon->state == DAEMON_STARTING)
+		go_live(daemon);
+}
+
+static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->daemon->state == DAEMON_STARTING) {
+		log_err("ssd %s (%s): not usable: %s", ssd->conf->name, ssd->conf->spec, why);
+		ssd->stopped = true;
+		daemon_stop(ssd->daemon, 1);
+		return;
+	}
+	if (ssd->ssd)
+		nvmet_ssd_failed(ssd->ssd);
+	if (ssd->daemon->state == DAEMON_STOPPING && !ssd->stopped) {
+		ssd->stopped = true;
+		stop_if_all_stopped(ssd->daemon);
+	}
+}
+
+static void ssd_stopped(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	ssd->stopped = true;
+	stop_if_all_stopped(ssd->daemon);
+}
+
+static void ssd_async_event(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->ssd)
+		nvmet_aen_from_ssd(ssd->ssd, dw0);
+}
+
+static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
+{
+	static const struct nvme_ctrl_events events = {
+		.ready = ssd_ready,
+		.failed = ssd_failed,
+		.stopped = ssd_stopped,
+		.async_event = ssd_async_event,
+	};
+	const struct nvme_ctrl_params params = {
+		.loop = &daemon->loop,
+		.dev = ssd->dev,
+		.pool = daemon->pool,
+		.max_transfer = daemon->conf->max_transfer,
+		.max_queues = ssd->conf->max_queues,
+		.command_timeout_ms = ssd->conf->command_timeout_ms,
+		.events = &events,
+		.arg = ssd,
+	};
+	int err = nvme_ctrl_new(&params, &ssd->ctrl);
+
+	if (err) {
+		log_err("ssd %s: %s", ssd->conf->name, strerror(-err));
+		return err;
+	}
+	nvme_ctrl_start(ssd->ctrl);
+	return 0;
+}
+
+static int make_signals(struct daemon *daemon)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+
+	signal(SIGPIPE, SIG_IGN);
+	for (unsigned i = 0; i < 3; i++) {
+		daemon->signals[i] = evsignal_new(daemon->loop.base, numbers[i], on_signal, daemon);
+		if (!daemon->signals[i] || evsignal_add(daemon->signals[i], NULL) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A connection is a file descriptor, an I/O queue an eventfd: as many as the system lets us have.
+ */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			log_warn("RLIMIT_NOFILE stays low: %s", strerror(errno));
+	}
+}
+
+static int start(struct daemon *daemon)
+{
+	int err = loop_init(&daemon->loop, "main");
+
+	if (err)
+		return err;
+	daemon->loop_made = true;
+	raise_limits();
+	err = make_signals(daemon);
+	if (!err)
+		err = apply_memory(daemon);
+	if (!err)
+		err = apply_open_ssds(daemon);
+	return err;
+}
+
+int daemon_run(const struct conf *conf)
+{
+	struct daemon daemon = { .conf = conf, .started = time(NULL) };
+
+	log_set_level(conf->log_level);
+	log_info("nvmetd %s", NVMETD_VERSION);
+	if (start(&daemon)) {
+		daemon.status = 1;
+	} else {
+		for (unsigned i = 0; i < daemon.n_ssds && !daemon.status; i++)
+			daemon.status = start_ssd(&daemon, &daemon.ssds[i]) ? 1 : 0;
+		if (daemon.status)
+			daemon_stop(&daemon, 1);
+		loop_run(&daemon.loop);
+	}
+	apply_undo(&daemon);
+	for (unsigned i = 0; i < 3; i++) {
+		if (daemon.signals[i])
+			event_free(daemon.signals[i]);
+	}
+	if (daemon.loop_made)
+		loop_fini(&daemon.loop);
+	if (daemon.status == 0)
+		log_info("stopped");
+	return daemon.status;
+}

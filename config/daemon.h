@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon as a whole: from a checked configuration to exports, and back to nothing. Main thread.
+ */
+#ifndef NVMETD_CONFIG_DAEMON_H
+#define NVMETD_CONFIG_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "config/conf.h"
+#include "target/target.h"
+#include "util/loop.h"
+
+struct control;
+struct dma_arena;
+struct dma_pool;
+struct nvme_ctrl;
+struct nvme_tcp;
+struct nvmet_ssd;
+struct pcie_device;
+struct worker;
+
+struct daemon;
+
+/* An SSD from opening to closing. */
+struct daemon_ssd {
+	struct daemon *daemon;
+	const struct conf_ssd *conf;
+	struct pcie_device *dev;
+	struct nvme_ctrl *ctrl;
+	struct nvmet_ssd *ssd; /* once exported */
+	bool mapped;
+	bool ready;
+	bool stopped;
+};
+
+enum daemon_state { DAEMON_STARTING, DAEMON_LIVE, DAEMON_STOPPING };
+
+struct daemon {
+	const struct conf *conf;
+	struct loop loop;
+	bool loop_made;
+	struct dma_arena *arena;
+	struct dma_pool *pool; /* the main thread's */
+	struct worker *workers;
+	unsigned n_workers; /* initialised */
+	struct nvmet_target target;
+	bool target_made;
+	struct daemon_ssd ssds[CONF_MAX_SSDS];
+	unsigned n_ssds;
+	struct nvme_tcp *tcp;
+	struct control *control;
+	struct event *signals[3];
+	enum daemon_state state;
+	time_t started;
+	int status; /* exit status */
+};
+
+/* Runs until it is told to stop, or cannot start. Returns the exit status of the process. */
+int daemon_run(const struct conf *conf);
+
+/* apply.c: the objects of a configuration. 0 or -errno (logged). */
+int apply_memory(struct daemon *daemon);
+int apply_open_ssds(struct daemon *daemon);
+/* All SSDs are ready: what hosts see, and the addresses they see it at. */
+int apply_exports(struct daemon *daemon);
+int apply_listeners(struct daemon *daemon);
+/* Frees whatever of it was made. */
+void apply_undo(struct daemon *daemon);
+
+#endif

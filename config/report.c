@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reports on the daemon; see report.h. */
+#include "config/report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+#include <uuid/uuid.h>
+
+#include "config/daemon.h"
+#include "config/version.h"
+#include "pcie/ctrl.h"
+#include "pcie/dma.h"
+#include "pcie/qpair.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/worker.h"
+#include "util/check.h"
+#include "util/num.h"
+
+/* A field that is padded with spaces and not terminated. */
+static json_t *padded(const char *text, size_t size)
+{
+	char clean[64];
+	size_t len = num_min(strnlen(text, size), sizeof(clean) - 1);
+
+	while (len && text[len - 1] == ' ')
+		len--;
+	for (size_t i = 0; i < len; i++)
+		clean[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+	return json_stringn(clean, len);
+}
+
+static json_t *addresses(const struct daemon *daemon)
+{
+	json_t *list = json_array();
+	const struct nvmet_port *port;
+
+	TAILQ_FOREACH (port, &daemon->target.ports, link)
+		json_array_append_new(list,
+				      json_pack("{s:i, s:s, s:s}", "portid", port->portid, "traddr",
+						port->traddr, "trsvcid", port->trsvcid));
+	return list;
+}
+
+/* --- status -------------------------------------------------------------------------------------
+ */
+
+static json_t *ssd_status(const struct daemon_ssd *ssd)
+{
+	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
+
+	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:i, s:i, s:i}", "name", ssd->conf->name,
+			 "spec", ssd->conf->spec, "ready", nvme_ctrl_is_ready(ssd->ctrl), "model",
+			 padded(info->id.mn, sizeof(info->id.mn)), "serial",
+			 padded(info->id.sn, sizeof(info->id.sn)), "firmware",
+			 padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
+			 "queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "namespaces",
+			 nvme_ctrl_n_ns(ssd->ctrl));
+}
+
+static json_t *worker_status(const struct worker *worker)
+{
+	return json_pack("{s:i, s:I, s:I, s:I}", "index", worker->index, "connections",
+			 (json_int_t)counter_get(&worker->stats.connections), "dma_pages_used",
+			 (json_int_t)dma_pool_used(worker->pool), "dma_pages_total",
+			 (json_int_t)dma_pool_total(worker->pool));
+}
+
+static json_t *report_status(const struct daemon *daemon)
+{
+	json_t *ssds = json_array(), *workers = json_array();
+
+	for (unsigned i = 0; i < daemon->n_ssds; i++)
+		json_array_append_new(ssds, ssd_status(&daemon->ssds[i]));
+	for (unsigned i = 0; i < daemon->n_workers; i++)
+		json_array_append_new(workers, worker_status(&daemon->workers[i]));
+	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o}", "version", NVMETD_VERSION, "pid",
+			 (int)getpid(), "uptime_s", (json_int_t)(time(NULL) - daemon->started),
+			 "listen", addresses(daemon), "ssds", ssds, "workers", workers);
+}
+
+/* --- list ---------------------------------------------------------------------------------------
+ */
+
+static json_t *ns_item(const struct nvmet_ns *ns)
+{
+	char uuid[UUID_STR_LEN];
+
+	uuid_unparse_lower(ns->uuid, uuid);
+	return json_pack("{s:i, s:I, s:i, s:s, s:s, s:i}", "nsid", ns->nsid, "blocks",
+			 (json_int_t)ns->nsze, "block_size", 1 << ns->lba_shift, "uuid", uuid,
+			 "ssd", ns->ssd->spec, "ssd_nsid", ns->ns->nsid);
+}
+
+static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
+{
+	json_t *queues = json_array();
+
+	for (unsigned qid = 0; qid <= NVMET_MAX_QUEUES; qid++) {
+		const struct nvmet_queue *queue = ctrl->queues[qid];
+
+		if (queue)
+			json_array_append_new(queues, json_pack("{s:i, s:i, s:s, s:i}", "qid",
+								queue->qid, "entries",
+								queue->entries, "peer", queue->peer,
+								"worker", queue->worker->index));
+	}
+	return json_pack("{s:i, s:s, s:b, s:i, s:o}", "cntlid", ctrl->cntlid, "hostnqn",
+			 ctrl->hostnqn, "ending", ctrl->dead, "kato_ms", ctrl->kato_ms, "queues",
+			 queues);
+}
+
+static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
+{
+	json_t *namespaces = json_array(), *ctrls = json_array(), *hosts = json_array();
+	const struct nvmet_host_entry *host;
+	const struct nvmet_ctrl *ctrl;
+
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		if (subsys->ns[nsid])
+			json_array_append_new(namespaces, ns_item(subsys->ns[nsid]));
+	}
+	TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
+		json_array_append_new(ctrls, ctrl_item(ctrl));
+	TAILQ_FOREACH (host, &subsys->hosts, link)
+		json_array_append_new(hosts, json_string(host->nqn));
+	return json_pack("{s:s, s:b, s:o, s:o, s:o}", "nqn", subsys->nqn, "allow_any_host",
+			 subsys->allow_any_host || subsys->discovery, "hosts", hosts, "namespaces",
+			 namespaces, "controllers", ctrls);
+}
+
+static json_t *report_list(const struct daemon *daemon)
+{
+	const struct nvmet_subsystem *subsys;
+	json_t *list = json_array();
+
+	TAILQ_FOREACH (subsys, &daemon->target.subsystems, link)
+		json_array_append_new(list, subsystem_item(subsys));
+	return json_pack("{s:o}", "subsystems", list);
+}
+
+/* --- counters -----------------------------------------------------------------------------------
+ */
+
+struct totals {
+	uint64_t connections, requests, commands, bytes_in, bytes_out, protocol_errors, page_waits;
+	uint64_t pages_used, pages_total, queue_pairs, queue_users, unknown_cids, interrupts;
+};
+
+static void add_worker(struct totals *totals, const struct worker *worker)
+{
+	totals->connections += counter_get(&worker->stats.connections);
+	totals->requests += counter_get(&worker->stats.requests);
+	totals->commands += counter_get(&worker->stats.commands);
+	totals->bytes_in += counter_get(&worker->stats.bytes_in);
+	totals->bytes_out += counter_get(&worker->stats.bytes_out);
+	totals->protocol_errors += counter_get(&worker->stats.protocol_errors);
+	totals->page_waits += counter_get(&worker->stats.page_waits);
+	totals->pages_used += dma_pool_used(worker->pool);
+	totals->pages_total += dma_pool_total(worker->pool);
+}
+
+static void add_ssd(struct totals *totals, const struct nvmet_ssd *ssd)
+{
+	const struct nvmet_qpair_share *share;
+
+	totals->queue_pairs += ssd->n_shares;
+	TAILQ_FOREACH (share, &ssd->shares, link) {
+		totals->queue_users += share->n_users;
+		if (!share->qpair)
+			continue;
+		totals->unknown_cids += counter_get(&share->qpair->stats.unknown_cids);
+		totals->interrupts += counter_get(&share->qpair->stats.interrupts);
+	}
+}
+
+static json_t *report_counters(const struct daemon *daemon)
+{
+	struct totals totals = { 0 };
+	json_t *object = json_object();
+
+	for (unsigned i = 0; i < daemon->n_workers; i++)
+		add_worker(&totals, &daemon->workers[i]);
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		if (daemon->ssds[i].ssd)
+			add_ssd(&totals, daemon->ssds[i].ssd);
+	}
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "connections", totals.connections },
+		{ "controllers", daemon->target.n_ctrls },
+		{ "queue_pairs", totals.queue_pairs },
+		{ "queue_pair_users", totals.queue_users },
+		{ "requests", totals.requests },
+		{ "dma_pages_used", totals.pages_used },
+		{ "dma_pages_total", totals.pages_total },
+		{ "dma_pages_main", dma_pool_used(daemon->pool) },
+		{ "commands", totals.commands },
+		{ "bytes_in", totals.bytes_in },
+		{ "bytes_out", totals.bytes_out },
+		{ "protocol_errors", totals.protocol_errors },
+		{ "page_waits", totals.page_waits },
+		{ "unknown_cids", totals.unknown_cids },
+		{ "interrupts", totals.interrupts },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		json_object_set_new(object, rows[i].name, json_integer((json_int_t)rows[i].value));
+	return object;
+}
+
+json_t *report(const struct daemon *daemon, const char *name)
+{
+	static const struct {
+		const char *name;
+		json_t *(*make)(const struct daemon *daemon);
+	} reports[] = {
+		{ "status", report_status },
+		{ "list", report_list },
+		{ "counters", report_counters },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(reports); i++) {
+		if (strcmp(name, reports[i].name) == 0)
+			return reports[i].make(daemon);
+	}
+	return NULL;
+}

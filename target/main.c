@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nvmetd: the daemon's entry. The only source of the executable, and the only one in target/ that
+ * sees the layers above. */
+#include <stdlib.h>
+
+#include "config/args.h"
+#include "config/conf.h"
+#include "config/daemon.h"
+
+int main(int argc, char **argv)
+{
+	struct conf *conf = malloc(sizeof(*conf)); /* large, and alive as long as we are */
+	int status = 1;
+
+	if (!conf)
+		return 1;
+	conf_init(conf);
+	switch (args_parse(argc, argv, conf)) {
+	case ARGS_RUN:
+		status = daemon_run(conf);
+		break;
+	case ARGS_CHECK:
+	case ARGS_DONE:
+		status = 0;
+		break;
+	case ARGS_ERROR:
+		break;
+	}
+	conf_fini(conf);
+	free(conf);
+	return status;
+}
