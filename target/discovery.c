@@ -42,7 +42,7 @@ static void fill_entry(struct nvmf_disc_entry *entry, const struct nvmet_subsyst
 		.trtype = NVMF_TRTYPE_TCP,
 		.adrfam = port->adrfam,
 		.subtype = subsys->discovery ? NVMF_SUBTYPE_CURRENT_DISCOVERY : NVMF_SUBTYPE_NVM,
-		.treq = NVMF_TREQ_NOT_REQUIRED | NVMF_TREQ_SQFC_DISABLE,
+		.treq = NVMF_TREQ_NOT_SPECIFIED | NVMF_TREQ_SQFC_DISABLE,
 		.portid = le16_set(port->portid),
 		.cntlid = le16_set(NVMF_CNTLID_DYNAMIC),
 		.asqsz = le16_set(32),

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A Linux guest with vIOMMU and NVMe SSDs, under QEMU without KVM, on the machine's own root.
+
+As a program: python3 tests/vm/guest.py --shell --ssd size=1G opens a shell in one.
+"""
+
+import argparse
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import kernel  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclasses.dataclass
+class Ssd:
+    """An NVMe device of the guest. `namespaces` of `size` bytes each."""
+
+    serial: str = "S1"
+    size: int = 256 << 20
+    lba: int = 512
+    namespaces: int = 1
+    max_ioqpairs: int = 16
+    mdts: int = 7
+    msix: int = 17
+
+    def arguments(self, folder):
+        """QEMU arguments; the media are sparse files in `folder`."""
+        args = ["-device", f"nvme,id={self.serial},serial={self.serial},mdts={self.mdts},"
+                           f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"]
+        for nsid in range(1, self.namespaces + 1):
+            image = folder / f"{self.serial}-{nsid}.img"
+            with image.open("wb") as file:
+                file.truncate(self.size)
+            drive = f"{self.serial}n{nsid}"
+            args += ["-drive", f"file={image},if=none,id={drive},format=raw,cache=unsafe",
+                     "-device", f"nvme-ns,drive={drive},bus={self.serial},nsid={nsid},"
+                                f"logical_block_size={self.lba},physical_block_size={self.lba}"]
+        return args
+
+
+@dataclasses.dataclass
+class Result:
+    """What a guest did."""
+
+    status: int
+    output: str
+    seconds: float
+
+    def value(self, name):
+        """The text behind the last line `name: `."""
+        found = re.findall(rf"^{re.escape(name)}: (.*?)\r?$", self.output, re.M)
+        if not found:
+            raise KeyError(f"the guest printed no {name}")
+        return found[-1]
+
+
+def command(folder, ssds, memory, append, extra=()):
+    """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel."""
+    image, _, _ = kernel.kernel()
+    args = ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
+            "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults",
+            "-no-reboot", "-display", "none", "-serial", "stdio",
+            "-device", "intel-iommu,intremap=on,caching-mode=on",
+            "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
+            "-fsdev", "local,id=h,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=h,mount_tag=hostroot",
+            "-fsdev", f"local,id=j,path={folder / 'job'},security_model=none,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=j,mount_tag=job"]
+    for ssd in ssds:
+        args += ssd.arguments(folder)
+    return args + [*extra, "-kernel", str(image), "-initrd", str(kernel.initrd()),
+                   "-append", f"console=ttyS0 quiet panic=-1 mitigations=off intel_iommu=on {append}"]
+
+
+def run(script, ssds, memory="3G", timeout=600, variables=None):
+    """Boots a guest, runs the bash text `script` in it after lib.sh, returns its Result."""
+    folder = Path(tempfile.mkdtemp(prefix="nvmetd-vm-", dir="/var/tmp"))
+    job = folder / "job"
+    job.mkdir()
+    settings = "".join(f"export {key}='{value}'\n" for key, value in (variables or {}).items())
+    (job / "run").write_text(settings + (HERE / "lib.sh").read_text() + script)
+    start = time.monotonic()
+    try:
+        with subprocess.Popen(command(folder, ssds, memory, ""), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as guest:
+            try:
+                output = guest.communicate(timeout=timeout)[0]
+            except subprocess.TimeoutExpired:
+                guest.kill()
+                output = guest.communicate()[0] + b"\nguest-exit 124 (timed out)\n"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = output.decode(errors="replace").replace("\r", "")
+    found = re.findall(r"^guest-exit (\d+)", text, re.M)
+    return Result(int(found[-1]) if found else 126, text, time.monotonic() - start)
+
+
+def parse_ssd(text):
+    """size=1G,serial=X,lba=4096 → Ssd."""
+    units = {"K": 10, "M": 20, "G": 30}
+    ssd = Ssd()
+    for pair in text.split(","):
+        key, _, value = pair.partition("=")
+        if key == "size" and value[-1] in units:
+            value = int(value[:-1]) << units[value[-1]]
+        setattr(ssd, key, type(getattr(ssd, key))(value))
+    return ssd
+
+
+def main():
+    """A shell in a guest, or a script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ssd", action="append", default=[], help="size=1G,serial=S1,lba=512,…")
+    parser.add_argument("--shell", action="store_true", help="a shell on this terminal")
+    parser.add_argument("--build", default="build/gcc", help="build folder of nvmetd")
+    parser.add_argument("script", nargs="?", help="bash file to run after lib.sh")
+    args = parser.parse_args()
+    ssds = [parse_ssd(text) for text in args.ssd] or [Ssd()]
+    if args.shell:
+        with tempfile.TemporaryDirectory(prefix="nvmetd-vm-", dir="/var/tmp") as folder:
+            (Path(folder) / "job").mkdir()
+            shutil.copy(HERE / "lib.sh", Path(folder) / "job" / "lib.sh")
+            return subprocess.call(command(Path(folder), ssds, "3G", "guest_shell"))
+    result = run(Path(args.script).read_text(), ssds,
+                 variables={"BUILD": os.path.abspath(args.build)})
+    print(result.output)
+    return result.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: BSD-3-Clause
+# First process of the guest: loads modules, puts a writable layer over the machine's own root (9p,
+# read-only), runs /job/run in it and powers off. The job's output is the console's.
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for m in $(cat /modules/order); do
+	insmod "/modules/$m" 2>/dev/null || echo "init: module $m did not load"
+done
+fail() {
+	echo "init: $1"
+	echo "guest-exit 125"
+	poweroff -f
+}
+mkdir -p /host /upper
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose hostroot /host ||
+	fail "the machine's root cannot be mounted"
+mount -t tmpfs -o size=1500m upper /upper
+mkdir -p /upper/up /upper/work
+mount -t overlay -o lowerdir=/host,upperdir=/upper/up,workdir=/upper/work overlay /newroot ||
+	fail "no overlay"
+mkdir -p /newroot/job
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 job /newroot/job || fail "no job"
+for d in proc sys dev; do
+	mount --bind /$d /newroot/$d
+done
+mkdir -p /newroot/dev/shm /newroot/dev/pts
+mount -t tmpfs tmpfs /newroot/tmp
+mount -t tmpfs tmpfs /newroot/run
+mount -t configfs config /sys/kernel/config 2>/dev/null
+mount -t debugfs debug /sys/kernel/debug 2>/dev/null
+ip link set lo up
+echo 8 > /proc/sys/kernel/printk
+dmesg -n 1
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+if grep -q guest_shell /proc/cmdline; then
+	chroot /newroot /bin/bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
+	poweroff -f
+fi
+chroot /newroot /bin/bash /job/run </dev/null
+echo "guest-exit $?"
+sync
+poweroff -f

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Gets a Debian kernel for the guest and makes an initrd of busybox and the modules that it needs.
+
+The kernel package is downloaded through the machine's own apt and unpacked below the build folder;
+nothing is installed.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+CACHE = TOP / "build" / "vm"
+MODULES = """virtio_pci 9pnet_virtio 9p overlay virtio_console nvme nvme-tcp nvmet nvmet-tcp vfio-pci
+vfio_iommu_type1 ext4 crc32c_intel crc32c_generic loop veth""".split()
+
+
+def sh(*command, **kwargs):
+    """Runs a command that must succeed and returns what it printed."""
+    kwargs.setdefault("cwd", CACHE)
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **kwargs).stdout
+
+
+def package_name():
+    """The package behind linux-image-amd64, for example linux-image-6.1.0-35-amd64."""
+    for line in sh("apt-cache", "depends", "linux-image-amd64").splitlines():
+        if "Depends: linux-image-" in line:
+            return line.split()[-1]
+    raise RuntimeError("apt knows no linux-image-amd64: apt-get update")
+
+
+@functools.lru_cache(maxsize=None)
+def kernel():
+    """(path of the kernel, its version, folder that has lib/modules)."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    name = package_name()
+    version = name.removeprefix("linux-image-")
+    root = CACHE / name
+    if not (root / "done").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        for old in CACHE.glob("*.deb"):
+            old.unlink()
+        sh("apt-get", "-q", "download", name)
+        sh("dpkg", "-x", str(next(CACHE.glob(f"{name}_*.deb"))), str(root))
+        sh("/sbin/depmod", "-b", str(root), version)
+        (root / "done").touch()
+    return root / "boot" / f"vmlinuz-{version}", version, root
+
+
+def module_files(version, root):
+    """Modules in the order in which they have to be loaded."""
+    files = []
+    for module in MODULES:
+        lines = sh("/sbin/modprobe", "-d", str(root), "-S", version, "--show-depends", module)
+        for line in lines.splitlines():
+            word = line.split()
+            if word[0] == "insmod" and word[1] not in files:
+                files.append(word[1])
+    return files
+
+
+def initrd():
+    """Path of the initrd; made anew when the kernel or init changed."""
+    _, version, root = kernel()
+    init = Path(__file__).with_name("init.sh").read_bytes()
+    digest = hashlib.sha256(init + version.encode() + " ".join(MODULES).encode()).hexdigest()[:16]
+    path = CACHE / f"initrd-{digest}.cpio"
+    if path.exists():
+        return path
+    tree = CACHE / "initrd"
+    shutil.rmtree(tree, ignore_errors=True)
+    for folder in ("bin", "dev", "proc", "sys", "modules", "newroot", "tmp"):
+        (tree / folder).mkdir(parents=True)
+    shutil.copy("/bin/busybox", tree / "bin" / "busybox")
+    (tree / "init").write_bytes(init)
+    (tree / "init").chmod(0o755)
+    order = []
+    for file in module_files(version, root):
+        shutil.copy(file, tree / "modules")
+        order.append(os.path.basename(file))
+    (tree / "modules" / "order").write_text("\n".join(order) + "\n")
+    names = "\n".join(str(p.relative_to(tree)) for p in sorted(tree.rglob("*"))) + "\n"
+    with path.open("wb") as out:
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, input=names.encode(),
+                       stdout=out, check=True)
+    return path
