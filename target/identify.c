@@ -71,15 +71,6 @@ static uint16_t common_oncs(const struct nvmet_subsystem *subsys)
 	return subsys->n_ssds ? oncs : 0;
 }
 
-static uint8_t mdts(const struct nvmet_subsystem *subsys)
-{
-	size_t bytes = subsys->target->max_transfer;
-
-	for (unsigned i = 0; i < subsys->n_ssds; i++)
-		bytes = num_min(bytes, nvme_ctrl_info(subsys->ssds[i]->ctrl)->max_transfer);
-	return (uint8_t)(num_log2_up(bytes) - NVME_PAGE_SHIFT);
-}
-
 static bool has_write_cache(const struct nvmet_subsystem *subsys)
 {
 	for (unsigned i = 0; i < subsys->n_ssds; i++) {
@@ -95,7 +86,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 
 	id->cntrltype = 1;
 	id->cmic = NVME_CMIC_MULTI_CTRL;
-	id->mdts = mdts(subsys);
+	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = 3;
 	id->frmw = FRMW_ONE_READ_ONLY;

@@ -8,6 +8,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/queue.h"
+#include "target/subsystem.h"
 #include "target/target.h"
 #include "target/transport.h"
 #include "target/worker.h"
@@ -71,12 +72,18 @@ static uint16_t check_sgl(struct nvmet_req *req, enum nvmet_dir dir)
 	}
 }
 
+/* What Identify's MDTS says; before Connect has told which subsystem it is, our own limit. */
+static uint32_t max_transfer(const struct nvmet_queue *queue)
+{
+	return queue->live ? queue->ctrl->subsys->max_transfer : queue->target->max_transfer;
+}
+
 uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint64_t min,
 				uint64_t max)
 {
 	const uint16_t len_loc =
 		offsetof(struct nvme_sqe, sgl) + offsetof(struct nvme_sgl_desc, length);
-	uint32_t len = le32_get(req->cmd.sgl.length);
+	uint32_t len = le32_get(req->cmd.sgl.length), limit = max_transfer(req->queue);
 	uint16_t status;
 
 	/* Hosts fill the SGL of a command without data as they like, but for its length. */
@@ -87,7 +94,7 @@ uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint6
 	status = check_sgl(req, dir);
 	if (status)
 		return status;
-	if (min > req->queue->target->max_transfer || len > req->queue->target->max_transfer)
+	if (min > limit || len > limit)
 		return nvmet_req_error(req, len_loc, NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
 	if (len < min || len > max)
 		return nvmet_req_error(req, len_loc, NVME_SC_SGL_LENGTH_INVALID | NVME_STATUS_DNR);

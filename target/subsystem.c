@@ -60,6 +60,7 @@ int nvmet_subsystem_new(struct nvmet_target *target, const char *nqn,
 	snprintf(subsys->model, sizeof(subsys->model), "nvmetd");
 	default_serial(subsys);
 	subsys->max_queues = NVMET_MAX_QUEUES;
+	subsys->max_transfer = target->max_transfer;
 	subsys->next_cntlid = 1;
 	TAILQ_INIT(&subsys->hosts);
 	TAILQ_INIT(&subsys->ctrls);
@@ -128,6 +129,8 @@ static int path_of(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
 	if (subsys->n_ssds == NVMET_MAX_SSDS)
 		return -ENOSPC;
 	subsys->ssds[subsys->n_ssds] = ssd;
+	subsys->max_transfer = (uint32_t)num_min((size_t)subsys->max_transfer,
+						 nvme_ctrl_info(ssd->ctrl)->max_transfer);
 	return (int)subsys->n_ssds++;
 }
 

@@ -53,6 +53,7 @@ struct nvmet_subsystem {
 
 	struct nvmet_ssd *ssds[NVMET_MAX_SSDS];
 	unsigned n_ssds;
+	uint32_t max_transfer; /* bytes: the least that the target and all SSDs can do at once */
 	struct nvmet_ns *ns[NVMET_MAX_NSID + 1]; /* by host NSID; 0 is unused */
 	uint32_t max_nsid;                       /* highest NSID that exists */
 	uint32_t n_ns;

@@ -54,7 +54,7 @@ struct nvme_tcp_conn {
 
 	/* Receiving. */
 	enum conn_rx rx;
-	uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
+	_Alignas(8) uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
 	uint32_t header_len;            /* of it, received */
 	struct pdu_shape shape;
 	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming; NULL while skipping */
@@ -85,7 +85,7 @@ struct nvme_tcp_conn {
 	/* Sending. */
 	struct loop_task tx_task;
 	struct nvme_tcp_cmd_queue tx;
-	uint8_t ctl[CONN_CTL_SIZE]; /* ICResp or TermReq: goes before commands' PDUs */
+	_Alignas(8) uint8_t ctl[CONN_CTL_SIZE]; /* ICResp or TermReq: goes before commands' PDUs */
 	size_t ctl_len, ctl_sent;
 	bool want_write;
 

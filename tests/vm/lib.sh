@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What guest scripts share. Sourced before each; BUILD names the build folder of nvmetd.
-set -eu -o pipefail
+set -eEu -o pipefail
 export ASAN_OPTIONS=exitcode=99
 LOG=/tmp/nvmetd.log
 NQN=nqn.2026-11.io.nvmetd:test
@@ -23,6 +23,7 @@ on_exit() {
 	dmesg | tail -n 40
 }
 trap on_exit EXIT
+trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"' ERR
 
 # PCI address of the SSD with this serial number (before it is taken from the kernel's driver).
 bdf_of() {

@@ -42,7 +42,8 @@ nvme list-ns /dev/$c
 nvme smart-log /dev/$c | tee /tmp/smart; grep -q 'temperature.*323 Kelvin' /tmp/smart
 nvme error-log /dev/$c >/tmp/errors; sed -n 1,6p /tmp/errors
 nvme fw-log /dev/$c
-nvme effects-log /dev/$c >/tmp/effects; grep -q Write /tmp/effects
+# Commands supported and effects: Write (opcode 1) is supported and changes blocks.
+nvme get-log /dev/$c -i 5 -l 4096 -b | od -An -tx4 -j1028 -N4 | grep -q 00000003
 nvme changed-ns-list-log /dev/$c
 nvme get-feature /dev/$c -f 7
 nvme get-feature /dev/$c -f 0xb

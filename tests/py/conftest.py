@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures: a daemon for the whole session, daemons of one's own, a host."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from daemon import NQN, Daemon  # noqa: E402
+from nvmetcp import Host  # noqa: E402
+
+LIMITS = """
+limits = { handshake_timeout = "1s"; pdu_timeout = "1s"; term_timeout = "500ms";
+           connections = 400; connections_per_host = 300; handshakes = 200; controllers = 64; };
+"""
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """One daemon with two namespaces, short timeouts, IPv4 and IPv6; shared by most tests."""
+    folder = tmp_path_factory.mktemp("shared")
+    conf = folder / "nvmet.conf"
+    conf.write_text(LIMITS + f"""
+listen = ( "127.0.0.1:0", "[::1]:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=64M,namespaces=2,queues=32"; }} );
+subsystems = (
+  {{ nqn = "{NQN}"; allow_any_host = true;
+    namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 5; ssd = "a"; ssd_nsid = 2; }} ); }},
+  {{ nqn = "{NQN}:closed"; hosts = ( "nqn.2014-08.org.nvmexpress:friend" );
+    namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    instance = Daemon(folder, "-c", conf)
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture
+def target(shared):
+    """The shared daemon; afterwards nothing of the test is left in it."""
+    start = len(shared.log())
+    yield shared
+    print(shared.log()[start:])
+    assert shared.process.poll() is None, f"nvmetd died:\n{shared.log()[start:]}"
+    shared.expect_clean()
+
+
+@pytest.fixture
+def host(target):
+    """A host with one I/O queue."""
+    with Host(target.address, NQN) as instance:
+        yield instance
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(*arguments): a daemon of the test's own; stopped cleanly at its end."""
+    daemons = []
+
+    def run(*arguments, folder=None):
+        folder = folder or tmp_path / f"daemon{len(daemons)}"
+        folder.mkdir(exist_ok=True)
+        daemons.append(Daemon(folder, *arguments))
+        return daemons[-1]
+
+    yield run
+    for instance in daemons:
+        print(instance.log())
+        if instance.process.poll() is None:
+            instance.stop()
+        else:
+            instance.kill()

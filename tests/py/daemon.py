@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Starts nvmetd on the emulated SSD and looks after it."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("NVMETD_BUILD", TOP / "build" / "gcc")).resolve()
+NQN = "nqn.2026-11.io.nvmetd:test"
+ENV = {**os.environ, "ASAN_OPTIONS": "exitcode=99:abort_on_error=0",
+       "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99"}
+PRESENT = ("connections", "controllers", "queue_pairs", "requests", "dma_pages_used")
+
+
+class Daemon:
+    """A running nvmetd. `arguments` go to its command line; the control socket is added."""
+
+    def __init__(self, folder, *arguments):
+        self.folder = Path(folder)
+        self.control = self.folder / "control"
+        self.log_path = self.folder / "log"
+        self.log_file = self.log_path.open("ab")
+        command = [str(BUILD / "nvmetd"), *map(str, arguments), "--control", str(self.control)]
+        self.process = subprocess.Popen(command, stderr=self.log_file, stdin=subprocess.DEVNULL,
+                                        env=ENV)
+        self.addresses = []
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+        self.base = self.counters()
+        self.base_fds = self.fds()
+
+    @property
+    def address(self):
+        """The first address it listens on."""
+        return self.addresses[0]
+
+    def log(self):
+        """All it logged."""
+        return self.log_path.read_text(errors="replace")
+
+    def _wait_ready(self):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            found = re.findall(r"ready: listening on (.*)", self.log())
+            if found:
+                for text in found[-1].split(", "):
+                    host, _, port = text.rpartition(":")
+                    self.addresses.append((host.strip("[]"), int(port)))
+                return
+            assert self.process.poll() is None, f"nvmetd ended:\n{self.log()}"
+            time.sleep(0.02)
+        raise AssertionError(f"nvmetd is not ready:\n{self.log()}")
+
+    def ctl(self, name):
+        """The answer of nvmetctl -o json."""
+        command = [str(BUILD / "nvmetctl"), "--socket", str(self.control), "-o", "json", name]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, env=ENV).stdout)
+
+    def counters(self):
+        """nvmetctl counters."""
+        return self.ctl("counters")
+
+    def fds(self):
+        """Open file descriptors."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def expect_clean(self, seconds=5):
+        """What exists is what existed when it had just started."""
+        end = time.monotonic() + seconds
+        while True:
+            now = self.counters()
+            left = {name: now[name] for name in PRESENT if now[name] != self.base[name]}
+            fds = self.fds()
+            if not left and fds == self.base_fds:
+                return
+            assert time.monotonic() < end, f"left over: {left}, fds {fds} instead of {self.base_fds}"
+            time.sleep(0.02)
+
+    def stop(self):
+        """SIGTERM; it must leave with 0, and no sanitizer had anything to say."""
+        self.process.terminate()
+        try:
+            status = self.process.wait(20)
+        finally:
+            self.kill()
+        assert status == 0, f"exit status {status}:\n{self.log()}"
+
+    def kill(self):
+        """SIGKILL, if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log_file.close()
+
+
+def run_nvmetd(*arguments):
+    """Runs nvmetd to its end; returns (status, standard error)."""
+    result = subprocess.run([str(BUILD / "nvmetd"), *map(str, arguments)], capture_output=True,
+                            text=True, timeout=20, env=ENV, check=False)
+    return result.returncode, result.stderr
