@@ -99,16 +99,23 @@ static void free_on_main(struct loop_msg *msg)
 	conn_free(container_of(msg, struct nvme_tcp_conn, msg));
 }
 
-static void free_if_over(struct nvme_tcp_conn *conn)
+static void over(struct loop_task *task)
 {
-	if (conn->state != CONN_CLOSED || !conn->released)
-		return;
+	struct nvme_tcp_conn *conn = container_of(task, struct nvme_tcp_conn, end_task);
+
 	LIST_REMOVE(conn, link);
 	conn->tw->n_conns--;
 	if (conn->handshake_over && conn->queue.qid != 0)
 		counter_sub(&conn->tw->io_conns, 1);
 	counter_sub(&conn->queue.worker->stats.connections, 1);
 	loop_post(conn->queue.target->loop, &conn->msg, free_on_main);
+}
+
+/* At the end of the wake-up: whoever closed the connection is still on the stack and looks at it. */
+static void free_if_over(struct nvme_tcp_conn *conn)
+{
+	if (conn->state == CONN_CLOSED && conn->released)
+		loop_defer(&conn->queue.worker->loop, &conn->end_task);
 }
 
 /* Neither the SSD nor the main thread knows the queue any more: pages may be used again. */
@@ -307,6 +314,7 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 	TAILQ_INIT(&conn->waiting);
 	TAILQ_INIT(&conn->tx);
 	tx_init(conn);
+	loop_task_init(&conn->end_task, over);
 	set_names(conn, peer);
 	if (nvmet_queue_init(&conn->queue) || cmd_slots_make(conn, CONN_SLOTS_FIRST)) {
 		nvmet_queue_fini(&conn->queue);

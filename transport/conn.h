@@ -94,6 +94,7 @@ struct nvme_tcp_conn {
 	uint64_t rx_bytes, rx_bytes_seen;
 
 	bool released;
+	struct loop_task end_task;
 	bool handshake_over; /* told to the main thread */
 	struct loop_msg msg;           /* start, and the end */
 	struct loop_msg handshake_msg;
