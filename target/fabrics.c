@@ -321,18 +321,33 @@ static void nvmet_connect(struct nvmet_req *req)
 	connect_finish(req, status);
 }
 
+/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at work. */
+static uint16_t check_connect_is_first(const struct nvmet_queue *queue)
+{
+	bool first = !queue->live && !queue->connecting && !queue->disconnected;
+
+	return first ? 0 : NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+}
+
 static void execute_connect(struct nvmet_req *req)
 {
+	/* Asked again: while the data of one was coming another may have got ahead of it. */
+	uint16_t status = check_connect_is_first(req->queue);
+
+	if (status) {
+		nvmet_req_complete(req, status);
+		return;
+	}
 	req->queue->connecting = true;
 	nvmet_req_to_control(req);
 }
 
 static uint16_t parse_connect(struct nvmet_req *req)
 {
-	/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at
-	 * work. */
-	if (req->queue->live || req->queue->connecting)
-		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	uint16_t status = check_connect_is_first(req->queue);
+
+	if (status)
+		return status;
 	req->execute = execute_connect;
 	req->control = nvmet_connect;
 	return nvmet_req_expect(req, NVMET_DIR_WRITE, sizeof(struct nvmf_connect_data));
@@ -427,6 +442,7 @@ static uint16_t parse_property(struct nvmet_req *req, void (*control)(struct nvm
 static void execute_disconnect(struct nvmet_req *req)
 {
 	req->queue->live = false;
+	req->queue->disconnected = true;
 	nvmet_req_complete(req, 0);
 }
 

@@ -148,7 +148,7 @@ void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvme
 	must(!queue->releasing);
 	queue->releasing = true;
 	queue->released = released;
-	if (queue->live) {
+	if (queue->live || queue->disconnected) {
 		for (unsigned i = 0; i < queue->n_paths; i++)
 			forget_waiters(queue, queue->paths[i].qpair);
 	}

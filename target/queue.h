@@ -64,6 +64,7 @@ struct nvmet_queue {
 	/* The worker's. */
 	bool live;       /* Connect was answered with success */
 	bool connecting; /* Connect is being worked on */
+	bool disconnected; /* by Disconnect: was live, takes no command any more */
 	bool releasing;
 	uint16_t sqhd;
 	uint32_t n_paths;

@@ -144,7 +144,8 @@ static void finish(struct nvmet_req *req)
 {
 	struct nvmet_queue *queue = req->queue;
 
-	if (queue->flow_control) {
+	/* While Connect is at work these fields are the main thread's, and there is no queue yet. */
+	if (!queue->connecting && queue->flow_control) {
 		queue->sqhd = (uint16_t)((queue->sqhd + 1) % queue->entries);
 		req->cqe.sqhd = le16_set(queue->sqhd);
 	}
