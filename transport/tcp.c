@@ -159,10 +159,29 @@ static void set_options(int fd)
 		log_warn("SO_KEEPALIVE: %s", strerror(errno));
 }
 
+/*
+ * The one with the fewest I/O queues; in turn, where they are equal. Counting all connections would
+ * put every I/O queue of hosts with one queue each on the worker that the admin queues are not on.
+ */
+static struct tcp_worker *choose_worker(struct nvme_tcp *tcp)
+{
+	unsigned n = tcp->target->n_workers;
+	struct tcp_worker *best = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct tcp_worker *tw = &tcp->workers[(tcp->next_worker + i) % n];
+
+		if (!best || counter_get(&tw->io_conns) < counter_get(&best->io_conns))
+			best = tw;
+	}
+	tcp->next_worker = (tcp->next_worker + 1) % n;
+	return best;
+}
+
 static int admit(struct listener *listener, int fd, const struct sockaddr_storage *addr)
 {
 	struct nvme_tcp *tcp = listener->tcp;
-	struct tcp_worker *tw = &tcp->workers[tcp->next_worker];
+	struct tcp_worker *tw = choose_worker(tcp);
 	struct nvme_tcp_conn *conn;
 	struct peer *peer;
 	uint8_t key[16];
@@ -186,7 +205,6 @@ static int admit(struct listener *listener, int fd, const struct sockaddr_storag
 	peer->n_conns++;
 	tcp->n_conns++;
 	tcp->n_handshakes++;
-	tcp->next_worker = (tcp->next_worker + 1) % tcp->target->n_workers;
 	loop_post(&tw->worker->loop, &conn->msg, start_on_worker);
 	return 0;
 }

@@ -23,7 +23,7 @@ class Daemon:
         self.folder = Path(folder)
         self.control = self.folder / "control"
         self.log_path = self.folder / "log"
-        self.log_file = self.log_path.open("ab")
+        self.log_file = self.log_path.open("wb")
         command = [str(BUILD / "nvmetd"), *map(str, arguments), "--control", str(self.control)]
         self.process = subprocess.Popen(command, stderr=self.log_file, stdin=subprocess.DEVNULL,
                                         env=ENV)

@@ -422,7 +422,7 @@ def test_garbage_after_the_handshake(target, other):
                 pass
 
 
-def test_many_quick_connections(target, other):
+def test_many_quick_connections(target):
     """2000 connections that come and go cost nothing for good, and do not flood the log."""
     before = len(target.log())
     for index in range(2000):

@@ -22,9 +22,9 @@ def boot():
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (./check installs them)")
 
-    def run(script, *ssds, timeout=420):
+    def run(script, *ssds, timeout=420, append=""):
         result = guest.run(script, ssds or [guest.Ssd()], timeout=timeout,
-                           variables={"BUILD": str(BUILD)})
+                           variables={"BUILD": str(BUILD)}, append=append)
         print(result.output)
         print(f"guest: {result.seconds:.1f} s")
         assert result.status == 0

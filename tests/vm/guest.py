@@ -86,10 +86,11 @@ def command(folder, ssds, memory, append, extra=()):
                    "-append", f"console=ttyS0 quiet {KERNEL_OPTIONS} {append}"]
 
 
-def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False):
+def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, append=""):
     """Boots a guest, runs the bash text `script` in it after lib.sh, returns its Result.
 
-    `echo` shows its console while it runs.
+    `echo` shows its console while it runs; `append` is added to the kernel's command line
+    (multipath=N: two hosts on one machine, each with block devices of its own).
     """
     folder = Path(tempfile.mkdtemp(prefix="nvmetd-vm-", dir="/var/tmp"))
     job = folder / "job"
@@ -100,7 +101,7 @@ def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False):
     console = folder / "console"
     try:
         with console.open("wb") as out, \
-                subprocess.Popen(command(folder, ssds, memory, ""), stdin=subprocess.DEVNULL,
+                subprocess.Popen(command(folder, ssds, memory, append), stdin=subprocess.DEVNULL,
                                  stdout=None if echo else out, stderr=subprocess.STDOUT) as guest:
             try:
                 guest.wait(timeout)

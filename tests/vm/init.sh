@@ -7,7 +7,9 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for m in $(cat /modules/order); do
-	insmod "/modules/$m" 2>/dev/null || echo "init: module $m did not load"
+	arguments=
+	if [ "$m" = nvme-core.ko ] && grep -q multipath=N /proc/cmdline; then arguments=multipath=N; fi
+	insmod "/modules/$m" $arguments 2>/dev/null || echo "init: module $m did not load"
 done
 fail() {
 	echo "init: $1"

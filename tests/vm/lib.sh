@@ -82,7 +82,7 @@ connect() {
 	local subnqn=$1 before after i
 	shift
 	before=$(ls /sys/class/nvme 2>/dev/null || true)
-	nvme connect -t tcp -a 127.0.0.1 -s 4420 -n "$subnqn" "$@" >&2
+	nvme connect -t tcp -a ${ADDR:-127.0.0.1} -s 4420 -n "$subnqn" "$@" >&2
 	for i in $(seq 100); do
 		after=$(ls /sys/class/nvme)
 		for c in $after; do

@@ -6,7 +6,7 @@ from guest import Ssd
 START = """
 bdf=$(bdf_of S1)
 bind_vfio "$bdf"
-start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420 --nqn $NQN --control /run/nvmetd/control
+start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420 --listen 127.0.0.2:4420 --nqn $NQN --control /run/nvmetd/control
 """
 END = """
 nvme disconnect -n $NQN
@@ -57,6 +57,7 @@ umount /tmp/m
 nvme reset /dev/$c
 for i in $(seq 100); do [ "$(cat /sys/class/nvme/$c/state)" = live ] && break; sleep 0.1; done
 [ "$(cat /sys/class/nvme/$c/state)" = live ] || fail "not live after nvme reset"
+dmesg -C
 fsck.ext4 -fn $b
 nvme disconnect -n $NQN
 expect_no_leaks
@@ -105,13 +106,13 @@ def test_two_hosts(boot):
 h1=nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111
 h2=nqn.2014-08.org.nvmexpress:uuid:22222222-2222-4222-8222-222222222222
 c1=$(connect $NQN --hostnqn=$h1 --hostid=11111111-1111-4111-8111-111111111111)
-c2=$(connect $NQN --hostnqn=$h2 --hostid=22222222-2222-4222-8222-222222222222 --duplicate-connect)
+c2=$(ADDR=127.0.0.2 connect $NQN --hostnqn=$h2 --hostid=22222222-2222-4222-8222-222222222222)
 b1=$(block_of $c1 1); b2=$(block_of $c2 2)
 [ "$(counter controllers)" = 2 ] || fail "expected two controllers"
 """ + "(" + fio("one", "$b1", rw="randrw", bs="4k", iodepth=16, size="12M") + ") & first=$!\n"
          + "(" + fio("two", "$b2", rw="randrw", bs="16k", iodepth=8, size="24M") + ") & second=$!\n"
          + "wait $first; wait $second\nexpect_quiet_kernel\n" + END,
-         Ssd(namespaces=2, size=128 << 20))
+         Ssd(namespaces=2, size=128 << 20), append="multipath=N")
 
 
 def test_few_queues(boot):
@@ -119,7 +120,7 @@ def test_few_queues(boot):
     boot(START + """
 h2=nqn.2014-08.org.nvmexpress:uuid:22222222-2222-4222-8222-222222222222
 c1=$(connect $NQN --nr-io-queues=2)
-c2=$(connect $NQN --hostnqn=$h2 --hostid=22222222-2222-4222-8222-222222222222 --duplicate-connect)
+c2=$(ADDR=127.0.0.2 connect $NQN --hostnqn=$h2 --hostid=22222222-2222-4222-8222-222222222222)
 b1=$(block_of $c1 1); b2=$(block_of $c2 2)
 [ "$(counter queue_pairs)" = 1 ] || fail "expected one queue pair"
 [ "$(counter queue_pair_users)" = 2 ] || fail "expected two users of it"
@@ -130,7 +131,7 @@ grep -q 'share them now' $LOG || fail "the log does not say that queue pairs are
          + "nvme disconnect -d $c2\n"
          + fio("three", "$b1", rw="randwrite", bs="4k", iodepth=32, size="4M")
          + "expect_quiet_kernel\n" + END,
-         Ssd(namespaces=2, size=64 << 20, max_ioqpairs=1, msix=2))
+         Ssd(namespaces=2, size=64 << 20, max_ioqpairs=1, msix=2), append="multipath=N")
 
 
 def test_4k_blocks_and_small_mdts(boot):

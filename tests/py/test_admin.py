@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Admin commands: Identify, log pages, features, events, Abort, discovery."""
+
+import struct
+
+import pytest
+
+from daemon import NQN
+from nvmetcp import DISCOVERY_NQN, HOSTID, Host, io_fields
+
+
+def u16(data, offset):
+    """le16."""
+    return struct.unpack_from("<H", data, offset)[0]
+
+
+def u32(data, offset):
+    """le32."""
+    return struct.unpack_from("<I", data, offset)[0]
+
+
+def test_identify_controller(host):
+    """What the Linux host insists on (and refuses a controller for)."""
+    data = host.identify(1)
+    assert u16(data, 78) == host.admin.cntlid
+    assert u16(data, 320) > 0 and u32(data, 1792) == (64 + 8192) // 16 and u32(data, 1796) == 1
+    assert u16(data, 1800) == 0 and u32(data, 536) & 3 == 1
+    assert data[76] & 2 and data[111] == 1 and data[259] == 3
+    assert u16(data, 514) == (host.admin.property_get(0, 8) & 0xFFFF) + 1
+    assert data[512:514] == b"\x66\x44" and u32(data, 80) == host.admin.property_get(8)
+    assert data[768:1024].rstrip(b"\0").decode() == NQN
+    assert u32(data, 96) & 0x41 == 0x41
+    assert u16(data, 256) == 0 and u16(data, 522) == 0
+    assert data[3072:] == bytes(1024)
+
+
+def test_two_controllers_have_two_ids(target, host):
+    """CNTLIDs are unique in the subsystem."""
+    with Host(target.address, NQN, queues=0) as other:
+        assert other.admin.cntlid != host.admin.cntlid
+
+
+def test_identify_namespace(host):
+    """Size, format, sharing, identifiers."""
+    data = host.identify(0, 1)
+    assert struct.unpack_from("<QQQ", data) == (65536,) * 3
+    assert data[128 + 4 * (data[26] & 15) + 2] == 9 and data[30] & 1
+    assert data[104:120] != bytes(16)
+    assert host.identify(0, 7) == bytes(4096)
+    for nsid in (0, 0xFFFFFFFF, 0xFFFFFFFE, 5000):
+        assert host.admin.status(6, nsid=nsid, read=4096, cdw10=0) == 0x00B
+
+
+def test_namespace_lists(host):
+    """Active namespaces after an NSID."""
+    assert struct.unpack_from("<III", host.identify(2, 0)) == (1, 5, 0)
+    assert struct.unpack_from("<II", host.identify(2, 1)) == (5, 0)
+    assert struct.unpack_from("<I", host.identify(2, 5)) == (0,)
+    for nsid in (0xFFFFFFFE, 0xFFFFFFFF):
+        assert host.admin.status(6, nsid=nsid, read=4096, cdw10=2) == 0x00B
+
+
+def test_descriptors(target, host):
+    """UUID and NGUID: there, different per namespace, the same for every host."""
+    one, five = host.identify(3, 1), host.identify(3, 5)
+    found = {}
+    at = 0
+    while one[at + 1]:
+        found[one[at]] = one[at + 4:at + 4 + one[at + 1]]
+        at += 4 + one[at + 1]
+    assert len(found[3]) == 16 and len(found[2]) == 16 and found[4] == b"\0"
+    assert one != five
+    assert host.identify(0, 1)[104:120] == found[2]
+    with Host(target.address, NQN, hostid=b"\4" * 16) as other:
+        assert other.identify(3, 1) == one
+    assert host.admin.status(6, nsid=2, read=4096, cdw10=3) == 0x00B
+
+
+@pytest.mark.parametrize("cns", [4, 7, 0x10, 0x11, 0x13, 0x14, 0x20, 0xFF])
+def test_unknown_cns(host, cns):
+    """Invalid field, in the CNS byte."""
+    assert host.admin.status(6, nsid=1, read=4096, cdw10=cns) == 0x002
+
+
+@pytest.mark.parametrize("length", [0, 4, 4092, 8192])
+def test_identify_length(host, length):
+    """4096 bytes and nothing else."""
+    assert host.admin.status(6, read=length, cdw10=1) == 0x00F
+
+
+@pytest.mark.parametrize("lid, length", [(0, 1024), (1, 4096), (2, 512), (3, 512), (4, 4096),
+                                         (5, 4096)])
+def test_log_pages(host, lid, length):
+    """In one piece and in parts: the same."""
+    whole = host.log_page(lid, length)
+    assert len(whole) == length
+    if lid != 1:
+        parts = b"".join(host.log_page(lid, 128, offset=offset)
+                         for offset in range(0, length, 128))
+        assert parts == whole
+    assert host.log_page(lid, 64, offset=length) == bytes(64)
+    assert host.admin.status(2, read=64, cdw10=lid | 15 << 16, cdw12=length + 4) == 0x002
+    assert host.admin.status(2, read=64, cdw10=lid | 15 << 16, cdw12=2) == 0x002
+    assert host.admin.status(2, read=64, cdw10=lid | 15 << 16, cdw12=0xFFFFFFFC,
+                             cdw13=0xFFFFFFFF) == 0x002
+    assert host.admin.status(2, read=64, cdw10=lid | 0xFFFF << 16, cdw11=0xFFFF) == 0x002
+
+
+@pytest.mark.parametrize("lid", [6, 7, 8, 9, 0x0C, 0x0D, 0x70, 0x80, 0x81, 0xC0, 0xFF])
+def test_unknown_log_page(host, lid):
+    """Invalid log page."""
+    assert host.admin.status(2, read=512, cdw10=lid | 127 << 16) == 0x109
+
+
+def test_smart_log(host):
+    """The SSD's: its temperature, and what was read."""
+    before = struct.unpack_from("<Q", host.log_page(2, 512), 64)[0]
+    for _ in range(5):
+        host.io[0].run(2, nsid=1, read=512, **io_fields(0, 1))
+    page = host.log_page(2, 512)
+    assert u16(page, 1) == 310 and page[3] == 100
+    assert struct.unpack_from("<Q", page, 64)[0] == before + 5
+    assert host.log_page(2, 512, nsid=1)[:3] == page[:3]
+    assert host.admin.status(2, nsid=9, read=512, cdw10=2 | 127 << 16) == 0x00B
+
+
+def test_effects_log(host):
+    """Just what is answered."""
+    page = host.log_page(5, 4096)
+    admin = {opcode for opcode in range(256) if u32(page, 4 * opcode) & 1}
+    io = {opcode for opcode in range(256) if u32(page, 1024 + 4 * opcode) & 1}
+    assert admin == {2, 6, 8, 9, 10, 12, 24}
+    assert io == {0, 1, 2, 5, 8, 9, 12}
+
+
+def test_error_log(target):
+    """Failed commands, newest first."""
+    with Host(target.address, NQN) as host:
+        host.admin.status(6, read=4096, cdw10=0xFF)
+        host.io[0].status(2, nsid=1, read=512, **io_fields(70000, 1))
+        page = host.log_page(1, 128)
+        assert struct.unpack_from("<QH", page) == (2, 1)
+        assert u16(page, 12) >> 1 & 0x7FF == 0x080 and u32(page, 24) == 1
+        assert struct.unpack_from("<Q", page, 16)[0] == 70000
+        assert u16(page, 14) == 40
+        assert u16(page, 64 + 12) >> 1 & 0x7FF == 0x002
+
+
+@pytest.mark.parametrize("opcode", [0, 1, 4, 5, 0x0D, 0x10, 0x11, 0x14, 0x15, 0x19, 0x1A, 0x1C,
+                                    0x1D, 0x1E, 0x24, 0x7C, 0x80, 0x81, 0x82, 0x84, 0x86, 0xC0, 0xFF])
+def test_refused_admin_commands(host, opcode):
+    """Queues, firmware, format, security, vendor …: invalid opcode, with and without data."""
+    assert host.admin.status(opcode, nsid=1) == 0x001
+    assert host.admin.status(opcode, nsid=1, write=bytes(4096), inline=True) == 0x001
+    assert host.admin.status(opcode, nsid=1, write=bytes(4096)) == 0x001
+
+
+def test_features_of_the_host(host):
+    """AEC, KATO and the host identifier are each host's own."""
+    admin = host.admin
+    admin.run(9, cdw10=0x0B, cdw11=0x1FF)
+    assert admin.run(10, cdw10=0x0B).cqe.dw0 == 0x1FF
+    admin.run(9, cdw10=0x0F, cdw11=60000)
+    assert admin.run(10, cdw10=0x0F).cqe.dw0 == 60000
+    assert admin.run(10, cdw10=0x81, cdw11=1, read=16).data == HOSTID
+    assert admin.status(10, cdw10=0x81, cdw11=0, read=8) == 0x002
+    assert admin.status(9, cdw10=0x81, cdw11=1, write=HOSTID, inline=True) == 0x00C
+    assert admin.status(9, cdw10=0x0B | 1 << 31, cdw11=0) == 0x10D
+    assert admin.run(10, cdw10=0x0B | 3 << 8).cqe.dw0 == 4
+
+
+@pytest.mark.parametrize("fid", [1, 2, 4, 5, 0x0A])
+def test_features_of_the_ssd(host, fid):
+    """Every host may read them, none may change them."""
+    host.admin.run(10, cdw10=fid)
+    assert host.admin.status(9, cdw10=fid, cdw11=1) == 0x10E
+    assert host.admin.run(10, cdw10=fid | 3 << 8).cqe.dw0 == 0
+
+
+@pytest.mark.parametrize("fid", [0, 3, 8, 9, 0x0C, 0x0D, 0x0E, 0x10, 0x16, 0x82, 0x84, 0xC0])
+def test_unknown_feature(host, fid):
+    """Invalid field."""
+    assert host.admin.status(10, cdw10=fid) == 0x002
+    assert host.admin.status(9, cdw10=fid) == 0x002
+
+
+@pytest.mark.parametrize("value", [0xFFFF, 0xFFFF0000, 0xFFFFFFFF])
+def test_number_of_queues_ffffh(target, value):
+    """FFFFh in either half."""
+    with Host(target.address, NQN, queues=0) as host:
+        assert host.admin.status(9, cdw10=7, cdw11=value) == 0x002
+
+
+def test_five_aers(host):
+    """Four wait, the fifth is one too many."""
+    waiting = [host.admin.start(12) for _ in range(4)]
+    assert host.admin.status(12) == 0x105
+    assert all(command.cqe is None for command in waiting)
+
+
+def test_abort_of_an_aer(host):
+    """It ends with Command Abort Requested; Abort says that it did."""
+    aer = host.admin.start(12)
+    abort = host.admin.start(8, cdw10=aer.cid << 16)
+    host.admin.wait(aer, abort)
+    assert aer.cqe.code == 0x007 and abort.cqe.status == 0 and abort.cqe.dw0 & 1 == 0
+
+
+def test_abort_of_a_write_that_waits(host):
+    """Its R2T is out: the host's data is still taken, then it ends."""
+    queue = host.io[0]
+    command = queue.start(1, nsid=1, write=b"\xab" * 16384, **io_fields(900, 32))
+    command.auto = False
+    while command.ttag is None:
+        queue.pump()
+    assert host.admin.run(8, cdw10=1 | command.cid << 16).cqe.dw0 & 1 == 0
+    queue.send_data(command, 16384)
+    assert queue.wait(command).code == 0x007
+    assert queue.run(2, nsid=1, read=16384, **io_fields(900, 32)).data != b"\xab" * 16384
+
+
+@pytest.mark.parametrize("sqid, cid", [(0, 999), (1, 999), (2, 1), (128, 1), (129, 1), (0xFFFF, 1)])
+def test_abort_of_nothing(host, sqid, cid):
+    """Succeeds, and says that nothing was aborted."""
+    assert host.admin.run(8, cdw10=sqid | cid << 16).cqe.dw0 & 1 == 1
+
+
+def test_abort_does_not_reach_other_hosts(target, host):
+    """The same SQID and CID of another host's controller."""
+    with Host(target.address, NQN, hostid=b"\6" * 16) as other:
+        command = other.io[0].start(1, nsid=1, write=bytes(16384), **io_fields(0, 32))
+        command.auto = False
+        while command.ttag is None:
+            other.io[0].pump()
+        assert host.admin.run(8, cdw10=1 | command.cid << 16).cqe.dw0 & 1 == 1
+        other.io[0].send_data(command, 16384)
+        assert other.io[0].wait(command).status == 0
+
+
+# --- Discovery ------------------------------------------------------------------------------------
+
+
+def entries(host):
+    """(generation, list of (subtype, nqn, address, port))."""
+    head = host.log_page(0x70, 1024)
+    generation, number = struct.unpack_from("<QQ", head)
+    page = host.log_page(0x70, 1024 * (number + 1))
+    found = []
+    for at in range(1024, len(page), 1024):
+        entry = page[at:at + 1024]
+        assert entry[0] == 3 and entry[1] in (1, 2)
+        found.append((entry[2], entry[256:512].rstrip(b"\0").decode(),
+                      entry[512:768].rstrip(b"\0").decode(), entry[32:64].rstrip(b"\0").decode()))
+    return generation, found
+
+
+def test_discovery_log(target):
+    """Every address, every subsystem that the host may use, and the discovery subsystem itself."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        assert host.identify(1)[111] == 2
+        generation, found = entries(host)
+    assert generation > 0
+    addresses = {("127.0.0.1", str(target.addresses[0][1])), ("::1", str(target.addresses[1][1]))}
+    expected = {(kind, nqn, *address) for address in addresses
+                for kind, nqn in ((3, DISCOVERY_NQN), (2, NQN))}
+    assert set(found) == expected and len(found) == len(expected)
+
+
+def test_discovery_shows_only_what_a_host_may_use(target):
+    """A host on the list sees the closed subsystem too."""
+    with Host(target.address, DISCOVERY_NQN, queues=0,
+              hostnqn="nqn.2014-08.org.nvmexpress:friend") as host:
+        assert NQN + ":closed" in [nqn for _, nqn, _, _ in entries(host)[1]]
+
+
+@pytest.mark.parametrize("offset, status", [(1024 * 5, 0), (1024 * 5 + 4, 2), (1 << 40, 2),
+                                            ((1 << 64) - 4, 2), (2, 2)])
+def test_discovery_log_offsets(target, offset, status):
+    """At the end: zeroes. Beyond it, or odd: refused; nothing is read from there."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        assert host.admin.status(2, read=1024, cdw10=0x70 | 255 << 16, cdw12=offset & 0xFFFFFFFF,
+                                 cdw13=offset >> 32) == status
+
+
+def test_discovery_log_in_odd_pieces(target):
+    """Windows that cross entries."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        whole = host.log_page(0x70, 5 * 1024)
+        assert b"".join(host.log_page(0x70, 640, offset=at)
+                        for at in range(0, 5 * 1024, 640)) == whole
+
+
+def test_discovery_refuses_the_rest(target):
+    """No namespaces, no I/O features, no Abort."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        for cns in (0, 2, 3):
+            assert host.admin.status(6, nsid=1, read=4096, cdw10=cns) == 0x002
+        for fid in (1, 6, 7, 0x81):
+            assert host.admin.status(10, cdw10=fid) == 0x002
+        assert host.admin.status(2, read=512, cdw10=2 | 127 << 16) == 0x109
+        assert host.admin.status(8, cdw10=1 << 16) == 0x001
+        host.admin.run(9, cdw10=0x0B, cdw11=1 << 31)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Configuration and command line: what is wrong is named with file and line, and what was expected."""
+
+import socket
+
+import pytest
+
+from daemon import NQN, TOP, run_nvmetd
+from nvmetcp import Host, read, write
+
+GOOD = """listen = ( "127.0.0.1:0" );
+ssds = ( { name = "a"; spec = "emulated:size=16M"; }, { name = "b"; spec = "emulated:size=16M"; } );
+subsystems = ( { nqn = "nqn.2026-11.io.nvmetd:one"; allow_any_host = true;
+  namespaces = ( { nsid = 1; ssd = "a"; }, { nsid = 2; ssd = "b"; } ); } );
+"""
+
+
+def check(tmp_path, text):
+    """nvmetd -n on this text."""
+    path = tmp_path / "nvmet.conf"
+    path.write_text(text)
+    return run_nvmetd("-n", "-c", path)
+
+
+def test_example():
+    """The example is a valid configuration."""
+    assert run_nvmetd("-n", "-c", TOP / "nvmet.conf.example") == (0, "")
+
+
+def test_good(tmp_path):
+    """Nothing to say."""
+    assert check(tmp_path, GOOD) == (0, "")
+
+
+@pytest.mark.parametrize("old, new, line, text", [
+    ("listen", "lisen", 1, "lisen: there is no such key here"),
+    ('"127.0.0.1:0"', '"localhost:0"', 1, 'expected "192.0.2.1:4420"'),
+    ('"127.0.0.1:0"', '"127.0.0.1:70000"', 1, 'expected "192.0.2.1:4420"'),
+    ('"127.0.0.1:0"', "4420", 1, 'expected "192.0.2.1:4420"'),
+    ("emulated:size=16M", "emulated:size=x", 2, "size=x: expected a size from 1M"),
+    ("emulated:size=16M", "emulated:sise=1M", 2, '"sise" is not a key of an emulated SSD'),
+    ("emulated:size=16M", "/dev/nvme0", 2, "expected a PCI address"),
+    ('name = "a"; ', "", 2, "name is missing"),
+    ('"b"; spec', '"a"; spec', 2, 'two SSDs are called "a"'),
+    ("true", '"yes"', 3, "allow_any_host: expected true or false"),
+    ("allow_any_host = true;", "", 3, "expected either hosts"),
+    ("allow_any_host = true", 'hosts = ( "bob" )', 3, 'hosts: expected "nqn.'),
+    ("nqn.2026-11.io.nvmetd:one", "iqn.x:yy", 3, 'nqn: expected "nqn.'),
+    ("nsid = 2", "nsid = 1", 4, "nsid 1 is there twice"),
+    ("nsid = 2", "nsid = 0", 4, "nsid: expected a number from 1 to 1024"),
+    ('ssd = "b"', 'ssd = "c"', 4, 'no SSD is called "c"'),
+    ("} ); } );", "} ); ", 5, "syntax error"),
+])
+def test_bad(tmp_path, old, new, line, text):
+    """One mistake each."""
+    status, message = check(tmp_path, GOOD.replace(old, new, 1))
+    assert status == 1
+    assert message.startswith(f"{tmp_path}/nvmet.conf:{line}: ") and text in message
+
+
+@pytest.mark.parametrize("text, message", [
+    ("workers = 0;", "workers: expected a number from 1 to 64"),
+    ("workers = true;", "workers: expected a number"),
+    ('dma_memory = "1M";', "dma_memory: expected a size"),
+    ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
+    ('max_transfer = "48K";', "no power of two"),
+    ('log_level = "loud";', 'expected "error", "warning"'),
+    ('limits = { handshake_timeout = "1h"; };', "handshake_timeout: expected a time"),
+    ("limits = { conections = 1; };", "conections: there is no such key here"),
+    ("limits = 3;", "expected a group"),
+])
+def test_bad_globals(tmp_path, text, message):
+    """Globals and limits."""
+    status, error = check(tmp_path, GOOD + text)
+    assert status == 1 and message in error
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["-c", "/nonexistent/file"], "No such file"),
+    (["--ssd", "emulated:size=16M"], "no address to listen on"),
+    (["--listen", "127.0.0.1:0"], "no SSD is named"),
+    (["--ssd", "emulated:size=16M", "--listen", "nowhere"], "expected 192.0.2.1:4420"),
+    (["--ssd", "emulated:size=16M", "--listen", "[127.0.0.1]:1"], "expected 192.0.2.1:4420"),
+    (["--ssd", "emulated:size=16M", "--ssd", "emulated:size=16M"], "only one SSD"),
+    (["--ssd", "emulated:", "--listen", "127.0.0.1:0"], "needs size= or file="),
+    (["--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", "x"], "expected nqn."),
+    (["--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--workers", "0"], "1 to 64"),
+    (["--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "-c", "x"], "either -c FILE"),
+    (["--bogus"], "usage:"), (["extra"], "is not an option"),
+])
+def test_bad_arguments(arguments, text):
+    """The command line."""
+    status, error = run_nvmetd(*arguments)
+    assert status == 1 and text in error
+
+
+def test_port_in_use():
+    """Listening fails: said so, exit status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", f"127.0.0.1:{port}")
+    assert status == 1 and f"cannot listen on 127.0.0.1 port {port}: Address already in use" in error
+
+
+def test_missing_namespace(tmp_path):
+    """The file is fine, the SSD is not what it says."""
+    path = tmp_path / "conf"
+    path.write_text(GOOD.replace('ssd = "b"', 'ssd = "b"; ssd_nsid = 9'))
+    status, error = run_nvmetd("-c", path)
+    assert status == 1 and "the SSD has no such namespace" in error
+
+
+def test_two_ssds_in_one_subsystem(start, tmp_path):
+    """Each namespace is on its own SSD; one queue reaches both."""
+    path = tmp_path / "conf"
+    path.write_text(GOOD)
+    daemon = start("-c", path)
+    with Host(daemon.address, "nqn.2026-11.io.nvmetd:one") as host:
+        for nsid in (1, 2):
+            write(host.io[0], 5, bytes([nsid]) * 4096, nsid=nsid)
+        for nsid in (1, 2):
+            assert read(host.io[0], 5, 8, nsid=nsid) == bytes([nsid]) * 4096
+        assert daemon.counters()["queue_pairs"] == 2
+        assert host.identify(3, 1) != host.identify(3, 2)
+    daemon.expect_clean()
+
+
+def test_several_workers(start):
+    """Connections are spread; each worker's counters add up."""
+    daemon = start("--ssd", "emulated:size=64M,queues=8", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", "4")
+    with Host(daemon.address, NQN, queues=8) as host:
+        for index, queue in enumerate(host.io):
+            write(queue, index * 8, bytes([index]) * 4096)
+        for index, queue in enumerate(host.io):
+            assert read(host.io[7 - index], index * 8, 8) == bytes([index]) * 4096
+        used = [worker["connections"] for worker in daemon.ctl("status")["workers"]]
+        assert sum(used) == 9 and min(used) >= 2
+        ctrls = daemon.ctl("list")["subsystems"][1]["controllers"]
+        assert len(ctrls) == 1 and len(ctrls[0]["queues"]) == 9
+    daemon.expect_clean()
+
+
+def test_control_socket(start):
+    """Mode 0600; garbage is answered; a dead socket file is replaced, a live one is not."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0")
+    assert daemon.control.stat().st_mode & 0o777 == 0o600
+    for raw in (b"\n", b"{}\n", b"[1\n", b'{"request": "nothing"}\n', b'{"request": 5}\n'):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(daemon.control))
+            client.sendall(raw)
+            assert b'"error"' in client.recv(4096)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(daemon.control))
+        client.sendall(b"x" * 10000)
+        client.settimeout(5)
+        try:
+            assert client.recv(10) == b""
+        except ConnectionResetError:
+            pass
+    status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--control",
+                               str(daemon.control))
+    assert status == 1 and "Address already in use" in error
+    daemon.process.kill()
+    daemon.process.wait()
+    again = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", folder=daemon.folder)
+    again.stop()
+    assert not again.control.exists()

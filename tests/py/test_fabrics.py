@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Connect, properties, Disconnect, keep-alive: the life of a controller and who may have one."""
+
+import struct
+import time
+
+import pytest
+
+from daemon import NQN
+from nvmetcp import DISCOVERY_NQN, HOSTID, Host, Queue, Status, io_fields, sqe, write
+
+DATA = 1 << 16  # IATTR: the field is in the data
+
+
+def refused(target, code, dw0=None, subnqn=NQN, queue=None, **kwargs):
+    """Connect ends with this status, and names this field."""
+    with queue or Queue(target.address) as one:
+        with pytest.raises(Status) as found:
+            one.connect(subnqn, **kwargs)
+    assert found.value.code == code
+    if dw0 is not None:
+        assert found.value.cqe.dw0 == dw0
+    return found.value.cqe
+
+
+@pytest.mark.parametrize("code, dw0, change", [
+    (0x180, None, {"recfmt": 1}),
+    (0x182, 44, {"sqsize": 0}), (0x182, 44, {"sqsize": 0xFFFF}),
+    (0x182, DATA | 256, {"raw_subnqn": b"n" * 256}), (0x182, DATA | 512, {"raw_hostnqn": b"n" * 256}),
+    (0x182, DATA | 256, {"raw_subnqn": b""}), (0x182, DATA | 512, {"raw_hostnqn": b""}),
+    (0x182, DATA | 512, {"raw_hostnqn": b"iqn.2014-08.org:x"}),
+    (0x182, DATA | 512, {"raw_hostnqn": b"nqn." + b"x" * 220}),
+    (0x182, DATA | 256, {"subnqn": "nqn.2026-11.io.nvmetd:nobody"}),
+    (0x182, DATA | 16, {"cntlid": 1}), (0x182, DATA | 16, {"cntlid": 0xFFFE}),
+    (0x184, None, {"subnqn": NQN + ":closed"}),
+])
+def test_admin_connect_refused(target, code, dw0, change):
+    """Each field of Connect, wrong."""
+    assert refused(target, code, dw0, **change).dnr
+
+
+@pytest.mark.parametrize("length", [0, 1023, 1025, 4096])
+@pytest.mark.parametrize("inline", [True, False])
+def test_connect_data_length(target, length, inline):
+    """Connect has 1024 bytes of data."""
+    refused(target, 0x00F, length=length, inline=inline and length > 0)
+
+
+def test_connect_by_r2t(target):
+    """Its data may be fetched by R2T."""
+    with Queue(target.address) as queue:
+        queue.connect(NQN, inline=False)
+
+
+def test_allowed_host(target):
+    """A host on the list may come in; its namespace is there."""
+    with Host(target.address, NQN + ":closed", hostnqn="nqn.2014-08.org.nvmexpress:friend") as host:
+        assert host.io[0].status(0, nsid=1) == 0
+
+
+def test_first_command_must_be_connect(target):
+    """Anything else: Command Sequence Error."""
+    for command in ({"opcode": 6, "read": 4096, "cdw10": 1}, {"opcode": 2, "nsid": 1, "read": 512},
+                    {"opcode": 0x7F, "nsid": 4}, {"opcode": 0x7F, "nsid": 8}):
+        with Queue(target.address) as queue:
+            assert queue.status(**command) == 0x00C
+
+
+def test_connect_twice(host):
+    """A second Connect on a connection."""
+    refused(None, 0x00C, queue=host.admin)
+
+
+@pytest.mark.parametrize("code, dw0, change", [
+    (0x182, 42, {"qid": 200}), (0x182, 44, {"sqsize": 0}), (0x182, 44, {"sqsize": 1024}),
+    (0x182, DATA | 16, {"cntlid": 0xFFF}), (0x182, DATA | 0, {"hostid": b"\3" * 16}),
+    # The names differ in the last character only.
+    (0x182, DATA | 512, {"hostnqn": "nqn.2014-08.org.nvmexpress:uuid:"
+                                    "11111111-1111-4111-8111-111111111112"}),
+    (0x00C, None, {"qid": 1}),
+])
+def test_io_connect_refused(target, code, dw0, change):
+    """An I/O queue must fit its controller and come from the same host."""
+    with Host(target.address, NQN, queues=4) as host:
+        host.io.pop(1).conn.close()
+        with pytest.raises(Status) as found:
+            host.queue(**{"qid": 2, **change})
+    assert found.value.code == code and (dw0 is None or found.value.cqe.dw0 == dw0)
+
+
+def test_io_connect_before_enable(target):
+    """CC.EN must be 1."""
+    with Host(target.address, NQN, enable=False) as host:
+        with pytest.raises(Status) as found:
+            host.queue(1)
+        assert found.value.code == 0x00C
+
+
+def test_io_connect_to_discovery(target):
+    """A discovery controller has no I/O queues."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        with pytest.raises(Status) as found:
+            host.queue(1)
+        assert found.value.code == 0x182
+
+
+def test_number_of_queues(target):
+    """What is granted is what may be connected."""
+    with Host(target.address, NQN, queues=0) as host:
+        assert host.set_queues(3) == 3
+        for qid in (1, 2, 3):
+            host.io.append(host.queue(qid))
+        with pytest.raises(Status) as found:
+            host.queue(4)
+        assert (found.value.code, found.value.cqe.dw0) == (0x182, 42)
+        assert host.admin.status(0x09, cdw10=7, cdw11=0) == 0x00C
+
+
+def test_properties(host):
+    """CAP, VS, CC, CSTS, and nothing else."""
+    admin = host.admin
+    cap = admin.property_get(0, 8)
+    assert cap >> 16 & 1 and cap & 0xFFFF >= 127 and cap >> 37 & 0xFF == 1
+    assert admin.property_get(8) >= 0x10300
+    assert admin.property_get(0x14) == 0x00460001
+    assert admin.property_get(0x1C) == 1
+    for offset, size in ((0, 4), (8, 8), (4, 4), (0x1D, 4), (0x30, 8), (0x1000, 4), (0xFFFFFFFF, 4)):
+        with pytest.raises(Status) as found:
+            admin.property_get(offset, size)
+        assert found.value.code == 0x002
+    for offset in (0, 8, 0x1C, 0x20, 0x24):
+        with pytest.raises(Status) as found:
+            admin.property_set(offset, 1)
+        assert found.value.code == 0x002
+    assert host.io[0].status(0x7F, nsid=4, cdw11=0x1C) == 0x185
+    assert host.io[0].status(0x7F, nsid=0, cdw11=0x14) == 0x185
+
+
+@pytest.mark.parametrize("cc", [0x00460081, 0x00460011, 0x00460801, 0x00360001, 0x00000001])
+def test_enable_with_what_was_not_offered(target, cc):
+    """MPS, CSS, AMS, entry sizes: CSTS.CFS, never RDY."""
+    with Host(target.address, NQN, enable=False) as host:
+        host.admin.property_set(0x14, cc)
+        assert host.admin.property_get(0x1C) & 3 == 2
+
+
+def test_cc_changes_while_enabled(host):
+    """EN 1 to 1 with other entry sizes."""
+    with pytest.raises(Status) as found:
+        host.admin.property_set(0x14, 0x00450001)
+    assert found.value.code == 0x002
+
+
+def test_disable_and_enable(host):
+    """CC.EN = 0 takes the I/O queues of this controller along, and RDY follows."""
+    host.io[0].start(0, nsid=1)
+    host.admin.property_set(0x14, 0x00460000)
+    host.io[0].conn.expect_close()
+    host.wait_csts(1, 0)
+    host.enable()
+    again = host.queue(1)
+    write(again, 0, bytes(512))
+    again.conn.close()
+
+
+def test_disable_does_not_disturb_others(target, host):
+    """Another host's I/O goes on."""
+    with Host(target.address, NQN, hostid=b"\7" * 16) as other:
+        other.admin.property_set(0x14, 0x00460000)
+        other.wait_csts(1, 0)
+        write(host.io[0], 0, bytes(512))
+
+
+@pytest.mark.parametrize("shn", [1, 2])
+def test_shutdown(host, shn):
+    """CC.SHN: I/O queues go, CSTS.SHST says complete."""
+    host.admin.property_set(0x14, 0x00460001 | shn << 14)
+    host.wait_csts(0xC, 8)
+    host.io[0].conn.expect_close()
+
+
+def test_disconnect(host):
+    """Disconnect on an I/O queue; the admin queue has none."""
+    assert host.admin.status(0x7F, nsid=8) == 0x185
+    assert host.io[0].status(0x7F, nsid=8, cdw10=1) == 0x180
+    assert host.io[0].status(0x7F, nsid=8) == 0
+    assert host.io[0].status(0, nsid=1) == 0x00C
+
+
+@pytest.mark.parametrize("fctype", [2, 3, 5, 6, 7, 9, 0x80, 0xFF])
+def test_unknown_fabrics_command(host, fctype):
+    """Invalid opcode."""
+    assert host.admin.status(0x7F, nsid=fctype) == 0x001
+
+
+def test_keep_alive_expires(target):
+    """A silent host is let go of, all its queues with it."""
+    with Host(target.address, NQN, kato=400) as host:
+        host.admin.conn.expect_close(5)
+        host.io[0].conn.expect_close(5)
+    assert "keep-alive timer expired" in target.log()
+
+
+def test_traffic_keeps_alive(target):
+    """Any command counts: I/O alone is enough (TBKAS), and so is Keep Alive."""
+    with Host(target.address, NQN, kato=400) as host:
+        for index in range(8):
+            time.sleep(0.2)
+            if index < 4:
+                write(host.io[0], 0, bytes(512))
+            else:
+                host.admin.run(0x18)
+
+
+def test_admin_connection_ends_the_association(target):
+    """I/O queues do not outlive it."""
+    with Host(target.address, NQN) as host:
+        host.admin.conn.close()
+        host.io[0].conn.expect_close()
+
+
+def test_reconnect_at_once(target):
+    """The same host again and again, while its last association is still being taken apart."""
+    for index in range(50):
+        with Host(target.address, NQN, queues=2) as host:
+            host.io[0].start(1, nsid=1, write=bytes(4096), inline=True, **io_fields(0, 8))
+            if index % 2:
+                host.admin.conn.abort()
+
+
+def test_old_writes_do_not_come_late(start):
+    """What an old association had at the SSD ends before a new one may write."""
+    daemon = start("--ssd", "emulated:size=16M,fault.op=write,fault.delay=2,fault.delay_ms=400",
+                   "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        for index in range(20):
+            host.io[0].start(1, nsid=1, write=b"\1" * 512, inline=True, **io_fields(index, 1))
+        time.sleep(0.05)
+        host.admin.conn.abort()
+        host.io[0].conn.abort()
+        with Host(daemon.address, NQN) as again:
+            for index in range(20):
+                write(again.io[0], index, b"\2" * 512)
+            time.sleep(0.6)
+            for index in range(20):
+                assert again.io[0].run(2, nsid=1, read=512, **io_fields(index, 1)).data == b"\2" * 512
+
+
+def test_limit_of_controllers(target):
+    """limits.controllers (64 here): busy, without DNR."""
+    hosts = []
+    try:
+        for index in range(64):
+            hosts.append(Host(target.address, NQN, queues=0, hostid=bytes([index]) * 16))
+        cqe = refused(target, 0x181)
+        assert not cqe.dnr
+    finally:
+        for host in hosts:
+            host.close()
+
+
+def test_more_hosts_than_queue_pairs(start):
+    """Queue pairs are shared when the SSD has none left, by every worker."""
+    daemon = start("--ssd", "emulated:size=64M,queues=3", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", "2")
+    hosts = []
+    try:
+        for index in range(12):
+            hosts.append(Host(daemon.address, NQN, hostid=bytes([index]) * 16))
+        counters = daemon.counters()
+        assert counters["queue_pairs"] == 3 and counters["queue_pair_users"] == 12
+        for index, host in enumerate(hosts):
+            host.io[0].start(1, nsid=1, write=bytes([index]) * 65536, **io_fields(index * 128, 128))
+        for host in hosts[:4]:
+            host.close()  # in the middle of it
+        for index, host in list(enumerate(hosts))[4:]:
+            host.io[0].wait(*list(host.io[0].commands.values()))
+            assert host.io[0].run(2, nsid=1, read=65536,
+                                  **io_fields(index * 128, 128)).data == bytes([index]) * 65536
+    finally:
+        for host in hosts:
+            host.close()
+    assert "share them now" in daemon.log()
+    daemon.expect_clean()
+
+
+def test_stop_under_load(start):
+    """SIGTERM with commands under way: exit status 0, what was acknowledged is on the medium."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        for index in range(100):
+            host.io[0].start(2, nsid=1, read=65536, **io_fields(index * 128, 128))
+        daemon.stop()
+
+
+def test_raw_sqe_is_answered(host):
+    """The helper sqe() and the raw path agree."""
+    host.io[0].conn.command(sqe(0, 9, 1, (0, 0, 0x5A)))
+    assert host.io[0].conn.pdu().type == 5
+    assert HOSTID
