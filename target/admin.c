@@ -43,7 +43,8 @@ static void abort_on_worker(struct loop_msg *msg)
 	uint16_t cid = (uint16_t)(nvmet_cdw10(req) >> 16);
 	struct nvmet_req *found;
 
-	if (queue->ops->abort(queue, cid, &found) != NVMET_ABORT_DONE)
+	/* A connection that is being closed has already taken its commands off its lists. */
+	if (queue->releasing || queue->ops->abort(queue, cid, &found) != NVMET_ABORT_DONE)
 		req->cqe.dw0 = le32_set(NOT_ABORTED);
 	loop_post(queue->target->loop, &req->msg, abort_answered);
 }
