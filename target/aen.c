@@ -32,6 +32,22 @@ void nvmet_aen_init(struct nvmet_ctrl *ctrl)
 	TAILQ_INIT(&ctrl->aen.requests);
 }
 
+/* The critical warnings (Base 5.16.1.3, byte 0) that an event of type SMART tells of, by its
+ * information. */
+static uint32_t warnings_of(uint8_t info)
+{
+	switch (info) {
+	case 0x00: /* reliability: degraded, read only, backup of volatile memory failed */
+		return 1u << 2 | 1u << 3 | 1u << 4;
+	case 0x01: /* temperature */
+		return 1u << 1;
+	case 0x02: /* spare */
+		return 1u << 0;
+	default:
+		return NVME_AEC_SMART;
+	}
+}
+
 /* Whether the host wants to hear of it (Set Features, Asynchronous Event Configuration). */
 static bool enabled(const struct nvmet_ctrl *ctrl, uint32_t dw0)
 {
@@ -41,7 +57,7 @@ static bool enabled(const struct nvmet_ctrl *ctrl, uint32_t dw0)
 	case NVME_AER_ERROR:
 		return true;
 	case NVME_AER_SMART:
-		return ctrl->aen.config & NVME_AEC_SMART;
+		return ctrl->aen.config & warnings_of(info);
 	case NVME_AER_NOTICE:
 		if (info == NVME_AER_NOTICE_NS_CHANGED)
 			return ctrl->aen.config & NVME_AEC_NS_ATTR;
@@ -93,7 +109,15 @@ void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
 
 void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid)
 {
-	ctrl->aen.masked &= ~mask_bit(lid);
+	struct nvmet_aen *aen = &ctrl->aen;
+	unsigned n = 0;
+
+	aen->masked &= ~mask_bit(lid);
+	for (unsigned i = 0; i < aen->n_pending; i++) {
+		if (lid_of(aen->pending_dw0[i]) != lid)
+			aen->pending_dw0[n++] = aen->pending_dw0[i];
+	}
+	aen->n_pending = n;
 }
 
 void nvmet_aen_request(struct nvmet_ctrl *ctrl, struct nvmet_req *req)
