@@ -245,12 +245,21 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 	nvmet_ctrl_kill(ctrl, "keep-alive timer expired");
 }
 
+/* Base 5.27.1.12: up to the granularity that Identify's KAS states. */
+static uint32_t round_kato(uint32_t kato_ms)
+{
+	const uint32_t most = UINT32_MAX - UINT32_MAX % NVMET_KAS_MS;
+
+	if (kato_ms >= most)
+		return most;
+	return (kato_ms + NVMET_KAS_MS - 1) / NVMET_KAS_MS * NVMET_KAS_MS;
+}
+
 void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
 {
-	const struct timeval timeout = { .tv_sec = kato_ms / 1000,
-					 .tv_usec = (kato_ms % 1000) * 1000 };
+	const struct timeval timeout = { .tv_sec = round_kato(kato_ms) / 1000 };
 
-	ctrl->kato_ms = kato_ms;
+	ctrl->kato_ms = round_kato(kato_ms);
 	if (!ctrl->keep_alive)
 		ctrl->keep_alive =
 			evtimer_new(ctrl->subsys->target->loop->base, keep_alive_expired, ctrl);

@@ -23,6 +23,7 @@ struct nvmet_subsystem;
 #define NVMET_MAX_QUEUES    128 /* I/O queues of a controller */
 #define NVMET_MAX_ENTRIES   1024 /* largest queue that CAP.MQES offers */
 #define NVMET_AERL          3   /* 0's based */
+#define NVMET_KAS_MS        1000 /* keep-alive granularity */
 #define NVMET_ERROR_SLOTS   64
 #define NVMET_VERSION       NVME_VS(1, 4, 0)
 #define NVMET_FIRMWARE      "0.1.0"
@@ -85,7 +86,12 @@ void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why);
 
 /* The CC property was written: enable, disable, shutdown (Base 3.5). Returns a status. */
 uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc);
-/* Starts the keep-alive timer anew (0: stops it), in ms. */
+/* Whether other than fabrics commands may run: CC.EN = 1 has led to CSTS.RDY = 1 (Base 3.5.1). */
+static inline bool nvmet_ctrl_is_enabled(const struct nvmet_ctrl *ctrl)
+{
+	return (ctrl->cc & NVME_CC_EN) && (ctrl->csts & NVME_CSTS_RDY);
+}
+/* Starts the keep-alive timer anew (0: stops it), in ms; rounded up to NVMET_KAS_MS. */
 void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms);
 
 struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntlid);

@@ -321,7 +321,8 @@ static void nvmet_connect(struct nvmet_req *req)
 	connect_finish(req, status);
 }
 
-/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at work. */
+/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at work.
+ */
 static uint16_t check_connect_is_first(const struct nvmet_queue *queue)
 {
 	bool first = !queue->live && !queue->connecting && !queue->disconnected;

@@ -144,7 +144,8 @@ static void finish(struct nvmet_req *req)
 {
 	struct nvmet_queue *queue = req->queue;
 
-	/* While Connect is at work these fields are the main thread's, and there is no queue yet. */
+	/* While Connect is at work these fields are the main thread's, and there is no queue yet.
+	 */
 	if (!queue->connecting && queue->flow_control) {
 		queue->sqhd = (uint16_t)((queue->sqhd + 1) % queue->entries);
 		req->cqe.sqhd = le16_set(queue->sqhd);
@@ -191,12 +192,24 @@ void nvmet_req_complete(struct nvmet_req *req, uint16_t status)
 		nvmet_queue_release_continue(queue);
 }
 
+/* An admin command to a controller that is not enabled (what is wrong with it besides matters
+ * less). */
+static bool too_early(const struct nvmet_req *req)
+{
+	return req->queue->qid == 0 && req->cmd.opcode != NVME_OPCODE_FABRICS &&
+	       !nvmet_ctrl_is_enabled(req->queue->ctrl);
+}
+
 static void control_msg(struct loop_msg *msg)
 {
 	struct nvmet_req *req = container_of(msg, struct nvmet_req, msg);
 
 	req->queue->control_outstanding++;
-	req->control(req);
+	if (too_early(req))
+		nvmet_req_complete(req, nvmet_req_error(req, NVMET_NO_ERROR_LOC,
+							NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR));
+	else
+		req->control(req);
 }
 
 void nvmet_req_to_control(struct nvmet_req *req)
