@@ -20,7 +20,6 @@
 #define SEL_SUPPORTED  3
 #define CAP_CHANGEABLE (1u << 2) /* supported capabilities: bit 2 */
 #define EXHID          (1u << 0)
-#define AEC_KNOWN      (NVME_AEC_SMART | NVME_AEC_NS_ATTR | NVME_AEC_DISCOVERY)
 
 enum feature_owner { FEATURE_NONE, FEATURE_OURS, FEATURE_SSD };
 
@@ -87,6 +86,12 @@ static uint16_t set_number_of_queues(struct nvmet_req *req)
 /* --- Set ----------------------------------------------------------------------------------------
  */
 
+/* The events that this kind of controller raises; the other bits stay 0. */
+static uint32_t aec_known(const struct nvmet_ctrl *ctrl)
+{
+	return ctrl->subsys->discovery ? NVME_AEC_DISCOVERY : NVME_AEC_SMART | NVME_AEC_NS_ATTR;
+}
+
 static void set_features(struct nvmet_req *req)
 {
 	struct nvmet_ctrl *ctrl = req->queue->ctrl;
@@ -97,7 +102,7 @@ static void set_features(struct nvmet_req *req)
 		status = set_number_of_queues(req);
 		break;
 	case NVME_FEAT_AEC:
-		ctrl->aen.config = nvmet_cdw11(req) & AEC_KNOWN;
+		ctrl->aen.config = nvmet_cdw11(req) & aec_known(ctrl);
 		break;
 	case NVME_FEAT_KATO:
 		nvmet_ctrl_set_kato(ctrl, nvmet_cdw11(req));
@@ -138,19 +143,33 @@ static void get_from_ssd_done(void *arg, const struct nvme_cqe *cqe)
 	struct nvmet_req *req = arg;
 
 	req->cqe.dw0 = cqe->dw0;
-	nvmet_req_complete(req, nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE);
+	nvmet_req_complete(req, nvmet_status_from_ssd(cqe));
 }
 
+/* Error Recovery is a namespace's. Of the others there is one an SSD: the first SSD speaks for all.
+ */
 static void get_from_ssd(struct nvmet_req *req)
 {
 	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	uint32_t nsid = le32_get(req->cmd.nsid);
+	bool of_ns = (nvmet_cdw10(req) & 0xff) == NVME_FEAT_ERROR_RECOVERY && nsid != 0 &&
+		     nsid != NVME_NSID_ALL;
+	const struct nvmet_ns *ns = of_ns ? nvmet_subsystem_ns(subsys, nsid) : NULL;
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_FEATURES,
+		.nsid = le32_set(ns ? ns->ns->nsid : 0),
 		.cdw10 = le32_set(nvmet_cdw10(req) & 0x7ff), /* FID and SEL */
 		.cdw11 = req->cmd.cdw11,
 	};
-	int err = nvme_ctrl_admin(subsys->ssds[0]->ctrl, &sqe, NULL, 0, get_from_ssd_done, req);
+	int err;
 
+	if (of_ns && !ns) {
+		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		return;
+	}
+	err = nvme_ctrl_admin((ns ? ns->ssd : subsys->ssds[0])->ctrl, &sqe, NULL, 0,
+			      get_from_ssd_done, req);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }

@@ -18,7 +18,6 @@
 #include "target/target.h"
 #include "util/num.h"
 
-#define KAS_100MS           10 /* keep-alive granularity: 1 s */
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
 #define VWC_NO_FLUSH_OF_ALL (2u << 1)
@@ -46,12 +45,13 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	pad(id->sn, sizeof(id->sn), subsys->serial);
 	pad(id->mn, sizeof(id->mn), subsys->model);
 	pad(id->fr, sizeof(id->fr), NVMET_FIRMWARE);
+	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(ctrl->cntlid);
 	id->ver = le32_set(NVMET_VERSION);
 	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
 	id->aerl = NVMET_AERL;
 	id->lpa = LPA_EXTENDED;
-	id->kas = le16_set(KAS_100MS);
+	id->kas = le16_set(NVMET_KAS_MS / 100);
 	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
 	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET);
 	snprintf(id->subnqn, sizeof(id->subnqn), "%s", subsys->nqn);
@@ -86,7 +86,6 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 
 	id->cntrltype = 1;
 	id->cmic = NVME_CMIC_MULTI_CTRL;
-	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = 3;
 	id->frmw = FRMW_ONE_READ_ONLY;
@@ -163,7 +162,7 @@ static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 static void identify_ns_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
-	uint16_t status = nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE;
+	uint16_t status = nvmet_status_from_ssd(cqe);
 
 	if (!status)
 		rewrite_ns(req->ns, req->data.va);

@@ -28,7 +28,6 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 	struct nvmet_req *req = arg;
 	struct nvmet_queue *queue = req->queue;
 	struct nvmet_path *path = &queue->paths[req->ns->path];
-	uint16_t status = nvme_cqe_status(cqe);
 
 	req->qpair = NULL;
 	if (queue->releasing) {
@@ -38,9 +37,7 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 	path->outstanding--;
 	req->cqe.dw0 = cqe->dw0;
 	req->cqe.dw1 = cqe->dw1;
-	/* More and the retry delay refer to a log and to times that hosts read from us, not from
-	 * the SSD. */
-	nvmet_req_complete(req, status & (uint16_t) ~(NVME_STATUS_MORE | NVME_STATUS_CRD_MASK));
+	nvmet_req_complete(req, nvmet_status_from_ssd(cqe));
 }
 
 static void io_room(struct nvme_waiter *waiter)

@@ -63,7 +63,7 @@ static void log_error(struct nvmet_req *req)
 static void smart_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
-	uint16_t status = nvme_cqe_status(cqe) & (uint16_t)~NVME_STATUS_MORE;
+	uint16_t status = nvmet_status_from_ssd(cqe);
 	struct nvme_smart_log page;
 
 	if (status) {

@@ -98,6 +98,13 @@ void nvmet_req_to_control(struct nvmet_req *req);
 /* The one place where -errno becomes a status for a host. */
 uint16_t nvmet_status_from_errno(int err);
 
+/* The SSD's status for a host. More and the retry delay refer to a log page and to times that hosts
+ * read from us, not from the SSD. */
+static inline uint16_t nvmet_status_from_ssd(const struct nvme_cqe *cqe)
+{
+	return nvme_cqe_status(cqe) & (uint16_t) ~(NVME_STATUS_MORE | NVME_STATUS_CRD_MASK);
+}
+
 /* CDW10..15 in host byte order. */
 static inline uint32_t nvmet_cdw10(const struct nvmet_req *req)
 {
