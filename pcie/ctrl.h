@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The SSD's controller: bring-up, shutdown, its admin queue, and the making and deleting of I/O queue
- * pairs. Everything here belongs to the main thread.
+ * The SSD's controller: bring-up, shutdown, its admin queue, and the making and deleting of I/O
+ * queue pairs. Everything here belongs to the main thread.
  *
  * Bring-up is a state machine on the loop's timers (Base 3.5.1): nothing blocks. States:
  * DISABLING → ENABLING → IDENTIFY → QUEUES → NAMESPACES → READY, and SHUTDOWN → STOPPED or FAILED.
@@ -23,13 +23,14 @@ struct loop;
 struct nvme_ctrl;
 struct pcie_device;
 
-/* A namespace of the SSD. Owned by the controller; stays at its address until the controller is freed. */
+/* A namespace of the SSD. Owned by the controller; stays at its address until the controller is
+ * freed. */
 struct nvme_ns {
 	struct nvme_ctrl *ctrl;
 	uint32_t nsid;
-	uint64_t nsze;       /* blocks */
-	uint8_t lba_shift;   /* log2 of the block size in bytes: 9 .. 16 */
-	uint16_t metadata;   /* bytes per block; namespaces with metadata are not exported */
+	uint64_t nsze;     /* blocks */
+	uint8_t lba_shift; /* log2 of the block size in bytes: 9 .. 16 */
+	uint16_t metadata; /* bytes per block; namespaces with metadata are not exported */
 	bool has_uuid, has_nguid, has_eui64;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	struct nvme_id_ns id; /* as the SSD said */
@@ -38,20 +39,22 @@ struct nvme_ns {
 struct nvme_ctrl_events {
 	/* All states up to READY are passed; info and namespaces are filled in. */
 	void (*ready)(struct nvme_ctrl *ctrl, void *arg);
-	/* Bring-up failed, or the SSD is gone or fatally broken; `why` is a sentence, already logged. */
+	/* Bring-up failed, or the SSD is gone or fatally broken; `why` is a sentence, already
+	 * logged. */
 	void (*failed)(struct nvme_ctrl *ctrl, const char *why, void *arg);
 	/* nvme_ctrl_shutdown() is finished; the device may be closed. */
 	void (*stopped)(struct nvme_ctrl *ctrl, void *arg);
-	/* The SSD raised an asynchronous event (DW0 of its completion). It is already armed again. */
+	/* The SSD raised an asynchronous event (DW0 of its completion). It is already armed again.
+	 */
 	void (*async_event)(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg);
 };
 
 struct nvme_ctrl_params {
-	struct loop *loop;          /* main */
-	struct pcie_device *dev;    /* DMA is already mapped */
-	struct dma_pool *pool;      /* main's: rings, PRP lists, admin data */
-	size_t max_transfer;        /* our own limit, bytes: power of two, 4096 .. 1 MiB */
-	unsigned max_queues;        /* most I/O queue pairs to ask for, 1 .. 65534 */
+	struct loop *loop;           /* main */
+	struct pcie_device *dev;     /* DMA is already mapped */
+	struct dma_pool *pool;       /* main's: rings, PRP lists, admin data */
+	size_t max_transfer;         /* our own limit, bytes: power of two, 4096 .. 1 MiB */
+	unsigned max_queues;         /* most I/O queue pairs to ask for, 1 .. 65534 */
 	unsigned command_timeout_ms; /* admin commands; the SSD is FAILED when one takes longer */
 	const struct nvme_ctrl_events *events;
 	void *arg;
@@ -61,10 +64,10 @@ struct nvme_ctrl_params {
 struct nvme_ctrl_info {
 	uint64_t cap;
 	uint32_t vs;
-	struct nvme_id_ctrl id;   /* as the SSD said */
-	size_t max_transfer;      /* bytes: least of the SSD's MDTS and params.max_transfer */
-	uint32_t max_entries;     /* of an I/O queue: CAP.MQES + 1 */
-	unsigned n_queues;        /* I/O queue pairs granted, and vectors counted, minus none */
+	struct nvme_id_ctrl id; /* as the SSD said */
+	size_t max_transfer;    /* bytes: least of the SSD's MDTS and params.max_transfer */
+	uint32_t max_entries;   /* of an I/O queue: CAP.MQES + 1 */
+	unsigned n_queues;      /* I/O queue pairs granted, and vectors counted, minus none */
 	bool volatile_write_cache;
 	uint16_t oncs;
 };
@@ -76,7 +79,8 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl);
 
 /* Begins bring-up; events->ready or events->failed follows from the loop. */
 void nvme_ctrl_start(struct nvme_ctrl *ctrl);
-/* Deletes nothing (callers deleted their queue pairs); CC.SHN, waits for CSTS.SHST, then stopped(). */
+/* Deletes nothing (callers deleted their queue pairs); CC.SHN, waits for CSTS.SHST, then stopped().
+ */
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
 
 bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl);
@@ -87,10 +91,10 @@ struct nvme_ns *nvme_ctrl_ns(struct nvme_ctrl *ctrl, unsigned index);
 struct nvme_ns *nvme_ctrl_ns_by_id(struct nvme_ctrl *ctrl, uint32_t nsid);
 
 /*
- * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command waits
- * here; -ENOMEM or -ENODEV (not ready) are the only errors. `buf` may be NULL; `len` bytes of it are
- * used. It stays the caller's and must live until done() — which always comes: with the SSD's
- * completion, or with Host Path Error (3/70h) when the SSD is gone.
+ * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command
+ * waits here; -ENOMEM or -ENODEV (not ready) are the only errors. `buf` may be NULL; `len` bytes of
+ * it are used. It stays the caller's and must live until done() — which always comes: with the
+ * SSD's completion, or with Host Path Error (3/70h) when the SSD is gone.
  */
 int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const struct dma_buf *buf,
 		    size_t len, nvme_done_fn *done, void *arg);
@@ -98,11 +102,12 @@ int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const st
 /* I/O queue pairs that are not in use now. */
 unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl);
 
-/* err: 0 or -errno (-EIO: the SSD refused, logged). On 0 the queue pair is the callee's, not attached. */
+/* err: 0 or -errno (-EIO: the SSD refused, logged). On 0 the queue pair is the callee's, not
+ * attached. */
 typedef void nvme_qpair_created_fn(void *arg, int err, struct nvme_qpair *qp);
 /*
- * Creates an I/O queue pair with rings of `entries` (cut to the SSD's maximum). -EBUSY: none is left;
- * -ENOMEM; -ENODEV. On 0 created() follows.
+ * Creates an I/O queue pair with rings of `entries` (cut to the SSD's maximum). -EBUSY: none is
+ * left; -ENOMEM; -ENODEV. On 0 created() follows.
  */
 int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_created_fn *created,
 			   void *arg);
@@ -110,9 +115,9 @@ int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_
 typedef void nvme_qpair_deleted_fn(void *arg);
 /*
  * Deletes a detached queue pair: Delete SQ, hand out what completed, end the rest with Command
- * Aborted due to SQ Deletion, Delete CQ, free. After deleted() the SSD touches none of its commands'
- * memory. If the SSD does not answer it is reset (last resort) before deleted() is called.
- * `done` functions of outstanding commands run on the main thread, before deleted().
+ * Aborted due to SQ Deletion, Delete CQ, free. After deleted() the SSD touches none of its
+ * commands' memory. If the SSD does not answer it is reset (last resort) before deleted() is
+ * called. `done` functions of outstanding commands run on the main thread, before deleted().
  */
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 			    nvme_qpair_deleted_fn *deleted, void *arg);

@@ -57,7 +57,7 @@ struct nvme_ctrl {
 	int *irq_fds;
 	unsigned n_irqs;
 
-	struct dma_buf buf; /* answers of bring-up commands */
+	struct dma_buf buf;            /* answers of bring-up commands */
 	struct dma_buf shadow, events; /* doorbell buffers */
 	bool shadow_on;
 

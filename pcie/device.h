@@ -27,14 +27,15 @@ enum pcie_device_event {
 typedef void pcie_device_event_fn(void *arg, enum pcie_device_event event);
 
 struct pcie_device_ops {
-	/* Registers of BAR0; size is 4 or 8 bytes, off is a multiple of 4. All ones: the device is gone. */
+	/* Registers of BAR0; size is 4 or 8 bytes, off is a multiple of 4. All ones: the device is
+	 * gone. */
 	uint64_t (*read)(struct pcie_device *dev, uint32_t off, unsigned size);
 	void (*write)(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value);
 
 	/*
 	 * Makes [va, va + len) reachable for the device at [iova, iova + len); page-aligned. The
-	 * memory stays the caller's and must outlive the mapping. 0, -ENOMEM (RLIMIT_MEMLOCK: already
-	 * logged with the size needed), or another -errno.
+	 * memory stays the caller's and must outlive the mapping. 0, -ENOMEM (RLIMIT_MEMLOCK:
+	 * already logged with the size needed), or another -errno.
 	 */
 	int (*map_dma)(struct pcie_device *dev, void *va, uint64_t iova, size_t len);
 	int (*unmap_dma)(struct pcie_device *dev, uint64_t iova, size_t len);
@@ -49,13 +50,14 @@ struct pcie_device_ops {
 	int (*reset)(struct pcie_device *dev);
 
 	/*
-	 * Optional (NULL on hardware): called before the completion queue `qid` is looked at, so that
-	 * a device without a life of its own can post what its media has finished.
+	 * Optional (NULL on hardware): called before the completion queue `qid` is looked at, so
+	 * that a device without a life of its own can post what its media has finished.
 	 */
 	void (*poll)(struct pcie_device *dev, uint16_t qid);
 
 	/* Starts delivering events to fn(arg) on `loop`. */
-	int (*watch)(struct pcie_device *dev, struct loop *loop, pcie_device_event_fn *fn, void *arg);
+	int (*watch)(struct pcie_device *dev, struct loop *loop, pcie_device_event_fn *fn,
+		     void *arg);
 
 	/* Frees the device; interrupts are off and DMA is unmapped afterwards. */
 	void (*close)(struct pcie_device *dev);
@@ -63,15 +65,15 @@ struct pcie_device_ops {
 
 struct pcie_device {
 	const struct pcie_device_ops *ops;
-	char name[48];             /* for the log: "0000:01:00.0", "emulated:0" */
-	volatile uint8_t *bar0;    /* mapped BAR0, or NULL: every access goes through ops */
-	size_t bar0_len;           /* bytes; of the BAR, mapped or not */
-	unsigned n_vectors;        /* usable MSI-X (or MSI) vectors; 0: polled mode */
-	uint64_t iova_max;         /* highest IOVA that the IOMMU lets the device use */
+	char name[48];          /* for the log: "0000:01:00.0", "emulated:0" */
+	volatile uint8_t *bar0; /* mapped BAR0, or NULL: every access goes through ops */
+	size_t bar0_len;        /* bytes; of the BAR, mapped or not */
+	unsigned n_vectors;     /* usable MSI-X (or MSI) vectors; 0: polled mode */
+	uint64_t iova_max;      /* highest IOVA that the IOMMU lets the device use */
 
 	/*
-	 * Set by the driver: it looks at the CQ after each doorbell, in the same wake-up. What a device
-	 * completes inside the doorbell then needs no interrupt.
+	 * Set by the driver: it looks at the CQ after each doorbell, in the same wake-up. What a
+	 * device completes inside the doorbell then needs no interrupt.
 	 */
 	bool looks_after_doorbell;
 };

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * DMA memory: one memfd-backed arena, mapped into every SSD's IOMMU domain once and at the same IOVA,
- * cut into pools of which each belongs to one thread, which hand out runs of 4 KiB pages.
+ * DMA memory: one memfd-backed arena, mapped into every SSD's IOMMU domain once and at the same
+ * IOVA, cut into pools of which each belongs to one thread, which hand out runs of 4 KiB pages.
  *
- * A run is contiguous both for the CPU and for the SSD, so it is one iovec and its PRPs are a count.
- * Pools are buddy allocators over 2 MiB blocks: taking and giving back touches no other thread, makes
- * no system call and costs at most ten list operations. A request that does not fit now waits for
- * pages (its owner queues it); it never fails for lack of them.
+ * A run is contiguous both for the CPU and for the SSD, so it is one iovec and its PRPs are a
+ * count. Pools are buddy allocators over 2 MiB blocks: taking and giving back touches no other
+ * thread, makes no system call and costs at most ten list operations. A request that does not fit
+ * now waits for pages (its owner queues it); it never fails for lack of them.
  */
 #ifndef NVMETD_PCIE_DMA_H
 #define NVMETD_PCIE_DMA_H
@@ -19,7 +19,7 @@
 
 #define DMA_PAGE_SIZE  4096u
 #define DMA_PAGE_SHIFT 12
-#define DMA_BLOCK_SIZE (2u << 20) /* largest run; pools are multiples of it */
+#define DMA_BLOCK_SIZE (2u << 20)          /* largest run; pools are multiples of it */
 #define DMA_IOVA_BASE  (UINT64_C(1) << 32) /* clear of the MSI window and of low reserved ranges */
 
 struct pcie_device;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * NVMe as it is defined for PCIe and shared by every transport: registers, submission and completion
- * queue entries, opcodes, status codes, Identify and log data.
+ * NVMe as it is defined for PCIe and shared by every transport: registers, submission and
+ * completion queue entries, opcodes, status codes, Identify and log data.
  *
- * NVM Express Base Specification 2.0, NVM Command Set Specification 1.0. Structures lie exactly as on
- * the wire; each is followed by its size and by offsets wherever padding could go unnoticed.
+ * NVM Express Base Specification 2.0, NVM Command Set Specification 1.0. Structures lie exactly as
+ * on the wire; each is followed by its size and by offsets wherever padding could go unnoticed.
  */
 #ifndef NVMETD_PCIE_NVME_H
 #define NVMETD_PCIE_NVME_H
@@ -31,52 +31,52 @@ enum nvme_reg {
 	NVME_REG_DOORBELLS = 0x1000,
 };
 
-#define NVME_CAP_MQES(cap)   ((uint32_t)((cap) & 0xffff)) /* 0's based */
-#define NVME_CAP_CQR(cap)    ((uint32_t)((cap) >> 16 & 1))
-#define NVME_CAP_TO(cap)     ((uint32_t)((cap) >> 24 & 0xff)) /* 500 ms units */
-#define NVME_CAP_DSTRD(cap)  ((uint32_t)((cap) >> 32 & 0xf))  /* stride = 4 << DSTRD bytes */
-#define NVME_CAP_CSS(cap)    ((uint32_t)((cap) >> 37 & 0xff))
-#define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48 & 0xf)) /* page = 4096 << MPSMIN bytes */
-#define NVME_CAP_MPSMAX(cap) ((uint32_t)((cap) >> 52 & 0xf))
+#define NVME_CAP_MQES(cap)              ((uint32_t)((cap)&0xffff)) /* 0's based */
+#define NVME_CAP_CQR(cap)               ((uint32_t)((cap) >> 16 & 1))
+#define NVME_CAP_TO(cap)                ((uint32_t)((cap) >> 24 & 0xff)) /* 500 ms units */
+#define NVME_CAP_DSTRD(cap)             ((uint32_t)((cap) >> 32 & 0xf)) /* stride = 4 << DSTRD bytes */
+#define NVME_CAP_CSS(cap)               ((uint32_t)((cap) >> 37 & 0xff))
+#define NVME_CAP_MPSMIN(cap)            ((uint32_t)((cap) >> 48 & 0xf)) /* page = 4096 << MPSMIN bytes */
+#define NVME_CAP_MPSMAX(cap)            ((uint32_t)((cap) >> 52 & 0xf))
 
-#define NVME_CAP_MQES_SHIFT  0
-#define NVME_CAP_CQR_BIT     (UINT64_C(1) << 16)
-#define NVME_CAP_TO_SHIFT    24
-#define NVME_CAP_DSTRD_SHIFT 32
-#define NVME_CAP_CSS_SHIFT   37
+#define NVME_CAP_MQES_SHIFT             0
+#define NVME_CAP_CQR_BIT                (UINT64_C(1) << 16)
+#define NVME_CAP_TO_SHIFT               24
+#define NVME_CAP_DSTRD_SHIFT            32
+#define NVME_CAP_CSS_SHIFT              37
 
-#define NVME_CC_EN           (1u << 0)
-#define NVME_CC_CSS(cc)      ((cc) >> 4 & 7)
-#define NVME_CC_MPS(cc)      ((cc) >> 7 & 0xf)
-#define NVME_CC_AMS(cc)      ((cc) >> 11 & 7)
-#define NVME_CC_SHN(cc)      ((cc) >> 14 & 3)
-#define NVME_CC_IOSQES(cc)   ((cc) >> 16 & 0xf)
-#define NVME_CC_IOCQES(cc)   ((cc) >> 20 & 0xf)
-#define NVME_CC_MPS_SHIFT    7
-#define NVME_CC_SHN_SHIFT    14
-#define NVME_CC_SHN_MASK     (3u << 14)
-#define NVME_CC_SHN_NORMAL   1u
-#define NVME_CC_SHN_ABRUPT   2u
-#define NVME_CC_IOSQES_SHIFT 16
-#define NVME_CC_IOCQES_SHIFT 20
+#define NVME_CC_EN                      (1u << 0)
+#define NVME_CC_CSS(cc)                 ((cc) >> 4 & 7)
+#define NVME_CC_MPS(cc)                 ((cc) >> 7 & 0xf)
+#define NVME_CC_AMS(cc)                 ((cc) >> 11 & 7)
+#define NVME_CC_SHN(cc)                 ((cc) >> 14 & 3)
+#define NVME_CC_IOSQES(cc)              ((cc) >> 16 & 0xf)
+#define NVME_CC_IOCQES(cc)              ((cc) >> 20 & 0xf)
+#define NVME_CC_MPS_SHIFT               7
+#define NVME_CC_SHN_SHIFT               14
+#define NVME_CC_SHN_MASK                (3u << 14)
+#define NVME_CC_SHN_NORMAL              1u
+#define NVME_CC_SHN_ABRUPT              2u
+#define NVME_CC_IOSQES_SHIFT            16
+#define NVME_CC_IOCQES_SHIFT            20
 
-#define NVME_CSTS_RDY         (1u << 0)
-#define NVME_CSTS_CFS         (1u << 1)
-#define NVME_CSTS_SHST(csts)  ((csts) >> 2 & 3)
-#define NVME_CSTS_SHST_SHIFT  2
-#define NVME_CSTS_SHST_MASK   (3u << 2)
-#define NVME_CSTS_SHST_BUSY   1u
-#define NVME_CSTS_SHST_DONE   2u
-#define NVME_CSTS_NSSRO       (1u << 4)
+#define NVME_CSTS_RDY                   (1u << 0)
+#define NVME_CSTS_CFS                   (1u << 1)
+#define NVME_CSTS_SHST(csts)            ((csts) >> 2 & 3)
+#define NVME_CSTS_SHST_SHIFT            2
+#define NVME_CSTS_SHST_MASK             (3u << 2)
+#define NVME_CSTS_SHST_BUSY             1u
+#define NVME_CSTS_SHST_DONE             2u
+#define NVME_CSTS_NSSRO                 (1u << 4)
 
 #define NVME_VS(major, minor, tertiary) ((uint32_t)(major) << 16 | (minor) << 8 | (tertiary))
 
-#define NVME_SQE_SHIFT     6 /* 64-byte entries */
-#define NVME_CQE_SHIFT     4 /* 16-byte entries */
-#define NVME_PAGE_SIZE     4096u
-#define NVME_PAGE_SHIFT    12
-#define NVME_NSID_ALL      UINT32_C(0xffffffff)
-#define NVME_IDENTIFY_SIZE 4096u
+#define NVME_SQE_SHIFT                  6 /* 64-byte entries */
+#define NVME_CQE_SHIFT                  4 /* 16-byte entries */
+#define NVME_PAGE_SIZE                  4096u
+#define NVME_PAGE_SHIFT                 12
+#define NVME_NSID_ALL                   UINT32_C(0xffffffff)
+#define NVME_IDENTIFY_SIZE              4096u
 
 /* Base 4.1: common command format, with PRPs (PCIe) or one SGL descriptor (Fabrics). */
 struct nvme_sgl_desc {
@@ -118,12 +118,13 @@ WIRE_AT(struct nvme_sqe, sgl, 24);
 WIRE_AT(struct nvme_sqe, cdw10, 40);
 WIRE_AT(struct nvme_sqe, cdw15, 60);
 
-#define NVME_SQE_FUSE(flags) ((flags) & 3)
+#define NVME_SQE_FUSE(flags) ((flags)&3)
 #define NVME_SQE_PSDT(flags) ((flags) >> 6)
 #define NVME_PSDT_PRP        0u
 #define NVME_PSDT_SGL        1u
 
-/* Base 4.2: completion queue entry. status: bit 0 phase, 8:1 SC, 11:9 SCT, 13:12 CRD, 14 More, 15 DNR. */
+/* Base 4.2: completion queue entry. status: bit 0 phase, 8:1 SC, 11:9 SCT, 13:12 CRD, 14 More, 15
+ * DNR. */
 struct nvme_cqe {
 	le32 dw0;
 	le32 dw1;
@@ -139,14 +140,14 @@ WIRE_AT(struct nvme_cqe, status, 14);
 #define NVME_CQE_PHASE 1u
 
 /*
- * A status in this program is a uint16_t with SC in 7:0, SCT in 10:8, CRD 12:11, More 13, DNR 14: the
- * wire's status field without the phase bit. 0 is success.
+ * A status in this program is a uint16_t with SC in 7:0, SCT in 10:8, CRD 12:11, More 13, DNR 14:
+ * the wire's status field without the phase bit. 0 is success.
  */
-#define NVME_STATUS(sct, sc)   ((uint16_t)((sct) << 8 | (sc)))
-#define NVME_STATUS_DNR        ((uint16_t)0x4000)
-#define NVME_STATUS_MORE       ((uint16_t)0x2000)
-#define NVME_STATUS_CRD_MASK   ((uint16_t)0x1800)
-#define NVME_STATUS_CODE(s)    ((uint16_t)((s) & 0x07ff)) /* SCT and SC alone */
+#define NVME_STATUS(sct, sc) ((uint16_t)((sct) << 8 | (sc)))
+#define NVME_STATUS_DNR      ((uint16_t)0x4000)
+#define NVME_STATUS_MORE     ((uint16_t)0x2000)
+#define NVME_STATUS_CRD_MASK ((uint16_t)0x1800)
+#define NVME_STATUS_CODE(s)  ((uint16_t)((s)&0x07ff)) /* SCT and SC alone */
 
 static inline uint16_t nvme_cqe_status(const struct nvme_cqe *cqe)
 {
@@ -322,7 +323,8 @@ enum nvme_log_page {
 	NVME_LOG_DISCOVERY = 0x70,
 };
 
-/* Base 5.2: asynchronous events, DW0 of the completion: type 2:0, information 15:8, log page 23:16. */
+/* Base 5.2: asynchronous events, DW0 of the completion: type 2:0, information 15:8, log page 23:16.
+ */
 enum nvme_aer_type {
 	NVME_AER_ERROR = 0,
 	NVME_AER_SMART = 1,
@@ -331,9 +333,9 @@ enum nvme_aer_type {
 	NVME_AER_VENDOR = 7,
 };
 enum nvme_aer_notice { NVME_AER_NOTICE_NS_CHANGED = 0x00, NVME_AER_NOTICE_DISCOVERY = 0xf0 };
-#define NVME_AER_DW0(type, info, lid)                                                             \
+#define NVME_AER_DW0(type, info, lid) \
 	((uint32_t)(type) | (uint32_t)(info) << 8 | (uint32_t)(lid) << 16)
-#define NVME_AEC_SMART     UINT32_C(0xff)       /* one bit per critical warning */
+#define NVME_AEC_SMART     UINT32_C(0xff) /* one bit per critical warning */
 #define NVME_AEC_NS_ATTR   (UINT32_C(1) << 8)
 #define NVME_AEC_DISCOVERY (UINT32_C(1) << 31)
 
@@ -463,14 +465,14 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 #define NVME_ONCS_VERIFY              (1u << 7)
 #define NVME_ONCS_COPY                (1u << 8)
 
-#define NVME_OACS_DBBUF (1u << 8)
-#define NVME_VWC_PRESENT (1u << 0)
+#define NVME_OACS_DBBUF               (1u << 8)
+#define NVME_VWC_PRESENT              (1u << 0)
 
-#define NVME_OAES_NS_ATTR   (UINT32_C(1) << 8)
-#define NVME_OAES_DISCOVERY (UINT32_C(1) << 31)
-#define NVME_CTRATT_HOSTID128 (UINT32_C(1) << 0)
-#define NVME_CTRATT_TBKAS     (UINT32_C(1) << 6)
-#define NVME_CMIC_MULTI_CTRL  (1u << 1)
+#define NVME_OAES_NS_ATTR             (UINT32_C(1) << 8)
+#define NVME_OAES_DISCOVERY           (UINT32_C(1) << 31)
+#define NVME_CTRATT_HOSTID128         (UINT32_C(1) << 0)
+#define NVME_CTRATT_TBKAS             (UINT32_C(1) << 6)
+#define NVME_CMIC_MULTI_CTRL          (1u << 1)
 
 /* NVM Command Set 4.1.5.1: Identify Namespace. */
 struct nvme_lbaf {
@@ -546,7 +548,7 @@ struct nvme_error_entry {
 	le64 error_count;
 	le16 sqid;
 	le16 cid;
-	le16 status; /* as in the CQE, phase included */
+	le16 status;               /* as in the CQE, phase included */
 	le16 param_error_location; /* 7:0 byte, 10:8 bit */
 	le64 lba;
 	le32 nsid;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A PCI function as sysfs shows it: whether it is there, what it is, who drives it, with whom it shares
- * an IOMMU group. Each refusal is logged with what to type. Main thread.
+ * A PCI function as sysfs shows it: whether it is there, what it is, who drives it, with whom it
+ * shares an IOMMU group. Each refusal is logged with what to type. Main thread.
  */
 #ifndef NVMETD_PCIE_PCI_H
 #define NVMETD_PCIE_PCI_H
@@ -10,7 +10,8 @@
 
 #define PCI_BDF_SIZE 13 /* "0000:01:00.0" and NUL */
 
-/* Where sysfs is; tests put a tree of their own here. Default "/sys". The text stays the caller's. */
+/* Where sysfs is; tests put a tree of their own here. Default "/sys". The text stays the caller's.
+ */
 void pci_set_sysfs(const char *root);
 
 /* "1:0.0", "01:00.0", "0000:01:00.0" → "0000:01:00.0". 0 or -EINVAL. */

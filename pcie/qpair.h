@@ -2,9 +2,9 @@
 /*
  * A queue pair of the SSD: submission and completion ring, command slots, one interrupt vector.
  *
- * A slot's index is the command's CID on the SSD, so queue pairs may be shared by several users. The
- * rings and the slots' PRP lists are DMA memory of the creator's pool; memory is made with the queue
- * pair, and submitting and reaping allocate nothing.
+ * A slot's index is the command's CID on the SSD, so queue pairs may be shared by several users.
+ * The rings and the slots' PRP lists are DMA memory of the creator's pool; memory is made with the
+ * queue pair, and submitting and reaping allocate nothing.
  *
  * Life: made and deleted by the controller driver on the main thread (ctrl.h); in between owned by
  * the one thread that attached it. Base 3.3.1 (memory-based queues), 4.2.4 (phase tag).
@@ -91,7 +91,8 @@ struct nvme_qpair {
 	struct loop *loop;
 	struct event *irq_event;
 	struct event *poll_timer; /* polled mode only; armed while commands are out */
-	struct loop_task work;    /* rings the doorbell and looks at the CQ once, at the end of a wake-up */
+	struct loop_task
+		work; /* rings the doorbell and looks at the CQ once, at the end of a wake-up */
 	TAILQ_HEAD(, nvme_waiter) waiters;
 	unsigned users; /* connections that share it; counted by its worker */
 	struct nvme_qpair_stats stats;
@@ -105,8 +106,8 @@ struct nvme_qpair_params {
 	uint16_t qid;
 	uint16_t vector;
 	int irq_fd;
-	uint32_t entries;    /* 2 .. 65536: ring size */
-	size_t max_transfer; /* bytes; sizes the PRP lists */
+	uint32_t entries;         /* 2 .. 65536: ring size */
+	size_t max_transfer;      /* bytes; sizes the PRP lists */
 	uint32_t doorbell_stride; /* bytes */
 };
 
@@ -117,7 +118,8 @@ void nvme_qpair_free(struct nvme_qpair *qp, struct dma_pool *pool);
 /* Back to the state after nvme_qpair_new(), for queues that are created again after a reset. */
 void nvme_qpair_rewind(struct nvme_qpair *qp);
 
-/* Makes the calling thread, whose loop this is, the owner: interrupts are handled there. 0 or -errno. */
+/* Makes the calling thread, whose loop this is, the owner: interrupts are handled there. 0 or
+ * -errno. */
 int nvme_qpair_attach(struct nvme_qpair *qp, struct loop *loop);
 /* The owner lets go. Commands may be outstanding; nobody reaps until the next attach. */
 void nvme_qpair_detach(struct nvme_qpair *qp);
@@ -129,9 +131,9 @@ static inline bool nvme_qpair_full(const struct nvme_qpair *qp)
 
 /*
  * Queues one command. `sqe` has opcode, flags, NSID and CDW10-15 set (and MPTR 0); CID and PRPs are
- * filled in here from `iova`/`len` (len <= max_transfer, page-aligned iova; with len 0 the PRPs stay). The
- * doorbell is rung at the end of the wake-up. *ret_cid gets the SSD's CID unless NULL. Returns 0, or
- * -EAGAIN when the ring is full (see nvme_qpair_wait).
+ * filled in here from `iova`/`len` (len <= max_transfer, page-aligned iova; with len 0 the PRPs
+ * stay). The doorbell is rung at the end of the wake-up. *ret_cid gets the SSD's CID unless NULL.
+ * Returns 0, or -EAGAIN when the ring is full (see nvme_qpair_wait).
  */
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		      nvme_done_fn *done, void *arg, uint16_t *ret_cid);

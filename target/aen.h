@@ -10,13 +10,14 @@ struct nvmet_req;
 struct nvmet_ssd;
 
 void nvmet_aen_init(struct nvmet_ctrl *ctrl);
-/* An AER came in: it is answered at once, kept, or refused with Asynchronous Event Request Limit Exceeded. */
+/* An AER came in: it is answered at once, kept, or refused with Asynchronous Event Request Limit
+ * Exceeded. */
 void nvmet_aen_request(struct nvmet_ctrl *ctrl, struct nvmet_req *req);
 /* Something happened: sent now, or kept until an AER comes; dropped when the host did not enable it
  * or when one of its kind is pending or not yet read. dw0 as NVME_AER_DW0(). */
 void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0);
-/* The host read the log page without RAE: events that point to it may be sent again, and one that no
- * AER has carried yet is old news. */
+/* The host read the log page without RAE: events that point to it may be sent again, and one that
+ * no AER has carried yet is old news. */
 void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid);
 /* Ends all waiting AERs with `status` (Abort; queue or controller going away). */
 void nvmet_aen_abort_all(struct nvmet_ctrl *ctrl, uint16_t status);

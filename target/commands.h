@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The commands, grouped by file. nvmet_parse_…() run on the worker: they check fields and lengths, set
- * req->execute (and req->control) and return 0 or a status. nvmet_…() take a request on the main
- * thread, as req->control, and complete it.
+ * The commands, grouped by file. nvmet_parse_…() run on the worker: they check fields and lengths,
+ * set req->execute (and req->control) and return 0 or a status. nvmet_…() take a request on the
+ * main thread, as req->control, and complete it.
  */
 #ifndef NVMETD_TARGET_COMMANDS_H
 #define NVMETD_TARGET_COMMANDS_H
@@ -14,7 +14,8 @@ struct nvmet_req;
 /* fabrics.c: Connect, Property Get and Set, Disconnect. */
 uint16_t nvmet_parse_fabrics(struct nvmet_req *req);
 
-/* admin.c: opcode → function, for NVM subsystems and (with less in it) discovery; Abort, Keep Alive. */
+/* admin.c: opcode → function, for NVM subsystems and (with less in it) discovery; Abort, Keep
+ * Alive. */
 uint16_t nvmet_parse_admin(struct nvmet_req *req);
 
 /* identify.c */
@@ -28,8 +29,8 @@ uint16_t nvmet_parse_get_features(struct nvmet_req *req);
 uint16_t nvmet_parse_get_log_page(struct nvmet_req *req);
 
 /*
- * discovery.c: fills req->data with log page 70h from `offset` on, for the host of the request, on the
- * address that it came to. Main thread. 0 or a status.
+ * discovery.c: fills req->data with log page 70h from `offset` on, for the host of the request, on
+ * the address that it came to. Main thread. 0 or a status.
  */
 uint16_t nvmet_discovery_log(struct nvmet_req *req, uint64_t offset);
 

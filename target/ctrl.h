@@ -20,24 +20,24 @@ struct nvmet_queue;
 struct nvmet_req;
 struct nvmet_subsystem;
 
-#define NVMET_MAX_QUEUES    128 /* I/O queues of a controller */
-#define NVMET_MAX_ENTRIES   1024 /* largest queue that CAP.MQES offers */
-#define NVMET_AERL          3   /* 0's based */
-#define NVMET_KAS_MS        1000 /* keep-alive granularity */
-#define NVMET_ERROR_SLOTS   64
-#define NVMET_VERSION       NVME_VS(1, 4, 0)
-#define NVMET_FIRMWARE      "0.1.0"
-#define NVMET_ICD_IO        8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
-#define NVMET_ICD_ADMIN     8192 /* on admin queues (TCP transport specification: at least 8192) */
+#define NVMET_MAX_QUEUES  128  /* I/O queues of a controller */
+#define NVMET_MAX_ENTRIES 1024 /* largest queue that CAP.MQES offers */
+#define NVMET_AERL        3    /* 0's based */
+#define NVMET_KAS_MS      1000 /* keep-alive granularity */
+#define NVMET_ERROR_SLOTS 64
+#define NVMET_VERSION     NVME_VS(1, 4, 0)
+#define NVMET_FIRMWARE    "0.1.0"
+#define NVMET_ICD_IO      8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
+#define NVMET_ICD_ADMIN   8192 /* on admin queues (TCP transport specification: at least 8192) */
 
 /* Asynchronous events that happened and that no AER has carried yet (aen.c). */
 struct nvmet_aen {
 	uint32_t pending_dw0[8]; /* at most one for each (type, log page) */
 	unsigned n_pending;
-	uint64_t masked;         /* bit per event type whose log has not been read since it was sent */
+	uint64_t masked; /* bit per event type whose log has not been read since it was sent */
 	TAILQ_HEAD(nvmet_req_list, nvmet_req) requests; /* AERs that wait */
 	unsigned n_requests;
-	uint32_t config;         /* Set Features, Asynchronous Event Configuration */
+	uint32_t config; /* Set Features, Asynchronous Event Configuration */
 };
 
 struct nvmet_ctrl {
@@ -56,8 +56,8 @@ struct nvmet_ctrl {
 	struct event *keep_alive;
 
 	struct nvmet_queue *queues[NVMET_MAX_QUEUES + 1]; /* by QID */
-	unsigned n_queues;   /* of them, not yet released */
-	uint16_t max_qid;    /* what Number of Queues granted; subsystem's maximum before */
+	unsigned n_queues;                                /* of them, not yet released */
+	uint16_t max_qid; /* what Number of Queues granted; subsystem's maximum before */
 
 	struct nvmet_aen aen;
 
@@ -65,12 +65,14 @@ struct nvmet_ctrl {
 	uint64_t error_count;
 	struct nvme_error_entry errors[NVMET_ERROR_SLOTS];
 
-	/* Changed namespace list since it was read; n_changed_ns > 1024: "too many", one FFFFFFFFh. */
+	/* Changed namespace list since it was read; n_changed_ns > 1024: "too many", one FFFFFFFFh.
+	 */
 	uint32_t changed_ns[1024];
 	unsigned n_changed_ns;
 };
 
-/* Makes a controller for a host that was found to be allowed, and links it. 0, -ENOSPC (no CNTLID), -ENOMEM. */
+/* Makes a controller for a host that was found to be allowed, and links it. 0, -ENOSPC (no CNTLID),
+ * -ENOMEM. */
 int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
 		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl);
 

@@ -7,9 +7,9 @@ struct nvmet_queue;
 struct nvmet_target;
 
 /*
- * A Connect of a host whose previous association is still being taken apart on the SSD is parked, so
- * that no write of the old one can land after a write of the new one. A controller is gone: looks at
- * the parked Connects again.
+ * A Connect of a host whose previous association is still being taken apart on the SSD is parked,
+ * so that no write of the old one can land after a write of the new one. A controller is gone:
+ * looks at the parked Connects again.
  */
 void nvmet_connect_retry_parked(struct nvmet_target *target);
 /* The connection of a parked Connect goes away: ends it. */

@@ -13,8 +13,8 @@
 #include "util/check.h"
 #include "util/le.h"
 
-#define NVMF_NQN_FIELD    256 /* bytes of an NQN field on the wire */
-#define NVMF_NQN_MAX      223 /* characters, without the NUL (Base 4.5) */
+#define NVMF_NQN_FIELD     256 /* bytes of an NQN field on the wire */
+#define NVMF_NQN_MAX       223 /* characters, without the NUL (Base 4.5) */
 #define NVMF_DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
 
 enum nvmf_fctype {
@@ -27,8 +27,9 @@ enum nvmf_fctype {
 };
 
 /* Base 3.3.2.1 and 4.1: SGL identifiers that a host may use over TCP. */
-#define NVMF_SGL_DATA_OFFSET    0x01 /* data block, offset: the data is in the capsule */
-#define NVMF_SGL_TRANSPORT      0x5a /* transport data block, transport specific: the data moves in PDUs */
+#define NVMF_SGL_DATA_OFFSET 0x01 /* data block, offset: the data is in the capsule */
+#define NVMF_SGL_TRANSPORT \
+	0x5a /* transport data block, transport specific: the data moves in PDUs */
 
 /* What every fabrics command has. */
 struct nvmf_cmd {
@@ -149,10 +150,11 @@ enum nvmf_subtype {
 	NVMF_SUBTYPE_NVM = 2,
 	NVMF_SUBTYPE_CURRENT_DISCOVERY = 3,
 };
-#define NVMF_TREQ_NOT_SPECIFIED  0 /* required: 1, not required: 2; old nvme-cli shows 2 with SQFC as unknown */
-#define NVMF_TREQ_SQFC_DISABLE   (1u << 2) /* the target can do without SQ flow control */
-#define NVMF_TSAS_SECTYPE_NONE   0
-#define NVMF_EFLAGS_DUPRETINFO   (1u << 0)
-#define NVMF_EFLAGS_EPCSD        (1u << 1)
+#define NVMF_TREQ_NOT_SPECIFIED \
+	0 /* required: 1, not required: 2; old nvme-cli shows 2 with SQFC as unknown */
+#define NVMF_TREQ_SQFC_DISABLE (1u << 2) /* the target can do without SQ flow control */
+#define NVMF_TSAS_SECTYPE_NONE 0
+#define NVMF_EFLAGS_DUPRETINFO (1u << 0)
+#define NVMF_EFLAGS_EPCSD      (1u << 1)
 
 #endif

@@ -3,9 +3,10 @@
  * A queue as a remote host sees it: one connection, an admin or an I/O queue of a controller once
  * Connect succeeded. Embedded in the transport's connection.
  *
- * Threads: the fields are grouped by owner. Release order (nothing of a host's memory is reused while
- * the SSD may still write to it): transport stops reading → nvmet_queue_release() → main thread deletes
- * the SSD's queue pairs and forgets the queue → released() on the worker → transport frees its slots.
+ * Threads: the fields are grouped by owner. Release order (nothing of a host's memory is reused
+ * while the SSD may still write to it): transport stops reading → nvmet_queue_release() → main
+ * thread deletes the SSD's queue pairs and forgets the queue → released() on the worker → transport
+ * frees its slots.
  */
 #ifndef NVMETD_TARGET_QUEUE_H
 #define NVMETD_TARGET_QUEUE_H
@@ -29,8 +30,9 @@ struct worker;
 #define NVMET_MAX_SSDS 16 /* SSDs in one subsystem */
 
 /*
- * One SSD of the subsystem, as this queue uses it. Its life is told in ssd.h; `outstanding`, `draining`
- * belong to the worker (to the main thread once the queue pair is detached), the rest to the main thread.
+ * One SSD of the subsystem, as this queue uses it. Its life is told in ssd.h; `outstanding`,
+ * `draining` belong to the worker (to the main thread once the queue pair is detached), the rest to
+ * the main thread.
  */
 struct nvmet_path {
 	struct nvme_qpair *qpair;
@@ -58,12 +60,12 @@ struct nvmet_queue {
 	/* Set by Connect on the main thread; constant once `live`. */
 	struct nvmet_ctrl *ctrl;
 	uint16_t qid;
-	uint16_t entries; /* SQSIZE + 1: most commands that the host may have outstanding */
+	uint16_t entries;  /* SQSIZE + 1: most commands that the host may have outstanding */
 	bool flow_control; /* SQHD counts */
 
 	/* The worker's. */
-	bool live;       /* Connect was answered with success */
-	bool connecting; /* Connect is being worked on */
+	bool live;         /* Connect was answered with success */
+	bool connecting;   /* Connect is being worked on */
 	bool disconnected; /* by Disconnect: was live, takes no command any more */
 	bool releasing;
 	uint16_t sqhd;
@@ -77,9 +79,10 @@ struct nvmet_queue {
 	bool dying;                   /* release has begun */
 	bool close_posted;
 	bool released_posted;
-	unsigned paths_left;          /* to be given back before the release, or the failed Connect, is over */
-	struct nvmet_req *connect;    /* Connect that waits for queue pairs */
-	uint16_t connect_status;      /* what it will be answered */
+	unsigned paths_left; /* to be given back before the release, or the failed Connect, is over
+			      */
+	struct nvmet_req *connect; /* Connect that waits for queue pairs */
+	uint16_t connect_status;   /* what it will be answered */
 	struct loop_msg close_msg;
 	const char *close_why;
 
@@ -88,23 +91,27 @@ struct nvmet_queue {
 	void (*released)(struct nvmet_queue *queue);
 };
 
-/* Prepares a queue for a new connection; the constant fields are set by the caller. Worker. 0 or -ENOMEM. */
+/* Prepares a queue for a new connection; the constant fields are set by the caller. Worker. 0 or
+ * -ENOMEM. */
 int nvmet_queue_init(struct nvmet_queue *queue);
 void nvmet_queue_fini(struct nvmet_queue *queue);
 
 /*
  * The connection is over. Worker; once. Requests that are at the SSD or at the main thread come to
- * their end without a response; requests that are neither stay the transport's. `released` is called
- * on the worker when neither the SSD nor the main thread knows anything of this queue any more.
+ * their end without a response; requests that are neither stay the transport's. `released` is
+ * called on the worker when neither the SSD nor the main thread knows anything of this queue any
+ * more.
  */
 void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvmet_queue *queue));
 
 /* Asks the transport to close the connection. Main thread. `why` is a constant string. */
 void nvmet_queue_close(struct nvmet_queue *queue, const char *why);
 
-/* For target/ only: a step of the release ended on the main thread; goes on when it was the last. */
+/* For target/ only: a step of the release ended on the main thread; goes on when it was the last.
+ */
 void nvmet_queue_release_continue(struct nvmet_queue *queue);
-/* For target/ only: Connect's answer has come back to the worker; on success the queue goes live. */
+/* For target/ only: Connect's answer has come back to the worker; on success the queue goes live.
+ */
 void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *req);
 
 /* CIDs in flight (Base 4.2.3: Command ID Conflict). Worker. */

@@ -3,13 +3,12 @@
  * The life of one command.
  *
  *   transport: fills req->cmd, calls nvmet_req_parse()
- *       → status 0: req->dir and req->transfer_len say what data must move, and when it is there (for
- *         a write) or its memory is (for a read), transport calls req->execute(req) exactly once
- *       → otherwise: transport calls nvmet_req_complete(req, status) once it has skipped the
- *         command's in-capsule data
- *   target: executes, on the worker (I/O) or on the main thread (admin and fabrics), and calls
- *       nvmet_req_complete() exactly once, on either of them
- *   transport: ops->queue_response() on the queue's worker
+ *       → status 0: req->dir and req->transfer_len say what data must move, and when it is there
+ * (for a write) or its memory is (for a read), transport calls req->execute(req) exactly once →
+ * otherwise: transport calls nvmet_req_complete(req, status) once it has skipped the command's
+ * in-capsule data target: executes, on the worker (I/O) or on the main thread (admin and fabrics),
+ * and calls nvmet_req_complete() exactly once, on either of them transport: ops->queue_response()
+ * on the queue's worker
  *
  * Where a request is linked is its state; it has no state enum. Requests are embedded in the
  * transport's command slots: none is allocated.
@@ -31,7 +30,11 @@ struct nvmet_ns;
 struct nvmet_queue;
 
 /* Direction of the data as the host names it. */
-enum nvmet_dir { NVMET_DIR_NONE, NVMET_DIR_WRITE /* host → SSD */, NVMET_DIR_READ /* SSD → host */ };
+enum nvmet_dir {
+	NVMET_DIR_NONE,
+	NVMET_DIR_WRITE /* host → SSD */,
+	NVMET_DIR_READ /* SSD → host */
+};
 
 /* No field of the command is to blame (error information log, parameter error location). */
 #define NVMET_NO_ERROR_LOC UINT16_C(0xffff)
@@ -42,7 +45,8 @@ struct nvmet_req {
 	struct nvmet_queue *queue;
 
 	void (*execute)(struct nvmet_req *req); /* worker; set by parse */
-	void (*control)(struct nvmet_req *req); /* main thread; set by parse for admin and fabrics */
+	void (*control)(
+		struct nvmet_req *req); /* main thread; set by parse for admin and fabrics */
 
 	enum nvmet_dir dir;
 	uint32_t transfer_len; /* bytes; equals the SGL's length */
@@ -51,8 +55,8 @@ struct nvmet_req {
 
 	/* I/O only. */
 	struct nvmet_ns *ns;
-	struct nvme_qpair *qpair; /* NULL: not at the SSD */
-	uint16_t ssd_cid;         /* at the SSD */
+	struct nvme_qpair *qpair;  /* NULL: not at the SSD */
+	uint16_t ssd_cid;          /* at the SSD */
 	struct nvme_waiter waiter; /* ring full */
 
 	/* Admin and fabrics only. */
@@ -68,10 +72,10 @@ struct nvmet_req {
 
 /*
  * Checks a command that has just come in and chooses its functions. Worker. req->cmd and req->queue
- * are set; everything else is initialised here. Returns 0 or the status (with DNR where due) that the
- * command must be completed with. The transport has not looked at the SGL; this does (facts of the
- * SGL that concern the capsule are the transport's: it passes the in-capsule data length it got,
- * 0 when there is none).
+ * are set; everything else is initialised here. Returns 0 or the status (with DNR where due) that
+ * the command must be completed with. The transport has not looked at the SGL; this does (facts of
+ * the SGL that concern the capsule are the transport's: it passes the in-capsule data length it
+ * got, 0 when there is none).
  */
 uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len);
 
@@ -90,7 +94,8 @@ uint16_t nvmet_req_error(struct nvmet_req *req, uint16_t error_loc, uint16_t sta
 /* For parse functions: the command moves exactly `len` bytes. 0 or a status. */
 uint16_t nvmet_req_expect(struct nvmet_req *req, enum nvmet_dir dir, uint64_t len);
 /* The same for commands whose buffer may be larger than what they use: min .. max bytes. */
-uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint64_t min, uint64_t max);
+uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint64_t min,
+				uint64_t max);
 
 /* execute function of everything that the main thread does: hands the request to req->control. */
 void nvmet_req_to_control(struct nvmet_req *req);

@@ -3,8 +3,8 @@
  * An SSD as the target uses it: who gets which of its I/O queue pairs.
  *
  * One remote I/O queue gets one queue pair of its own as long as the SSD has them, one being kept
- * back for each worker that has none yet. Then queue pairs are shared among the queues of one worker
- * (commands are told apart by the SSD's CID). Main thread's.
+ * back for each worker that has none yet. Then queue pairs are shared among the queues of one
+ * worker (commands are told apart by the SSD's CID). Main thread's.
  */
 #ifndef NVMETD_TARGET_SSD_H
 #define NVMETD_TARGET_SSD_H
@@ -28,7 +28,7 @@ struct nvmet_qpair_share {
 	TAILQ_ENTRY(nvmet_qpair_share) link; /* SSD's list */
 	struct nvmet_ssd *ssd;
 	struct worker *worker;
-	struct nvme_qpair *qpair;           /* NULL while it is being created */
+	struct nvme_qpair *qpair; /* NULL while it is being created */
 	TAILQ_HEAD(, nvmet_path) users;
 	unsigned n_users;
 	unsigned n_putting; /* of the users: those that wait for their commands to end */
@@ -40,7 +40,7 @@ struct nvmet_qpair_share {
 struct nvmet_ssd {
 	TAILQ_ENTRY(nvmet_ssd) link; /* target's list */
 	struct nvmet_target *target;
-	char spec[128];        /* as configured */
+	char spec[128];         /* as configured */
 	struct nvme_ctrl *ctrl; /* ready */
 	TAILQ_HEAD(, nvmet_qpair_share) shares;
 	unsigned n_shares;
@@ -76,9 +76,9 @@ void nvmet_ssd_drained(struct nvmet_path *path);
 typedef void nvmet_ssd_put_fn(struct nvmet_queue *queue);
 /*
  * Gives queue->paths[path] back; put() follows from the loop. By then the SSD has no command of the
- * queue any more: either the queue pair was deleted, because all who used it gave it back, or others
- * still use it and the queue's own commands have come to their end. Should one of those not end
- * in time, the other users' connections are closed too, so that the queue pair can be deleted.
+ * queue any more: either the queue pair was deleted, because all who used it gave it back, or
+ * others still use it and the queue's own commands have come to their end. Should one of those not
+ * end in time, the other users' connections are closed too, so that the queue pair can be deleted.
  */
 void nvmet_ssd_put(struct nvmet_queue *queue, unsigned path, nvmet_ssd_put_fn *put);
 

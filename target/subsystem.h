@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An NVM subsystem as hosts see it: its name, who may use it, its namespaces and the controllers that
- * hosts have made in it. The discovery subsystem is one too, without namespaces.
+ * An NVM subsystem as hosts see it: its name, who may use it, its namespaces and the controllers
+ * that hosts have made in it. The discovery subsystem is one too, without namespaces.
  *
- * Main thread's. The namespace table is complete before the first host connects, and workers read it.
+ * Main thread's. The namespace table is complete before the first host connects, and workers read
+ * it.
  */
 #ifndef NVMETD_TARGET_SUBSYSTEM_H
 #define NVMETD_TARGET_SUBSYSTEM_H
@@ -25,13 +26,13 @@ struct nvmet_target;
 /* A namespace that is exported. Owned by its subsystem. */
 struct nvmet_ns {
 	struct nvmet_subsystem *subsys;
-	uint32_t nsid;       /* the host's */
-	struct nvme_ns *ns;  /* the SSD's */
+	uint32_t nsid;      /* the host's */
+	struct nvme_ns *ns; /* the SSD's */
 	struct nvmet_ssd *ssd;
-	unsigned path;       /* index of the SSD in the subsystem and in nvmet_queue.paths */
-	uint8_t lba_shift;   /* copies, for the I/O path */
+	unsigned path;     /* index of the SSD in the subsystem and in nvmet_queue.paths */
+	uint8_t lba_shift; /* copies, for the I/O path */
 	uint64_t nsze;
-	uint8_t uuid[16];    /* stable: the SSD's, or derived from the SSD's serial number and NSID */
+	uint8_t uuid[16]; /* stable: the SSD's, or derived from the SSD's serial number and NSID */
 	uint8_t nguid[16];
 };
 
@@ -70,15 +71,16 @@ void nvmet_subsystem_free(struct nvmet_subsystem *subsys);
 /* 0, -EEXIST, -EINVAL (NQN) or -ENOMEM. */
 int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn);
 /*
- * Exports a namespace of a ready SSD under `nsid` (0: the lowest free one). 0, -EEXIST, -EINVAL (nsid
- * out of range), -ENOTSUP (it has metadata), -ENOSPC (too many SSDs) or -ENOMEM.
+ * Exports a namespace of a ready SSD under `nsid` (0: the lowest free one). 0, -EEXIST, -EINVAL
+ * (nsid out of range), -ENOTSUP (it has metadata), -ENOSPC (too many SSDs) or -ENOMEM.
  */
 int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
 			   struct nvme_ns *ns);
 
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn);
 /* Worker or main thread. NULL: no such namespace (0 and NVME_NSID_ALL among them). */
-static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *subsys, uint32_t nsid)
+static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *subsys,
+						  uint32_t nsid)
 {
 	return nsid <= NVMET_MAX_NSID ? subsys->ns[nsid] : NULL;
 }

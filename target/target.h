@@ -25,8 +25,8 @@ struct nvmet_limits {
 	unsigned handshakes;           /* connections that have not finished Connect, in all */
 	unsigned controllers;          /* in all */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
-	unsigned term_timeout_ms;      /* a host that got a TermReq and does not close, at most 30 s */
-	unsigned pdu_timeout_ms;       /* a PDU, or the data of an R2T, that stops half way */
+	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */
+	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */
 };
 
 /* A listening address. Owned by the transport's listener. */
@@ -36,7 +36,7 @@ struct nvmet_port {
 	uint8_t adrfam;  /* enum nvmf_adrfam */
 	char traddr[64]; /* as bound, numeric; may be the wildcard address */
 	char trsvcid[8];
-	bool wildcard;   /* discovery answers with the address that the host came to */
+	bool wildcard; /* discovery answers with the address that the host came to */
 };
 
 struct nvmet_target {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The seam between target/ and a transport. The target calls a transport through these ops only; the
- * transport calls the target through queue.h and req.h.
+ * The seam between target/ and a transport. The target calls a transport through these ops only;
+ * the transport calls the target through queue.h and req.h.
  */
 #ifndef NVMETD_TARGET_TRANSPORT_H
 #define NVMETD_TARGET_TRANSPORT_H
@@ -14,8 +14,9 @@ struct nvmet_req;
 /* What became of a command that a host wants aborted. */
 enum nvmet_abort_result {
 	NVMET_ABORT_NOT_FOUND, /* no such command, or its response is on its way */
-	NVMET_ABORT_DONE,      /* it had not reached the SSD and was ended with Command Abort Requested */
-	NVMET_ABORT_AT_SSD,    /* *ret_req is at the SSD (or at the main thread) */
+	NVMET_ABORT_DONE,   /* it had not reached the SSD and was ended with Command Abort Requested
+			     */
+	NVMET_ABORT_AT_SSD, /* *ret_req is at the SSD (or at the main thread) */
 };
 
 struct nvmet_transport_ops {
@@ -32,7 +33,8 @@ struct nvmet_transport_ops {
 	 */
 	void (*close)(struct nvmet_queue *queue, const char *why);
 
-	/* Connect succeeded: the queue has its size and identity. Worker, before the response is queued. */
+	/* Connect succeeded: the queue has its size and identity. Worker, before the response is
+	 * queued. */
 	void (*connected)(struct nvmet_queue *queue);
 
 	/* Looks for the command with the host's `cid` on this queue. Worker of the queue. */

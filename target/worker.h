@@ -4,9 +4,9 @@
  * given to it. A connection lives and dies on one worker; so do its commands and its queue pairs'
  * interrupts.
  *
- * **No lock, no allocation and no shared counter on a worker's I/O path.** Whatever concerns more than
- * one connection (controllers, subsystems, the SSD's admin queue) is the main thread's, and travels
- * there and back as messages (util/loop.h).
+ * **No lock, no allocation and no shared counter on a worker's I/O path.** Whatever concerns more
+ * than one connection (controllers, subsystems, the SSD's admin queue) is the main thread's, and
+ * travels there and back as messages (util/loop.h).
  */
 #ifndef NVMETD_TARGET_WORKER_H
 #define NVMETD_TARGET_WORKER_H

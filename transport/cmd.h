@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A command slot of a connection. Its index is the transfer tag (TTAG) of its R2T. Slots are made with
- * the queue: as many as the host may have commands outstanding, so that a host that keeps to its queue
- * size never finds none. A slot is free again when the last byte of its response is in the socket.
+ * A command slot of a connection. Its index is the transfer tag (TTAG) of its R2T. Slots are made
+ * with the queue: as many as the host may have commands outstanding, so that a host that keeps to
+ * its queue size never finds none. A slot is free again when the last byte of its response is in
+ * the socket.
  */
 #ifndef NVMETD_TRANSPORT_CMD_H
 #define NVMETD_TRANSPORT_CMD_H
@@ -33,16 +34,15 @@ struct nvme_tcp_cmd {
 	uint8_t state; /* enum cmd_state */
 	bool r2t_sent;
 	bool cid_conflict; /* its CID is another command's */
-	bool ddgst_error; /* of a part of its data: told when all of it has come */
-	bool aborted;     /* ends with Command Abort Requested as soon as its data has come */
+	bool ddgst_error;  /* of a part of its data: told when all of it has come */
+	bool aborted;      /* ends with Command Abort Requested as soon as its data has come */
 	uint32_t received;
 
 	/* The PDU or PDUs being sent: header, data, digest, response. */
 	uint32_t head_len, data_len, tail_len;
 	uint32_t sent; /* of all of them together */
 	_Alignas(8) uint8_t head[PDU_HEADER_MAX];
-	_Alignas(8) uint8_t tail[8 + sizeof(struct nvme_tcp_capsule_resp) +
-		     NVME_TCP_DIGEST_SIZE];
+	_Alignas(8) uint8_t tail[8 + sizeof(struct nvme_tcp_capsule_resp) + NVME_TCP_DIGEST_SIZE];
 };
 
 TAILQ_HEAD(nvme_tcp_cmd_list, nvme_tcp_cmd);

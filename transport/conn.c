@@ -111,7 +111,8 @@ static void over(struct loop_task *task)
 	loop_post(conn->queue.target->loop, &conn->msg, free_on_main);
 }
 
-/* At the end of the wake-up: whoever closed the connection is still on the stack and looks at it. */
+/* At the end of the wake-up: whoever closed the connection is still on the stack and looks at it.
+ */
 static void free_if_over(struct nvme_tcp_conn *conn)
 {
 	if (conn->state == CONN_CLOSED && conn->released)

@@ -6,8 +6,8 @@
  *   ICREQ → LIVE → CLOSED            a host that came and went
  *        ↘    ↘ TERM → CLOSED        a host that broke the protocol: C2HTermReq, then it may close
  *
- * From TERM on nothing more is parsed, and the SSD's queue pair is given back at once. The object lives
- * until it is CLOSED and its queue is released (target/queue.h).
+ * From TERM on nothing more is parsed, and the SSD's queue pair is given back at once. The object
+ * lives until it is CLOSED and its queue is released (target/queue.h).
  */
 #ifndef NVMETD_TRANSPORT_CONN_H
 #define NVMETD_TRANSPORT_CONN_H
@@ -55,17 +55,17 @@ struct nvme_tcp_conn {
 	/* Receiving. */
 	enum conn_rx rx;
 	_Alignas(8) uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
-	uint32_t header_len;            /* of it, received */
+	uint32_t header_len;                        /* of it, received */
 	struct pdu_shape shape;
 	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming; NULL while skipping */
 	uint32_t rx_left;            /* bytes of RX_DATA and RX_SKIP */
 	uint32_t rx_crc;
 	uint8_t rx_ddgst[NVME_TCP_DIGEST_SIZE];
 	uint32_t rx_ddgst_len;
-	bool rx_paused;   /* in-capsule data waits for pages */
-	uint8_t *stash;   /* what was already read behind it */
+	bool rx_paused; /* in-capsule data waits for pages */
+	uint8_t *stash; /* what was already read behind it */
 	size_t stash_len;
-	bool draining;    /* the daemon stops: no new commands */
+	bool draining; /* the daemon stops: no new commands */
 
 	/* Commands. */
 	struct nvme_tcp_cmd *cmds;
@@ -73,7 +73,7 @@ struct nvme_tcp_conn {
 	struct nvme_tcp_cmd *first_cmds; /* from before Connect, once there are others */
 	unsigned n_first_cmds;
 	struct nvme_tcp_cmd_list free_cmds;
-	unsigned n_busy; /* slots in use */
+	unsigned n_busy;      /* slots in use */
 	unsigned n_receiving; /* of them, granted data that has not all come */
 
 	/* Waiting for pages (pages.h). */
@@ -96,12 +96,13 @@ struct nvme_tcp_conn {
 	bool released;
 	struct loop_task end_task;
 	bool handshake_over; /* told to the main thread */
-	struct loop_msg msg;           /* start, and the end */
+	struct loop_msg msg; /* start, and the end */
 	struct loop_msg handshake_msg;
-	uint8_t addr[16];              /* peer, IPv4 mapped: for limits */
+	uint8_t addr[16]; /* peer, IPv4 mapped: for limits */
 };
 
-/* Main thread: makes a connection of an accepted socket. It owns the fd. NULL: no memory (fd stays). */
+/* Main thread: makes a connection of an accepted socket. It owns the fd. NULL: no memory (fd
+ * stays). */
 struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, struct nvmet_port *port,
 			       int fd, const struct sockaddr_storage *peer);
 /* Worker: begins to listen to it. */

@@ -13,7 +13,7 @@ struct nvmet_target;
 struct sockaddr_storage;
 
 /* tcp.c. Main thread, but for the two that only read what is constant. */
-struct nvmet_target *tcp_target(struct nvme_tcp *tcp); /* any thread */
+struct nvmet_target *tcp_target(struct nvme_tcp *tcp);                     /* any thread */
 void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16]); /* any thread */
 void tcp_handshake_over(struct nvme_tcp *tcp);
 void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn);

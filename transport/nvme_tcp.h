@@ -21,10 +21,10 @@ enum nvme_tcp_pdu_type {
 	NVME_TCP_R2T = 0x09,
 };
 
-#define NVME_TCP_F_HDGST   (1u << 0)
-#define NVME_TCP_F_DDGST   (1u << 1)
-#define NVME_TCP_F_LAST    (1u << 2)
-#define NVME_TCP_F_SUCCESS (1u << 3)
+#define NVME_TCP_F_HDGST     (1u << 0)
+#define NVME_TCP_F_DDGST     (1u << 1)
+#define NVME_TCP_F_LAST      (1u << 2)
+#define NVME_TCP_F_SUCCESS   (1u << 3)
 
 #define NVME_TCP_DIGEST_SIZE 4u
 
@@ -65,7 +65,8 @@ WIRE_SIZE(struct nvme_tcp_icresp, 128);
 WIRE_AT(struct nvme_tcp_icresp, cpda, 10);
 WIRE_AT(struct nvme_tcp_icresp, maxh2cdata, 12);
 
-/* 3.6.2.4 and 3.6.2.5: termination requests; up to 128 bytes of the offending PDU's header follow. */
+/* 3.6.2.4 and 3.6.2.5: termination requests; up to 128 bytes of the offending PDU's header follow.
+ */
 struct nvme_tcp_term {
 	struct nvme_tcp_ch ch;
 	le16 fes;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * DMA pages for commands. A command that finds no pages waits: first come, first served among the
- * commands of a connection and among the connections of a worker. A connection may hold only its share
- * of the worker's pages, so that one that reads its answers slowly does not starve the others.
+ * commands of a connection and among the connections of a worker. A connection may hold only its
+ * share of the worker's pages, so that one that reads its answers slowly does not starve the
+ * others.
  */
 #ifndef NVMETD_TRANSPORT_PAGES_H
 #define NVMETD_TRANSPORT_PAGES_H

@@ -48,20 +48,23 @@ struct pdu_verdict pdu_check_hdgst(const uint8_t *header);
  * Judges an H2CData header against the write it claims to belong to: the host's command identifier
  * in wire order, how much has come, how much there is in all.
  */
-struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data, const struct pdu_shape *shape,
-				      const struct pdu_limits *limits, le16 cccid, uint32_t received,
-				      uint32_t total);
+struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
+				      const struct pdu_shape *shape,
+				      const struct pdu_limits *limits, le16 cccid,
+				      uint32_t received, uint32_t total);
 
 /* "invalid PDU header field" … : for the log; any value is allowed. */
 const char *pdu_fes_name(uint16_t fes);
 
-/* --- What we send. Each returns the bytes written, digest and padding included. ------------------ */
+/* --- What we send. Each returns the bytes written, digest and padding included. ------------------
+ */
 
 size_t pdu_build_icresp(void *to, uint8_t dgst, uint32_t maxh2cdata);
 /* Copies up to 128 bytes of the offending header. `to` has room for 152 bytes. */
 size_t pdu_build_term(void *to, struct pdu_verdict verdict, const void *header, size_t header_len);
 size_t pdu_build_resp(void *to, const struct nvme_cqe *cqe, bool hdgst);
-size_t pdu_build_r2t(void *to, le16 cccid, uint16_t ttag, uint32_t offset, uint32_t len, bool hdgst);
+size_t pdu_build_r2t(void *to, le16 cccid, uint16_t ttag, uint32_t offset, uint32_t len,
+		     bool hdgst);
 /* A C2HData header for all of a read's data, padded for the host's alignment. */
 size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool hdgst, bool ddgst,
 			  uint8_t hpda);

@@ -2,8 +2,8 @@
 /*
  * NVMe/TCP as the rest of the daemon starts and stops it. Main thread.
  *
- * Order: nvme_tcp_init, nvme_tcp_listen for each address; at the end nvme_tcp_stop, its callback, then
- * nvme_tcp_fini.
+ * Order: nvme_tcp_init, nvme_tcp_listen for each address; at the end nvme_tcp_stop, its callback,
+ * then nvme_tcp_fini.
  */
 #ifndef NVMETD_TRANSPORT_TCP_H
 #define NVMETD_TRANSPORT_TCP_H

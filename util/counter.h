@@ -3,8 +3,8 @@
  * Counters with one writer and any number of readers.
  *
  * The writer's thread owns the counter, so adding is a plain load and store: no locked instruction,
- * no shared cache line ping-pong on the I/O path. Readers on other threads see a recent value, never
- * a torn one.
+ * no shared cache line ping-pong on the I/O path. Readers on other threads see a recent value,
+ * never a torn one.
  */
 #ifndef NVMETD_UTIL_COUNTER_H
 #define NVMETD_UTIL_COUNTER_H

@@ -66,7 +66,8 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 	return len;
 }
 
-static void log_vwrite(enum log_level level, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_vwrite(enum log_level level, const char *fmt,
+							     va_list args)
 {
 	char line[LOG_LINE_MAX];
 	size_t len = log_prefix(line, sizeof(line), level);

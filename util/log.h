@@ -27,10 +27,10 @@ __attribute__((format(printf, 2, 3))) void log_write(enum log_level level, const
 #define log_err(...)  log_write(LOG_LEVEL_ERR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...)                                                                            \
-	do {                                                                                       \
-		if (log_enabled(LOG_LEVEL_DEBUG))                                                  \
-			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                   \
+#define log_debug(...)                                           \
+	do {                                                     \
+		if (log_enabled(LOG_LEVEL_DEBUG))                \
+			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 /*
@@ -43,9 +43,9 @@ struct log_limit {
 	uint32_t held;
 	uint64_t refilled_ns;
 };
-#define LOG_LIMIT_INIT(n)                                                                         \
-	{                                                                                          \
-		.burst = (n), .tokens = (n)                                                        \
+#define LOG_LIMIT_INIT(n)                   \
+	{                                   \
+		.burst = (n), .tokens = (n) \
 	}
 
 __attribute__((format(printf, 3, 4))) void log_limited(struct log_limit *limit,

@@ -29,7 +29,8 @@ static void loop_on_mail(evutil_socket_t fd, short what, void *arg)
 	uint64_t posts;
 
 	(void)what;
-	/* Level-triggered: the count goes back to 0 before the mailbox is emptied, so no post is lost. */
+	/* Level-triggered: the count goes back to 0 before the mailbox is emptied, so no post is
+	 * lost. */
 	if (read(fd, &posts, sizeof(posts)) < 0 && errno != EAGAIN)
 		must(!"the mailbox eventfd of a loop cannot be read");
 	pthread_mutex_lock(&loop->mail_lock);
@@ -85,7 +86,8 @@ static struct event_base *base_new(void)
 
 	if (!config)
 		return NULL;
-	/* Edge-triggered eventfds need epoll; the base is used by one thread, so it takes no lock. */
+	/* Edge-triggered eventfds need epoll; the base is used by one thread, so it takes no lock.
+	 */
 	if (event_config_require_features(config, EV_FEATURE_ET) == 0 &&
 	    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
 	    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)

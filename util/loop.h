@@ -50,7 +50,8 @@ int loop_init(struct loop *loop, const char *name);
 /* Frees a loop that is not running. Undelivered messages are dropped (their owners own them). */
 void loop_fini(struct loop *loop);
 
-/* Runs on the calling thread until loop_stop(). Returns after the deferred work of the last wake-up. */
+/* Runs on the calling thread until loop_stop(). Returns after the deferred work of the last
+ * wake-up. */
 void loop_run(struct loop *loop);
 /* Makes loop_run() return soon. Any thread. */
 void loop_stop(struct loop *loop);

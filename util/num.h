@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Checked parsing of numbers, sizes and durations; overflow-checked and rounding arithmetic. Pure. */
+/* Checked parsing of numbers, sizes and durations; overflow-checked and rounding arithmetic. Pure.
+ */
 #ifndef NVMETD_UTIL_NUM_H
 #define NVMETD_UTIL_NUM_H
 
@@ -13,7 +14,8 @@
 int num_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 /* Bytes: a decimal number with an optional K, M, G or T (powers of 1024): "512", "4K", "1G". */
 int num_parse_size(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
-/* Milliseconds: a number with "ms" or "s" or "m" behind it: "500ms", "10s", "2m"; 0 needs no unit. */
+/* Milliseconds: a number with "ms" or "s" or "m" behind it: "500ms", "10s", "2m"; 0 needs no unit.
+ */
 int num_parse_duration_ms(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 
 /* True when a + b, or a * b, does not fit; *ret is then undefined. */

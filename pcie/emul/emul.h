@@ -2,9 +2,9 @@
 /*
  * The emulated SSD: an NVMe controller in software behind the device seam (pcie/device.h).
  *
- * It has no thread. A doorbell write moves the queue on, on the thread of the queue pair's owner: on
- * memory the command is done there and then; on a file it becomes an io_uring request whose completion
- * signals the queue pair's interrupt eventfd, and `poll` turns it into a CQE.
+ * It has no thread. A doorbell write moves the queue on, on the thread of the queue pair's owner:
+ * on memory the command is done there and then; on a file it becomes an io_uring request whose
+ * completion signals the queue pair's interrupt eventfd, and `poll` turns it into a CQE.
  *
  * SPEC: "emulated:" and keys with commas between:
  *   size=BYTES       K, M, G, T allowed; needed unless file= names something that has a size

@@ -3,8 +3,9 @@
  * What the files of the emulated SSD share.
  *
  * Threads: registers, admin queue, features and queue creation belong to the main thread. A pair of
- * I/O queues belongs to the thread that rings its doorbells; main touches it only at creation and at
- * deletion, when no worker uses it. `enabled` is the one thing that crosses (a controller reset).
+ * I/O queues belongs to the thread that rings its doorbells; main touches it only at creation and
+ * at deletion, when no worker uses it. `enabled` is the one thing that crosses (a controller
+ * reset).
  */
 #ifndef NVMETD_PCIE_EMUL_INTERNAL_H
 #define NVMETD_PCIE_EMUL_INTERNAL_H
@@ -22,9 +23,10 @@
 #define EMUL_MAX_RANGES 8
 #define EMUL_MAX_QUEUES 256
 #define EMUL_MAX_NS     32
-#define EMUL_MAX_IOVS   (1u << (20 - NVME_PAGE_SHIFT)) /* of the largest MDTS, page-aligned or not: + 1 */
-#define EMUL_AERS       4
-#define EMUL_PENDING    UINT16_C(0xffff) /* instead of a status: the command ends later */
+#define EMUL_MAX_IOVS \
+	(1u << (20 - NVME_PAGE_SHIFT)) /* of the largest MDTS, page-aligned or not: + 1 */
+#define EMUL_AERS    4
+#define EMUL_PENDING UINT16_C(0xffff) /* instead of a status: the command ends later */
 
 struct emul_range {
 	uint8_t *va;
@@ -37,7 +39,7 @@ struct emul_slot {
 	struct emul_sq *sq;
 	uint16_t cid;
 	uint16_t next_free;
-	uint16_t status;   /* of a delayed command */
+	uint16_t status; /* of a delayed command */
 	bool delayed;
 	uint8_t opcode;
 	bool fua;
@@ -45,7 +47,7 @@ struct emul_slot {
 	size_t left;       /* bytes */
 	struct iovec *iov; /* EMUL_MAX_IOVS + 1 of them */
 	unsigned n_iov, iov_pos;
-	void *scratch;     /* Compare: what was read; DSM: the ranges */
+	void *scratch; /* Compare: what was read; DSM: the ranges */
 	unsigned n_ranges, range_pos;
 	struct __kernel_timespec due;
 };
@@ -75,7 +77,7 @@ struct emul_sq {
 	uint16_t free_slot;
 	unsigned pending;
 
-	unsigned n_commands, n_counted; /* fault counters */
+	unsigned n_commands, n_counted;                            /* fault counters */
 	struct counter reads, writes, blocks_read, blocks_written; /* SMART; blocks of 512 bytes */
 };
 
@@ -118,8 +120,8 @@ struct emul {
 	struct loop_msg gone_msg;
 };
 
-/* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes only
- * while no queue exists. */
+/* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes
+ * only while no queue exists. */
 void *emul_dma(const struct emul *emul, uint64_t iova, size_t len);
 void emul_signal(struct emul *emul, struct emul_cq *cq);
 
