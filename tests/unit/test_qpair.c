@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Rings against a device of a few lines: phase, wrap-around, full rings, CIDs nobody sent, waiters,
+ * shadow doorbells. The device completes nothing by itself: each test says what it completes.
+ */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+
+#include "pcie/device.h"
+#include "pcie/qpair.h"
+
+#define ENTRIES 8
+
+static struct pcie_device device;
+static struct dma_arena *arena;
+static struct dma_pool *pool;
+static struct nvme_qpair *qp;
+static uint32_t sq_doorbell, cq_doorbell, doorbells;
+static unsigned dones, last_status;
+
+static void dev_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
+{
+	assert_ptr_equal(dev, &device);
+	assert_int_equal(size, 4);
+	doorbells++;
+	if (off == 0x1008)
+		sq_doorbell = (uint32_t)value;
+	else if (off == 0x100c)
+		cq_doorbell = (uint32_t)value;
+	else
+		fail_msg("a doorbell of another queue: %x", off);
+}
+
+static const struct pcie_device_ops ops = { .write = dev_write };
+
+static int setup(void **state)
+{
+	const struct nvme_qpair_params params = {
+		.dev = &device,
+		.qid = 1,
+		.irq_fd = -1,
+		.entries = ENTRIES,
+		.max_transfer = 64u << 10,
+		.doorbell_stride = 4,
+	};
+	struct nvme_qpair_params with_pool = params;
+
+	(void)state;
+	device = (struct pcie_device){ .ops = &ops };
+	sq_doorbell = cq_doorbell = doorbells = dones = last_status = 0;
+	if (dma_arena_new(2u << 20, &arena) || dma_pool_new(arena, 2u << 20, &pool))
+		return -1;
+	with_pool.pool = pool;
+	return nvme_qpair_new(&with_pool, &qp);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	nvme_qpair_abort_all(qp, NVME_SC_INTERNAL);
+	nvme_qpair_free(qp, pool);
+	assert_int_equal(dma_pool_used(pool), 0);
+	dma_pool_free(pool);
+	dma_arena_free(arena);
+	return 0;
+}
+
+static void done(void *arg, const struct nvme_cqe *cqe)
+{
+	*(unsigned *)arg += 1;
+	dones++;
+	last_status = nvme_cqe_status(cqe);
+}
+
+static int submit(unsigned *count, uint16_t *cid)
+{
+	struct nvme_sqe sqe = { .opcode = NVME_IO_READ };
+
+	return nvme_qpair_submit(qp, &sqe, 0x100000000, 4096, done, count, cid);
+}
+
+/* What the device would write at place `index` of the CQ, `round` rounds after the start. */
+static void complete(unsigned index, unsigned round, uint16_t cid, uint16_t status)
+{
+	qp->cq[index] = (struct nvme_cqe){
+		.cid = le16_set(cid),
+		.status = nvme_status_to_wire(status, round % 2 == 0),
+	};
+}
+
+static void one_command(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	assert_int_equal(doorbells, 0);
+	nvme_qpair_ring(qp);
+	nvme_qpair_ring(qp);
+	assert_int_equal(doorbells, 1);
+	assert_int_equal(sq_doorbell, 1);
+	assert_int_equal(le16_get(qp->sq[0].cid), cid);
+	assert_int_equal(le64_get(qp->sq[0].prp1), 0x100000000);
+	assert_int_equal(nvme_qpair_reap(qp), 0);
+	complete(0, 0, cid, 0x281);
+	assert_int_equal(nvme_qpair_reap(qp), 1);
+	assert_int_equal(last_status, 0x281);
+	assert_int_equal(cq_doorbell, 1);
+	assert_int_equal(nvme_qpair_reap(qp), 0);
+	assert_int_equal(count, 1);
+}
+
+/* Many rounds, completions out of order, one doorbell a batch. */
+static void wraps(void **state)
+{
+	unsigned counts[5], at = 0, round = 0;
+
+	(void)state;
+	for (unsigned batch = 0; batch < 100; batch++) {
+		uint16_t cids[5];
+		unsigned before = doorbells;
+
+		for (unsigned i = 0; i < 5; i++) {
+			counts[i] = 0;
+			assert_int_equal(submit(&counts[i], &cids[i]), 0);
+		}
+		nvme_qpair_ring(qp);
+		for (unsigned i = 5; i-- > 0;) {
+			complete(at, round, cids[i], 0);
+			if (++at == ENTRIES) {
+				at = 0;
+				round++;
+			}
+		}
+		assert_int_equal(nvme_qpair_reap(qp), 5);
+		assert_int_equal(doorbells, before + 2);
+		for (unsigned i = 0; i < 5; i++)
+			assert_int_equal(counts[i], 1);
+	}
+	assert_int_equal(counter_get(&qp->stats.unknown_cids), 0);
+}
+
+static void full_ring(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	for (unsigned i = 0; i < ENTRIES - 1; i++)
+		assert_int_equal(submit(&count, &cid), 0);
+	assert_true(nvme_qpair_full(qp));
+	assert_int_equal(submit(&count, &cid), -EAGAIN);
+	complete(0, 0, 3, 0);
+	assert_int_equal(nvme_qpair_reap(qp), 1);
+	assert_int_equal(submit(&count, &cid), 0);
+	assert_int_equal(cid, 3);
+}
+
+static void unknown_cids(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	complete(0, 0, (uint16_t)(cid + 1), 0);
+	complete(1, 0, ENTRIES - 1, 0);
+	complete(2, 0, 0xffff, 0);
+	complete(3, 0, cid, 0);
+	complete(4, 0, cid, 0); /* twice */
+	assert_int_equal(nvme_qpair_reap(qp), 5);
+	assert_int_equal(count, 1);
+	assert_int_equal(counter_get(&qp->stats.unknown_cids), 4);
+}
+
+static void abort_all(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_abort_all(qp, NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(count, 3);
+	assert_int_equal(last_status, NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(qp->outstanding, 0);
+	nvme_qpair_rewind(qp);
+	assert_int_equal(submit(&count, &cid), 0);
+	assert_int_equal(qp->sq_tail, 1);
+}
+
+/* Base 5.9: the register is written only when the event index lies between old and new. */
+static void shadow_doorbells(void **state)
+{
+	volatile uint32_t shadow = 0, event = 0, shadow_cq = 0, event_cq = 0;
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	qp->shadow_sq = &shadow;
+	qp->event_sq = &event;
+	qp->shadow_cq = &shadow_cq;
+	qp->event_cq = &event_cq;
+	submit(&count, &cid);
+	nvme_qpair_ring(qp); /* 0 → 1 passes event index 0 */
+	assert_int_equal(doorbells, 1);
+	assert_int_equal(shadow, 1);
+	submit(&count, &cid);
+	nvme_qpair_ring(qp); /* 1 → 2 does not */
+	assert_int_equal(doorbells, 1);
+	assert_int_equal(shadow, 2);
+	event = 2;
+	submit(&count, &cid);
+	nvme_qpair_ring(qp);
+	assert_int_equal(doorbells, 2);
+	qp->shadow_sq = qp->shadow_cq = NULL;
+}
+
+static unsigned waiter_runs;
+
+static void on_room(struct nvme_waiter *waiter)
+{
+	uint16_t cid;
+
+	assert_false(waiter->queued);
+	waiter_runs++;
+	assert_int_equal(submit(&waiter_runs, &cid), 0);
+}
+
+static void waiters(void **state)
+{
+	struct nvme_waiter one = { .run = on_room }, two = { .run = on_room };
+	unsigned count = 0;
+	struct loop loop;
+	uint16_t cid;
+
+	(void)state;
+	waiter_runs = 0;
+	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(nvme_qpair_attach(qp, &loop), 0); /* polled: irq_fd is -1 */
+	while (submit(&count, &cid) == 0)
+		continue;
+	nvme_qpair_wait(qp, &one);
+	nvme_qpair_wait(qp, &two);
+	nvme_qpair_unwait(qp, &one);
+	nvme_qpair_wait(qp, &one);
+	complete(0, 0, 0, 0);
+	qp->work.run(&qp->work); /* as at the end of a wake-up */
+	assert_int_equal(waiter_runs, 1);
+	assert_false(two.queued);
+	assert_true(one.queued);
+	nvme_qpair_unwait(qp, &one);
+	nvme_qpair_detach(qp);
+	loop_fini(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(one_command, setup, teardown),
+		cmocka_unit_test_setup_teardown(wraps, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(unknown_cids, setup, teardown),
+		cmocka_unit_test_setup_teardown(abort_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(shadow_doorbells, setup, teardown),
+		cmocka_unit_test_setup_teardown(waiters, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

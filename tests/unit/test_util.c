@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Numbers, wire integers, and the loop: order of messages and of deferred work, across threads. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "util/check.h"
+#include "util/le.h"
+#include "util/loop.h"
+#include "util/num.h"
+
+static void sizes(void **state)
+{
+	uint64_t v = 7;
+
+	(void)state;
+	assert_int_equal(num_parse_size("4K", 0, UINT64_MAX, &v), 0);
+	assert_int_equal(v, 4096);
+	assert_int_equal(num_parse_size("16777215T", 0, UINT64_MAX, &v), 0);
+	assert_int_equal(num_parse_size("16777216T", 0, UINT64_MAX, &v), -ERANGE);
+	assert_int_equal(num_parse_size("99999999999999999999", 0, UINT64_MAX, &v), -ERANGE);
+	assert_int_equal(num_parse_size("5", 6, 10, &v), -ERANGE);
+	assert_int_equal(num_parse_size("", 0, 10, &v), -EINVAL);
+	assert_int_equal(num_parse_size("-1", 0, 10, &v), -EINVAL);
+	assert_int_equal(num_parse_size("1k", 0, UINT64_MAX, &v), -EINVAL);
+	assert_int_equal(num_parse_size("1 K", 0, UINT64_MAX, &v), -EINVAL);
+	assert_int_equal(num_parse_u64("0x10", 0, 100, &v), -EINVAL);
+}
+
+static void durations(void **state)
+{
+	uint64_t v;
+
+	(void)state;
+	assert_int_equal(num_parse_duration_ms("2m", 0, UINT64_MAX, &v), 0);
+	assert_int_equal(v, 120000);
+	assert_int_equal(num_parse_duration_ms("0", 0, 10, &v), 0);
+	assert_int_equal(v, 0);
+	assert_int_equal(num_parse_duration_ms("10", 0, 100, &v), -EINVAL);
+	assert_int_equal(num_parse_duration_ms("1500ms", 0, 1000, &v), -ERANGE);
+}
+
+static void arithmetic(void **state)
+{
+	(void)state;
+	assert_int_equal(num_log2_up(0), 0);
+	assert_int_equal(num_log2_up(1), 0);
+	assert_int_equal(num_log2_up(4096), 12);
+	assert_int_equal(num_log2_up(4097), 13);
+	assert_int_equal(num_round_up(4097, 4096), 8192);
+	assert_false(num_is_pow2(0));
+	assert_true(num_is_pow2(UINT64_C(1) << 63));
+}
+
+static void wire_order(void **state)
+{
+	const uint8_t bytes[] = { 0x01, 0x02, 0x03, 0x04, 0x05 };
+	uint8_t out[4];
+
+	(void)state;
+	assert_int_equal(le32_load(bytes + 1), 0x05040302);
+	assert_int_equal(le24_get(bytes), 0x030201);
+	le32_store(out, 0x0a0b0c0d);
+	assert_int_equal(out[0], 0x0d);
+	assert_int_equal(le16_get(le16_set(0xbeef)), 0xbeef);
+}
+
+/* --- The loop -----------------------------------------------------------------------------------
+ */
+
+#define MESSAGES 20000
+
+struct counted {
+	struct loop_msg msg;
+	unsigned number;
+};
+
+static struct loop loop;
+static struct counted messages[MESSAGES];
+static unsigned next_expected, task_runs;
+static struct loop_task task;
+
+static void on_message(struct loop_msg *msg)
+{
+	struct counted *counted = container_of(msg, struct counted, msg);
+
+	assert_int_equal(counted->number, next_expected);
+	next_expected++;
+	loop_defer(&loop, &task); /* many times a wake-up; it runs once */
+	if (next_expected == MESSAGES)
+		loop_stop(&loop);
+}
+
+static void on_task(struct loop_task *t)
+{
+	assert_ptr_equal(t, &task);
+	task_runs++;
+}
+
+static void *post_all(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < MESSAGES; i++) {
+		messages[i].number = i;
+		loop_post(&loop, &messages[i].msg, on_message);
+	}
+	return NULL;
+}
+
+static void messages_in_order(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop, "test"), 0);
+	loop_task_init(&task, on_task);
+	assert_int_equal(pthread_create(&thread, NULL, post_all, NULL), 0);
+	loop_run(&loop);
+	pthread_join(thread, NULL);
+	assert_int_equal(next_expected, MESSAGES);
+	assert_in_range(task_runs, 1, MESSAGES);
+	loop_fini(&loop);
+}
+
+static void cancelled_task(void **state)
+{
+	(void)state;
+	assert_int_equal(loop_init(&loop, "test"), 0);
+	task_runs = 0;
+	loop_task_init(&task, on_task);
+	loop_defer(&loop, &task);
+	loop_defer(&loop, &task);
+	loop_cancel(&loop, &task);
+	loop_stop(&loop);
+	loop_run(&loop);
+	assert_int_equal(task_runs, 0);
+	loop_fini(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(durations),
+		cmocka_unit_test(arithmetic),
+		cmocka_unit_test(wire_order),
+		cmocka_unit_test(messages_in_order),
+		cmocka_unit_test(cancelled_task),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
