@@ -30,25 +30,39 @@ static void on_done(void *arg, const struct nvme_cqe *cqe)
 	cmd_end(arg, cqe);
 }
 
-static void cmd_submit(struct nvme_admin_cmd *cmd)
-{
-	struct nvme_qpair *adminq = cmd->ctrl->adminq;
-
-	if (nvme_qpair_submit(adminq, &cmd->sqe, cmd->iova, cmd->len, on_done, cmd, NULL))
-		nvme_qpair_wait(adminq, &cmd->waiter);
-}
-
-static void cmd_room(struct nvme_waiter *waiter)
-{
-	cmd_submit(container_of(waiter, struct nvme_admin_cmd, waiter));
-}
-
 static void arm_timer(struct nvme_ctrl *ctrl)
 {
 	const struct timeval look = { .tv_sec = DEADLINE_LOOK_S };
 
 	if (!evtimer_pending(ctrl->admin_timer, NULL))
 		evtimer_add(ctrl->admin_timer, &look);
+}
+
+/*
+ * Hosts may have many more commands outstanding than the ring holds. The time that one waits for
+ * room says nothing about the SSD, so its deadline begins here; and what we need ourselves, to make
+ * and delete queue pairs, does not wait behind theirs.
+ */
+static void cmd_submit(struct nvme_admin_cmd *cmd)
+{
+	struct nvme_ctrl *ctrl = cmd->ctrl;
+
+	if (nvme_qpair_submit(ctrl->adminq, &cmd->sqe, cmd->iova, cmd->len, on_done, cmd, NULL)) {
+		if (cmd->ours)
+			nvme_qpair_wait_first(ctrl->adminq, &cmd->waiter);
+		else
+			nvme_qpair_wait(ctrl->adminq, &cmd->waiter);
+		return;
+	}
+	if (cmd->sqe.opcode != NVME_ADMIN_AER) {
+		cmd->deadline_ns = clock_now_ns() + ctrl->params.command_timeout_ms * NSEC_PER_MSEC;
+		arm_timer(ctrl);
+	}
+}
+
+static void cmd_room(struct nvme_waiter *waiter)
+{
+	cmd_submit(container_of(waiter, struct nvme_admin_cmd, waiter));
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -88,8 +102,8 @@ void nvme_admin_fini(struct nvme_ctrl *ctrl)
 		event_free(ctrl->admin_timer);
 }
 
-int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
-		    nvme_done_fn *done, void *arg)
+static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sqe, uint64_t iova,
+		    size_t len, nvme_done_fn *done, void *arg)
 {
 	struct nvme_admin_cmd *cmd;
 
@@ -101,19 +115,22 @@ int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t
 		return -ENOMEM;
 	}
 	cmd->ctrl = ctrl;
+	cmd->ours = ours;
 	cmd->sqe = *sqe;
 	cmd->iova = iova;
 	cmd->len = len;
 	cmd->done = done;
 	cmd->arg = arg;
 	cmd->waiter.run = cmd_room;
-	if (sqe->opcode != NVME_ADMIN_AER) {
-		cmd->deadline_ns = clock_now_ns() + ctrl->params.command_timeout_ms * NSEC_PER_MSEC;
-		arm_timer(ctrl);
-	}
 	TAILQ_INSERT_TAIL(&ctrl->admin_cmds, cmd, link);
 	cmd_submit(cmd);
 	return 0;
+}
+
+int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
+		    nvme_done_fn *done, void *arg)
+{
+	return cmd_send(ctrl, true, sqe, iova, len, done, arg);
 }
 
 int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const struct dma_buf *buf,
@@ -123,7 +140,7 @@ int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const st
 		return -ENODEV;
 	if (len > ctrl->info.max_transfer)
 		return -EINVAL;
-	return nvme_admin_send(ctrl, sqe, buf ? buf->iova : 0, buf ? len : 0, done, arg);
+	return cmd_send(ctrl, false, sqe, buf ? buf->iova : 0, buf ? len : 0, done, arg);
 }
 
 void nvme_admin_abort_all(struct nvme_ctrl *ctrl)

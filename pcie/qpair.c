@@ -226,6 +226,13 @@ void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
 	TAILQ_INSERT_TAIL(&qp->waiters, waiter, link);
 }
 
+void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter)
+{
+	must(!waiter->queued);
+	waiter->queued = true;
+	TAILQ_INSERT_HEAD(&qp->waiters, waiter, link);
+}
+
 void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
 {
 	if (!waiter->queued)
