@@ -82,7 +82,7 @@ static int take_ssd(struct conf *conf, const char *spec)
 	if (conf_check_spec(spec, why, sizeof(why)))
 		return bad("--ssd", spec, why);
 	*ssd = (struct conf_ssd){ .name = "ssd", .max_queues = 128, .command_timeout_ms = 10000 };
-	strcpy(ssd->spec, spec);
+	memcpy(ssd->spec, spec, strlen(spec) + 1);
 	conf->n_ssds = 1;
 	return 0;
 }
@@ -120,7 +120,7 @@ static int take_option(struct conf *conf, int option, const char *value)
 	case OPT_NQN:
 		if (!nvmet_nqn_valid(value) || strcmp(value, NVMF_DISCOVERY_NQN) == 0)
 			return bad("--nqn", value, "expected nqn.…, up to 223 characters");
-		strcpy(subsys->nqn, value);
+		memcpy(subsys->nqn, value, strlen(value) + 1);
 		return 0;
 	case OPT_ALLOW_HOST:
 		if (conf_add_host(subsys, value))
@@ -132,7 +132,7 @@ static int take_option(struct conf *conf, int option, const char *value)
 	case OPT_CONTROL:
 		if (strlen(value) >= sizeof(conf->control))
 			return bad("--control", value, "too long for a UNIX socket");
-		strcpy(conf->control, value);
+		memcpy(conf->control, value, strlen(value) + 1);
 		return 0;
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(value, &conf->log_level))

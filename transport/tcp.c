@@ -165,9 +165,10 @@ static void set_options(int fd)
  */
 static struct tcp_worker *choose_worker(struct nvme_tcp *tcp)
 {
-	unsigned n = tcp->target->n_workers;
+	unsigned n = nvmet_target_n_usable_workers(tcp->target);
 	struct tcp_worker *best = NULL;
 
+	must(n > 0);
 	for (unsigned i = 0; i < n; i++) {
 		struct tcp_worker *tw = &tcp->workers[(tcp->next_worker + i) % n];
 
@@ -268,9 +269,9 @@ static int bind_socket(const struct addrinfo *info)
 /* What was bound, as discovery and the log tell it. */
 static void describe_port(struct nvmet_port *port, int fd)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
-	uint8_t bytes[16];
+	uint8_t bytes[16] = { 0 };
 	static const uint8_t any[16];
 
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||

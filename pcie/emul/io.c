@@ -114,7 +114,7 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
-	struct nvme_dsm_range ranges[256];
+	struct nvme_dsm_range ranges[256] = { 0 };
 	unsigned n_ranges = (le32_get(sqe->cdw10) & 0xff) + 1, n;
 	size_t len = n_ranges * sizeof(ranges[0]), at = 0;
 	struct extent extents[256];

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Load by the C host: every block that is read is the block that it should be, and nothing leaks."""
+
+import subprocess
+import threading
+
+import pytest
+
+from daemon import BUILD, NQN
+
+
+def loadgen(daemon, *arguments):
+    """Runs it; its exit status says whether all answers were right."""
+    command = [str(BUILD / "tests" / "bench" / "loadgen"), daemon.address[0],
+               str(daemon.address[1]), NQN, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    print(result.stdout, result.stderr)
+    return result.returncode
+
+
+@pytest.mark.parametrize("size", [512, 4096, 65536, 1048576])
+@pytest.mark.parametrize("depth", [2, 128])
+def test_mixed(target, size, depth):
+    """Reads and writes, small and large, shallow and deep."""
+    assert loadgen(target, "mixed", size, depth, 0.5) == 0
+
+
+def test_many_connections(start):
+    """16 connections on 4 workers and 8 queue pairs, while others come and go."""
+    daemon = start("--ssd", "emulated:size=64M,queues=8", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", "4")
+    results = []
+    threads = [threading.Thread(target=lambda n=n: results.append(
+        [loadgen(daemon, "mixed", 4096, 16, 0.3, n) for _ in range(4)])) for n in (8, 4, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[0] * 4] * 3
+    daemon.expect_clean()
+
+
+def test_on_a_file(start, tmp_path):
+    """The same on a file, through io_uring."""
+    daemon = start("--ssd", f"emulated:file={tmp_path}/disk,size=64M", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN, "--workers", "2")
+    assert loadgen(daemon, "mixed", 4096, 64, 1, 2) == 0
+    daemon.expect_clean()
+
+
+def test_few_pages(start):
+    """Large transfers on the smallest pool."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--dma-memory", "16M")
+    assert loadgen(daemon, "mixed", 1048576, 64, 1, 2) == 0
+    assert daemon.counters()["page_waits"] > 0
+    daemon.expect_clean()
