@@ -66,8 +66,9 @@ void nvmet_target_remove_port(struct nvmet_target *target, struct nvmet_port *po
 /* Ports, subsystems or hosts changed: counts the generation, tells discovery controllers. */
 void nvmet_target_discovery_changed(struct nvmet_target *target);
 
-/* Workers that connections may go to: the first ones, as many as the SSD with the fewest I/O queue pairs
- * has. A queue pair is one worker's, so on a worker without one an I/O queue would be refused for ever. */
+/* Workers that connections may go to: the first ones, as many as the SSD with the fewest I/O queue
+ * pairs has. A queue pair is one worker's, so on a worker without one an I/O queue would be refused
+ * for ever. */
 unsigned nvmet_target_n_usable_workers(const struct nvmet_target *target);
 
 struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn);

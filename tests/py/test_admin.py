@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from daemon import NQN
-from nvmetcp import DISCOVERY_NQN, HOSTID, Host, io_fields
+from nvmetcp import DISCOVERY_NQN, HOSTID, Host, Queue, io_fields
 
 
 def u16(data, offset):
@@ -175,6 +175,37 @@ def test_features_of_the_ssd(host, fid):
     host.admin.run(10, cdw10=fid)
     assert host.admin.status(9, cdw10=fid, cdw11=1) == 0x10E
     assert host.admin.run(10, cdw10=fid | 3 << 8).cqe.dw0 == 0
+
+
+def test_only_while_enabled(target):
+    """Before CSTS.RDY and after CC.EN = 0 fabrics commands are all there is."""
+    with Host(target.address, NQN, queues=0, enable=False) as host:
+        def codes():
+            return [host.admin.status(6, read=4096, cdw10=1), host.admin.status(0x0C),
+                    host.admin.status(0x18)]
+        assert codes() == [0x00C] * 3
+        host.enable()
+        assert host.admin.status(6, read=4096, cdw10=1) == 0
+        host.admin.property_set(0x14, 0x00460000)
+        assert codes() == [0x00C] * 3
+
+
+def test_many_forwarded_commands(target):
+    """More than the SSD's admin queue holds, while another host makes queues: all are answered."""
+    with Queue(target.address) as queue:
+        queue.connect(NQN, entries=500)
+        queue.property_set(0x14, 0x00460001)
+        commands = [queue.start(6, nsid=1, read=4096, cdw10=0) for _ in range(400)]
+        with Host(target.address, NQN, queues=2) as other:
+            assert other.io[1].status(0, nsid=1) == 0
+        queue.wait(*commands)
+        assert {command.cqe.code for command in commands} == {0}
+
+
+def test_error_recovery_is_of_a_namespace(host):
+    """The host's NSID, one that does not exist refused."""
+    host.admin.run(10, nsid=5, cdw10=5)
+    assert host.admin.status(10, nsid=2, cdw10=5) == 0x00B
 
 
 @pytest.mark.parametrize("fid", [0, 3, 8, 9, 0x0C, 0x0D, 0x0E, 0x10, 0x16, 0x82, 0x84, 0xC0])

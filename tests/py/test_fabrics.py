@@ -7,7 +7,8 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import DISCOVERY_NQN, HOSTID, Host, Queue, Status, io_fields, sqe, write
+from nvmetcp import (DISCOVERY_NQN, H2C_DATA, HOSTID, HOSTNQN, LAST, SGL_TRANSPORT, Cqe, Host, Queue,
+                     Status, io_fields, sqe, write)
 
 DATA = 1 << 16  # IATTR: the field is in the data
 
@@ -187,6 +188,39 @@ def test_disconnect(host):
     assert host.io[0].status(0, nsid=1) == 0x00C
 
 
+def test_connects_side_by_side(target):
+    """Two Connects whose data is asked for by R2T: one queue is made, whoever is first."""
+    data = struct.pack("<16sH238x256s256s256x", HOSTID, 0xFFFF, NQN.encode(), HOSTNQN.encode())
+    for _ in range(10):
+        with Queue(target.address) as queue:
+            tags = {}
+            for cid in (1, 2):
+                queue.conn.command(sqe(0x7F, cid, 1, (0, 1024, SGL_TRANSPORT),
+                                       cdw11=31 | 4 << 16, cdw12=1000))
+            while len(tags) < 2:
+                cid, tag = struct.unpack_from("<HH", queue.conn.pdu().header, 8)
+                tags[cid] = tag
+            queue.conn.send(b"".join(
+                queue.conn.build(H2C_DATA, struct.pack("<HHII4x", cid, tags[cid], 0, 1024), data, LAST)
+                for cid in (1, 2)))
+            codes = sorted(Cqe(queue.conn.pdu().header[8:24]).code for _ in (1, 2))
+            assert codes == [0, 0x00C]
+
+
+@pytest.mark.parametrize("qid", [0, 1, 2])
+def test_connect_after_disconnect(target, qid):
+    """A connection is one queue's: it is not used again."""
+    with Host(target.address, NQN, queues=0) as host:
+        host.set_queues(2)
+        with host.queue(1) as queue:
+            assert queue.status(0x7F, nsid=8) == 0
+            queue.entries = 0
+            with pytest.raises(Status) as refusal:
+                queue.connect(NQN, qid, 32, cntlid=host.admin.cntlid if qid else 0xFFFF)
+            assert refusal.value.code == 0x00C
+        host.admin.run(0x18)
+
+
 @pytest.mark.parametrize("fctype", [2, 3, 5, 6, 7, 9, 0x80, 0xFF])
 def test_unknown_fabrics_command(host, fctype):
     """Invalid opcode."""
@@ -199,6 +233,15 @@ def test_keep_alive_expires(target):
         host.admin.conn.expect_close(5)
         host.io[0].conn.expect_close(5)
     assert "keep-alive timer expired" in target.log()
+
+
+@pytest.mark.parametrize("asked,kept", [(0, 0), (1, 1000), (1000, 1000), (1001, 2000),
+                                        (0xFFFFFFFF, 4294967000)])
+def test_keep_alive_granularity(host, asked, kept):
+    """KATO is rounded up to what Identify's KAS says: 1 s."""
+    assert host.identify(1)[320:322] == b"\x0a\0"
+    host.admin.run(9, cdw10=0x0F, cdw11=asked)
+    assert host.admin.run(10, cdw10=0x0F).cqe.dw0 == kept
 
 
 def test_traffic_keeps_alive(target):
