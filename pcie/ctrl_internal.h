@@ -83,7 +83,8 @@ void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl);
 /* admin.c */
 void nvme_admin_init(struct nvme_ctrl *ctrl);
 void nvme_admin_fini(struct nvme_ctrl *ctrl);
-/* As nvme_ctrl_admin(), in any state in which the admin queue works, and ahead of what waits for room. */
+/* As nvme_ctrl_admin(), in any state in which the admin queue works, and ahead of what waits for
+ * room. */
 int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		    nvme_done_fn *done, void *arg);
 /* The SSD is off: ends all commands with Host Path Error. */
