@@ -29,8 +29,8 @@ struct initiator_queue *initiator_connect(const char *addr, const char *port, co
 void initiator_close(struct initiator_queue *queue);
 
 /*
- * Blocking: CC.EN and CSTS.RDY, Identify Namespace: 0 or -1 (printed). Number of queues: how many were
- * granted, or -1.
+ * Blocking: CC.EN and CSTS.RDY, Identify Namespace: 0 or -1 (printed). Number of queues: how many
+ * were granted, or -1.
  */
 int initiator_enable(struct initiator_queue *admin);
 int initiator_set_queues(struct initiator_queue *admin, unsigned n);

@@ -2,10 +2,11 @@
 """Configuration and command line: what is wrong is named with file and line, and what was expected."""
 
 import socket
+import subprocess
 
 import pytest
 
-from daemon import NQN, TOP, run_nvmetd
+from daemon import BUILD, ENV, NQN, TOP, run_nvmetd
 from nvmetcp import Host, read, write
 
 GOOD = """listen = ( "127.0.0.1:0" );
@@ -166,3 +167,22 @@ def test_control_socket(start):
     again = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", folder=daemon.folder)
     again.stop()
     assert not again.control.exists()
+
+
+def test_systemd_is_told(tmp_path):
+    """READY=1 once hosts can connect, STOPPING=1 at the end."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(10)
+        process = subprocess.Popen([str(BUILD / "nvmetd"), "--ssd", "emulated:size=16M", "--listen",
+                                    "127.0.0.1:0"], stderr=subprocess.DEVNULL,
+                                   env={**ENV, "NOTIFY_SOCKET": str(path)})
+        try:
+            assert b"READY=1" in notify.recv(4096)
+            process.terminate()
+            assert b"STOPPING=1" in notify.recv(4096)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import guest  # noqa: E402
 
 BUILD = Path(os.environ.get("NVMETD_BUILD", guest.HERE.parent.parent / "build" / "gcc")).resolve()
+SOURCE = guest.HERE.parent.parent
 TOOLS = ["qemu-system-x86_64", "busybox", "nvme", "fio", "cpio"]
 
 
@@ -24,7 +25,7 @@ def boot():
 
     def run(script, *ssds, timeout=420, append=""):
         result = guest.run(script, ssds or [guest.Ssd()], timeout=timeout,
-                           variables={"BUILD": str(BUILD)}, append=append)
+                           variables={"BUILD": str(BUILD), "SOURCE": str(SOURCE)}, append=append)
         print(result.output)
         print(f"guest: {result.seconds:.1f} s")
         assert result.status == 0

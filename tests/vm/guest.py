@@ -36,11 +36,13 @@ class Ssd:
     max_ioqpairs: int = 16
     mdts: int = 7
     msix: int = 17
+    addr: str = ""  # PCI slot and function, to put two SSDs into one IOMMU group
 
     def arguments(self, folder):
         """QEMU arguments; the media are sparse files in `folder`."""
         args = ["-device", f"nvme,id={self.serial},serial={self.serial},mdts={self.mdts},"
-                           f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"]
+                           f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"
+                           + (f",addr={self.addr}" if self.addr else "")]
         for nsid in range(1, self.namespaces + 1):
             image = folder / f"{self.serial}-{nsid}.img"
             with image.open("wb") as file:

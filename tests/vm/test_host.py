@@ -50,7 +50,7 @@ nvme get-feature /dev/$c -f 0xb
 
 mkfs.ext4 -q $b
 mkdir -p /tmp/m; mount $b /tmp/m
-cp -r /usr/share/zoneinfo /tmp/m/
+cp -r /usr/include/linux /tmp/m/
 (cd /tmp/m && find . -type f -print0 | sort -z | xargs -0 sha256sum) >/tmp/sums
 wc -l </tmp/sums
 umount /tmp/m
@@ -175,3 +175,16 @@ def test_two_ssds(boot):
          + fio("both-two", "$b2", rw="randrw", bs="64k", iodepth=16, size="16M")
          + "nvme disconnect -n $NQN:both; expect_no_leaks; expect_quiet_kernel; stop_nvmetd\n",
          Ssd(size=128 << 20), Ssd(serial="S2", size=128 << 20))
+
+
+def test_emulated_on_a_block_device(boot):
+    """The emulated SSD on a block device, through io_uring; the device has what was written."""
+    boot("""
+d=/dev/$(basename /sys/class/nvme/nvme0/nvme0n1)
+start_nvmetd --ssd emulated:file=$d --listen 127.0.0.1:4420 --nqn $NQN --control /run/nvmetd/control
+c=$(connect $NQN); b=$(block_of $c)
+[ "$(blockdev --getsize64 $b)" = "$(blockdev --getsize64 $d)" ]
+""" + fio("small", rw="randrw", bs="4k", iodepth=32, size="8M")
+         + fio("large", rw="rw", bs="512k", iodepth=4, size="32M")
+         + "blkdiscard -o 0 -l 1M $b\nover_network=$(sha256sum <$b)\nexpect_quiet_kernel\n" + END
+         + "[ \"$(sha256sum <$d)\" = \"$over_network\" ] || fail 'the device has other data'\n")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What an operator meets: messages, idle CPU, a daemon that is killed or told to stop."""
 
+from guest import Ssd
 from test_host import END, START, fio
 
 
@@ -33,7 +34,6 @@ stop_nvmetd
 echo 'ok: messages'
 
 # No root is needed once the group is the user's and memory may be locked.
-cp "$BUILD/nvmetd" /tmp/nvmetd
 bash -c "ulimit -l 262144; exec setpriv --reuid 65534 --clear-groups --bounding-set=-all \\
 	$BUILD/nvmetd --ssd $bdf --listen 127.0.0.1:4420 --nqn $NQN" 2>$LOG & DAEMON=$!
 for i in $(seq 100); do ! grep -q ' ready: ' $LOG || break; sleep 0.1; done
@@ -46,15 +46,41 @@ echo 'ok: without root'
 
 
 def test_group_not_viable(boot):
-    """Another device of the IOMMU group has a driver: it is named."""
-    # QEMU puts every device of a conventional PCI bus into one group; the guest's SSDs are on the
-    # root bus, each alone, so the group's other member is simulated by a bind mount over sysfs.
+    """Another device of the IOMMU group has a driver: it is named; without it all is well."""
+    # Two functions of one slot without ACS are one group.
     boot("""
-bdf=$(bdf_of S1)
+bdf=$(bdf_of S1); other=$(bdf_of S2)
 bind_vfio "$bdf"
-ls /sys/bus/pci/devices/$bdf/iommu_group/devices | wc -l
+status=0
+"$BUILD/nvmetd" --ssd "$bdf" --listen 127.0.0.1:4420 >/tmp/out 2>&1 || status=$?
+cat /tmp/out
+[ $status -eq 1 ] || fail "exit status $status"
+grep -q 'is not viable' /tmp/out
+grep -q "$other of the same group is bound to nvme: echo $other > /sys/bus/pci/devices/$other/driver/unbind" /tmp/out
+echo $other >/sys/bus/pci/devices/$other/driver/unbind
 start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420
 stop_nvmetd
+""", Ssd(serial="S1", addr="10.0,multifunction=on"), Ssd(serial="S2", addr="10.1"))
+
+
+def test_bind_tool(boot):
+    """nvmetd-bind: refuses while mounted, binds, gives back."""
+    boot("""
+bdf=$(bdf_of S1)
+bind=$SOURCE/config/systemd/nvmetd-bind
+mkfs.ext4 -q /dev/nvme0n1; mkdir -p /tmp/m; mount /dev/nvme0n1 /tmp/m
+! $bind bind $bdf 2>/tmp/out || fail "bound while mounted"
+grep -q 'in use: nvme0n1' /tmp/out
+umount /tmp/m
+$bind bind $bdf
+[ "$($bind status $bdf)" = "$bdf vfio-pci" ]
+$bind bind $bdf
+start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420
+stop_nvmetd
+$bind unbind $bdf
+[ "$($bind status $bdf)" = "$bdf nvme" ]
+! $bind bind 0000:00:00.0 2>/tmp/out || fail "bound a host bridge"
+grep -q 'no NVMe controller' /tmp/out
 """)
 
 
