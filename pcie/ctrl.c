@@ -421,6 +421,7 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 		return -ENOMEM;
 	ctrl->params = *params;
 	ctrl->dev = params->dev;
+	ctrl->dev->looks_after_doorbell = true; /* nvme_qpair's work_run() */
 	nvme_admin_init(ctrl);
 	ctrl->qids = calloc(65536 / 64, sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);

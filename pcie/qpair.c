@@ -87,7 +87,6 @@ int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **r
 	if (!qp)
 		return -ENOMEM;
 	qp->dev = params->dev;
-	qp->dev->looks_after_doorbell = true; /* work_run() */
 	qp->qid = params->qid;
 	qp->vector = params->vector;
 	qp->irq_fd = params->irq_fd;

@@ -210,7 +210,9 @@ def pytest(name, variant, paths, timeout, extra=()):
     report.unlink(missing_ok=True)
     command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
                f"--junitxml={report}", *extra, *paths]
-    good = run(name, command, {"NVMETD_BUILD": str(folder)}, tail=150, timeout=timeout)
+    env = {"NVMETD_BUILD": str(folder),
+           "TSAN_OPTIONS": f"exitcode=99:suppressions={TOP / 'tests' / 'tsan.supp'}"}
+    good = run(name, command, env, tail=150, timeout=timeout)
     if not report.exists():
         return Count(failed=1)
     suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
@@ -231,12 +233,18 @@ def py():
     return pytest("py", "asan", ["tests/py"], timeout=1500)
 
 
+def threads():
+    """The daemon with several workers under load, under TSan."""
+    return pytest("threads", "tsan", ["tests/py/test_load.py", "tests/py/test_fabrics.py"],
+                  timeout=900)
+
+
 def vm():
     """A Linux guest: VFIO, the kernel's own NVMe/TCP host, nvme-cli, fio."""
     return pytest("vm", "gcc", ["tests/vm"], timeout=2700)
 
 
-SUITES = {suite.__name__: suite for suite in (style, unit, py, vm)}
+SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, vm)}
 
 
 def main():
