@@ -99,6 +99,24 @@ static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 	next_ns(ctrl);
 }
 
+static bool is_set(const uint8_t *id, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (id[i])
+			return true;
+	}
+	return false;
+}
+
+/* Where identifiers were before the descriptors of NVMe 1.3, which then replace them. */
+static void take_old_ids(struct nvme_ns *ns)
+{
+	memcpy(ns->nguid, ns->id.nguid, sizeof(ns->nguid));
+	memcpy(ns->eui64, ns->id.eui64, sizeof(ns->eui64));
+	ns->has_nguid = is_set(ns->nguid, sizeof(ns->nguid));
+	ns->has_eui64 = is_set(ns->eui64, sizeof(ns->eui64));
+}
+
 static void identify_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
@@ -115,6 +133,7 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	ns->ctrl = ctrl;
 	ns->nsid = nsid;
 	memcpy(&ns->id, ctrl->buf.va, sizeof(ns->id));
+	take_old_ids(ns);
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {
 		log_warn("%s: namespace %u is left out: its format is not one we can use",
 			 ctrl->dev->name, nsid);
