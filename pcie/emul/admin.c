@@ -6,7 +6,9 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/num.h"
 
-#define TEMPERATURE_K 310
+#define TEMPERATURE_K       310
+#define WARNING_TEMPERATURE (1u << 1) /* in SMART, and in the event configuration */
+#define SMART_TEMPERATURE   1         /* information of the event: temperature threshold */
 
 /* Copies `len` bytes of an answer from `offset` on to the command's PRPs; beyond `size` are zeroes.
  */
@@ -141,6 +143,7 @@ static void log_smart(const struct emul *emul, struct nvme_smart_log *log)
 		blocks_read += counter_get(&emul->sq[qid].blocks_read);
 		blocks_written += counter_get(&emul->sq[qid].blocks_written);
 	}
+	log->critical_warning = emul->critical_warning;
 	log->temperature[0] = TEMPERATURE_K & 0xff;
 	log->temperature[1] = TEMPERATURE_K >> 8;
 	log->avail_spare = 100;
@@ -347,8 +350,29 @@ static uint16_t dbbuf_config(struct emul *emul, const struct nvme_sqe *sqe)
 	return 0;
 }
 
-static uint16_t async_event(struct emul *emul, const struct nvme_sqe *sqe)
+void emul_raise_temperature(struct emul *emul)
 {
+	const uint32_t dw0 = NVME_AER_DW0(NVME_AER_SMART, SMART_TEMPERATURE, NVME_LOG_SMART);
+
+	emul->critical_warning |= WARNING_TEMPERATURE;
+	if (!(emul->features[NVME_FEAT_AEC] & WARNING_TEMPERATURE) ||
+	    !atomic_load(&emul->sq[0].enabled))
+		return;
+	if (!emul->n_aers) {
+		emul->event = dw0;
+		return;
+	}
+	emul_post(&emul->sq[0], emul->aers[--emul->n_aers], 0, dw0);
+	emul_signal(emul, &emul->cq[0]); /* no doorbell, so nobody looks by itself */
+}
+
+static uint16_t async_event(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
+{
+	if (emul->event) {
+		*ret_dw0 = emul->event;
+		emul->event = 0;
+		return 0;
+	}
 	if (emul->n_aers == EMUL_AERS)
 		return NVME_SC_AER_LIMIT | NVME_STATUS_DNR;
 	emul->aers[emul->n_aers++] = le16_get(sqe->cid);
@@ -377,7 +401,7 @@ uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret
 	case NVME_ADMIN_DBBUF_CONFIG:
 		return dbbuf_config(emul, sqe);
 	case NVME_ADMIN_AER:
-		return async_event(emul, sqe);
+		return async_event(emul, sqe, ret_dw0);
 	case NVME_ADMIN_ABORT:
 		*ret_dw0 = 1; /* not aborted: what is under way ends by itself */
 		return 0;

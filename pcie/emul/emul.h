@@ -25,7 +25,9 @@
  *   fault.delay_ms=N
  *   fault.unknown_cid=N every Nth is followed by a completion that nobody asked for
  *   fault.cfs_after=N   after N commands of one queue: CSTS.CFS, nothing is answered any more
- *   fault.gone_after=N  after N commands of one queue: the device is gone (registers read all ones)
+ *   fault.smart_after=N after N commands of one queue: too hot, told by an asynchronous event and
+ * in SMART fault.gone_after=N  after N commands of one queue: the device is gone (registers read
+ * all ones)
  */
 #ifndef NVMETD_PCIE_EMUL_EMUL_H
 #define NVMETD_PCIE_EMUL_EMUL_H
@@ -38,7 +40,7 @@ struct pcie_device;
 
 struct emul_faults {
 	int op; /* an enum nvme_io_opcode, or -1 for any */
-	unsigned error, status, delay, delay_ms, unknown_cid, cfs_after, gone_after;
+	unsigned error, status, delay, delay_ms, unknown_cid, cfs_after, gone_after, smart_after;
 };
 
 struct emul_options {

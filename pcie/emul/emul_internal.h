@@ -111,13 +111,16 @@ struct emul {
 	bool queues_asked;
 	uint16_t aers[EMUL_AERS];
 	unsigned n_aers;
+	uint32_t event;           /* DW0 of one that no AER has carried yet; 0: none */
+	uint8_t critical_warning; /* in SMART */
+	_Atomic bool smart_told;
 
 	volatile uint32_t *shadow, *events;
 
 	struct loop *watch_loop;
 	pcie_device_event_fn *watch_fn;
 	void *watch_arg;
-	struct loop_msg gone_msg;
+	struct loop_msg gone_msg, smart_msg;
 };
 
 /* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes
@@ -141,6 +144,8 @@ void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0);
 uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t len,
 		   struct iovec *iov, unsigned *ret_n);
 
+/* admin.c: too hot from now on. Main thread. */
+void emul_raise_temperature(struct emul *emul);
 /* admin.c, io.c: a status, or EMUL_PENDING. */
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);

@@ -41,6 +41,8 @@ static const struct key keys[] = {
 	{ "fault.unknown_cid", KEY_UINT, OPT(faults.unknown_cid), 1, UINT32_MAX,
 	  "a number from 1" },
 	{ "fault.cfs_after", KEY_UINT, OPT(faults.cfs_after), 1, UINT32_MAX, "a number from 1" },
+	{ "fault.smart_after", KEY_UINT, OPT(faults.smart_after), 1, UINT32_MAX,
+	  "a number from 1" },
 	{ "fault.gone_after", KEY_UINT, OPT(faults.gone_after), 1, UINT32_MAX, "a number from 1" },
 };
 

@@ -268,6 +268,25 @@ def test_abort_does_not_reach_other_hosts(target, host):
         assert other.io[0].wait(command).status == 0
 
 
+def test_event_of_the_ssd(start):
+    """The SSD is too hot: told to every host that asked for it, and only to those."""
+    daemon = start("--ssd", "emulated:size=16M,fault.smart_after=5", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN)
+    with Host(daemon.address, NQN) as eager, \
+            Host(daemon.address, NQN, hostid=b"\5" * 16) as other:
+        for host in (eager, other):
+            host.admin.run(9, cdw10=0x0B, cdw11=0xFF if host is eager else 0)
+        waiting = eager.admin.start(12)
+        silent = other.admin.start(12)
+        assert eager.log_page(2, 512)[0] == 0
+        for _ in range(6):
+            eager.io[0].run(2, nsid=1, read=512, **io_fields(0, 1))
+        assert eager.admin.wait(waiting).dw0 == 1 | 1 << 8 | 2 << 16
+        assert eager.log_page(2, 512)[0] == 2
+        other.admin.run(0x18)
+        assert silent.cqe is None
+
+
 # --- Discovery ------------------------------------------------------------------------------------
 
 

@@ -320,3 +320,23 @@ def test_ssd_gone(start):
     assert daemon.process.poll() is None
     assert "it was removed" in daemon.log()
     assert os.path.exists(daemon.control)
+
+
+def test_ssd_stuck(start, tmp_path):
+    """CSTS.CFS, nothing is answered any more: when the host gives up, its queue cannot be deleted; the
+    SSD is reset and given up, and nothing of the host stays."""
+    path = tmp_path / "conf"
+    path.write_text(f"""listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,fault.cfs_after=5"; command_timeout = "1s"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    daemon = start("-c", path)
+    with Host(daemon.address, NQN) as host:
+        for index in range(5):
+            write(host.io[0], index, bytes(512))
+        for index in range(3):
+            host.io[0].start(2, nsid=1, read=512, **io_fields(0, 1))
+        time.sleep(0.1)
+        assert daemon.counters()["dma_pages_used"] == 3
+    daemon.expect_clean(10)
+    assert "admin command 00h was not answered within 1000 ms" in daemon.log()
