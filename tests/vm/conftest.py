@@ -19,7 +19,8 @@ TOOLS = ["qemu-system-x86_64", "busybox", "nvme", "fio", "cpio"]
 @pytest.fixture(scope="session")
 def boot():
     """boot(script, *ssds): runs a script in a guest; it must leave with 0."""
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"  # a user's PATH may lack them
+    missing = [tool for tool in TOOLS if not shutil.which(tool, path=path)]
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (./check installs them)")
 

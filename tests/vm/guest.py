@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,12 +71,16 @@ class Result:
         return found[-1]
 
 
-def command(folder, ssds, memory, append, extra=()):
-    """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel."""
+def command(folder, ssds, memory, append, console="signal=off"):
+    """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel.
+
+    setpriv: the guest ends with this process, however that ends.
+    """
     image, _, _ = kernel.kernel()
-    args = ["qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
+    args = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
             "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults",
-            "-no-reboot", "-display", "none", "-serial", "stdio",
+            "-no-reboot", "-display", "none",
+            "-chardev", f"stdio,id=console,{console}", "-serial", "chardev:console",
             "-device", "intel-iommu,intremap=on,caching-mode=on",
             "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
             "-fsdev", "local,id=h,path=/,security_model=none,readonly=on,multidevs=remap",
@@ -84,8 +89,18 @@ def command(folder, ssds, memory, append, extra=()):
             "-device", "virtio-9p-pci,fsdev=j,mount_tag=job"]
     for ssd in ssds:
         args += ssd.arguments(folder)
-    return args + [*extra, "-kernel", str(image), "-initrd", str(kernel.initrd()),
+    return args + ["-kernel", str(image), "-initrd", str(kernel.initrd()),
                    "-append", f"console=ttyS0 quiet {KERNEL_OPTIONS} {append}"]
+
+
+def prepare(folder, script, variables):
+    """What the guest finds in /job: lib.sh, the script to run, folders that it must see."""
+    job = folder / "job"
+    job.mkdir()
+    settings = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in variables.items())
+    (job / "lib.sh").write_text(settings + (HERE / "lib.sh").read_text())
+    (job / "run").write_text(settings + (HERE / "lib.sh").read_text() + script)
+    (job / "folders").write_text("".join(f"{value}\n" for value in variables.values()))
 
 
 def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, append=""):
@@ -95,26 +110,30 @@ def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, appe
     (multipath=N: two hosts on one machine, each with block devices of its own).
     """
     folder = Path(tempfile.mkdtemp(prefix="nvmetd-vm-", dir="/var/tmp"))
-    job = folder / "job"
-    job.mkdir()
-    settings = "".join(f"export {key}='{value}'\n" for key, value in (variables or {}).items())
-    (job / "run").write_text(settings + (HERE / "lib.sh").read_text() + script)
-    start = time.monotonic()
     console = folder / "console"
+    timed_out = False
     try:
+        prepare(folder, script, variables or {})
+        start = time.monotonic()
         with console.open("wb") as out, \
-                subprocess.Popen(command(folder, ssds, memory, append), stdin=subprocess.DEVNULL,
-                                 stdout=None if echo else out, stderr=subprocess.STDOUT) as guest:
+                subprocess.Popen(command(folder, ssds, memory, append,
+                                         f"signal=off,logfile={console},logappend=on"),
+                                 stdin=subprocess.DEVNULL, stdout=None if echo else subprocess.DEVNULL,
+                                 stderr=None if echo else out) as guest:
             try:
                 guest.wait(timeout)
             except subprocess.TimeoutExpired:
+                timed_out = True
+            finally:
                 guest.kill()
-                out.write(b"\nguest-exit 124 (timed out)\n")
         text = console.read_text(errors="replace").replace("\r", "")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    seconds = time.monotonic() - start
+    if timed_out:
+        return Result(124, f"{text}\nguest: no end after {timeout} s\n", seconds)
     found = re.findall(r"^guest-exit (\d+)", text, re.M)
-    return Result(int(found[-1]) if found else 126, text, time.monotonic() - start)
+    return Result(int(found[-1]) if found else 126, text, seconds)
 
 
 def parse_ssd(text):
@@ -138,14 +157,15 @@ def main():
     parser.add_argument("script", nargs="?", help="bash file to run after lib.sh")
     args = parser.parse_args()
     ssds = [parse_ssd(text) for text in args.ssd] or [Ssd()]
+    variables = {"BUILD": os.path.abspath(args.build), "SOURCE": str(kernel.TOP)}
     if args.shell:
         with tempfile.TemporaryDirectory(prefix="nvmetd-vm-", dir="/var/tmp") as folder:
-            (Path(folder) / "job").mkdir()
-            shutil.copy(HERE / "lib.sh", Path(folder) / "job" / "lib.sh")
-            return subprocess.call(command(Path(folder), ssds, "3G", "guest_shell"))
-    run(Path(args.script).read_text(), ssds, echo=True,
-        variables={"BUILD": os.path.abspath(args.build)})
-    return 0
+            prepare(Path(folder), "", variables)
+            return subprocess.call(command(Path(folder), ssds, "3G", "guest_shell",
+                                           "signal=off,mux=on") + ["-mon", "chardev=console"])
+    if not args.script:
+        parser.error("--shell, or a script to run")
+    return run(Path(args.script).read_text(), ssds, echo=True, variables=variables).status
 
 
 if __name__ == "__main__":

@@ -31,14 +31,22 @@ done
 mkdir -p /newroot/dev/shm /newroot/dev/pts
 mount -t tmpfs tmpfs /newroot/tmp
 mount -t tmpfs tmpfs /newroot/run
-mount -t configfs config /sys/kernel/config 2>/dev/null
-mount -t debugfs debug /sys/kernel/debug 2>/dev/null
+# Folders of the machine that these hide and the job needs: a checkout below /tmp.
+while read -r d; do
+	[ ! -d "/newroot$d" ] || continue
+	mkdir -p "/newroot$d"
+	mount --bind "/host$d" "/newroot$d" || fail "$d cannot be seen"
+done </newroot/job/folders
+ln -s /proc/self/fd /dev/fd
+mount -t configfs config /newroot/sys/kernel/config || fail "no configfs"
 ip link set lo up
 echo 8 > /proc/sys/kernel/printk
 dmesg -n 1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 if grep -q guest_shell /proc/cmdline; then
-	chroot /newroot /bin/bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
+	stty sane </dev/ttyS0
+	echo '. /job/lib.sh has the helpers of the tests; Ctrl-A x ends the guest' >/dev/ttyS0
+	setsid cttyhack chroot /newroot /bin/bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
 	poweroff -f
 fi
 chroot /newroot /bin/bash /job/run </dev/null

@@ -5,6 +5,8 @@ The kernel package is downloaded through the machine's own apt and unpacked belo
 nothing is installed.
 """
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -24,30 +26,55 @@ def sh(*command, **kwargs):
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **kwargs).stdout
 
 
-def package_name():
+@contextlib.contextmanager
+def locked():
+    """One run at a time fills the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def package_name(options):
     """The package behind linux-image-amd64, for example linux-image-6.1.0-35-amd64."""
-    for line in sh("apt-cache", "depends", "linux-image-amd64").splitlines():
+    for line in sh("apt-cache", *options, "depends", "linux-image-amd64").splitlines():
         if "Depends: linux-image-" in line:
             return line.split()[-1]
-    raise RuntimeError("apt knows no linux-image-amd64: apt-get update")
+    raise RuntimeError("apt knows no linux-image-amd64: is a Debian archive among its sources?")
 
 
-@functools.lru_cache(maxsize=None)
-def kernel():
-    """(path of the kernel, its version, folder that has lib/modules)."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    name = package_name()
-    version = name.removeprefix("linux-image-")
+def download(options=()):
+    """Unpacks the kernel package below CACHE, unless it is there; returns its name."""
+    name = package_name(options)
     root = CACHE / name
     if not (root / "done").exists():
         shutil.rmtree(root, ignore_errors=True)
         for old in CACHE.glob("*.deb"):
             old.unlink()
-        sh("apt-get", "-q", "download", name)
-        sh("dpkg", "-x", str(next(CACHE.glob(f"{name}_*.deb"))), str(root))
-        sh("/sbin/depmod", "-b", str(root), version)
+        sh("apt-get", "-q", *options, "-o", "APT::Sandbox::User=", "download", name)
+        package = next(CACHE.glob(f"{name}_*.deb"))
+        sh("dpkg", "-x", str(package), str(root))
+        package.unlink()
+        sh("/sbin/depmod", "-b", str(root), name.removeprefix("linux-image-"))
         (root / "done").touch()
-    return root / "boot" / f"vmlinuz-{version}", version, root
+    return name
+
+
+@functools.lru_cache(maxsize=None)
+def kernel():
+    """(path of the kernel, its version, folder that has lib/modules)."""
+    with locked():
+        try:
+            name = download()
+        except subprocess.CalledProcessError:
+            # The machine's package lists are missing or old: lists of our own, which need no root.
+            lists = CACHE / "apt"
+            (lists / "partial").mkdir(parents=True, exist_ok=True)
+            options = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={lists}")
+            sh("apt-get", "-q", *options, "-o", "APT::Sandbox::User=", "update")
+            name = download(options)
+    version = name.removeprefix("linux-image-")
+    return CACHE / name / "boot" / f"vmlinuz-{version}", version, CACHE / name
 
 
 def module_files(version, root):
@@ -65,6 +92,12 @@ def module_files(version, root):
 def initrd():
     """Path of the initrd; made anew when the kernel or init changed."""
     _, version, root = kernel()
+    with locked():
+        return make_initrd(version, root)
+
+
+def make_initrd(version, root):
+    """initrd(), by one run at a time."""
     init = Path(__file__).with_name("init.sh").read_bytes()
     digest = hashlib.sha256(init + version.encode() + " ".join(MODULES).encode()).hexdigest()[:16]
     path = CACHE / f"initrd-{digest}.cpio"
@@ -83,7 +116,8 @@ def initrd():
         order.append(os.path.basename(file))
     (tree / "modules" / "order").write_text("\n".join(order) + "\n")
     names = "\n".join(str(p.relative_to(tree)) for p in sorted(tree.rglob("*"))) + "\n"
-    with path.open("wb") as out:
+    unfinished = path.with_suffix(".new")
+    with unfinished.open("wb") as out:
         subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, input=names.encode(),
                        stdout=out, check=True)
-    return path
+    return unfinished.rename(path)

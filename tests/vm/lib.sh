@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What guest scripts share. Sourced before each; BUILD names the build folder of nvmetd.
-set -eEu -o pipefail
+if [[ $- != *i* ]]; then
+	set -eEu -o pipefail
+	shopt -s inherit_errexit
+fi
 export ASAN_OPTIONS=exitcode=99
 LOG=/tmp/nvmetd.log
 NQN=nqn.2026-11.io.nvmetd:test
@@ -10,7 +13,7 @@ echo nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111 >/etc/
 echo 11111111-1111-4111-8111-111111111111 >/etc/nvme/hostid
 
 fail() {
-	echo "FAIL: $*"
+	echo "FAIL: $*" >&2
 	exit 1
 }
 # Whatever goes wrong, the daemon's log and the kernel's say why.
@@ -22,16 +25,22 @@ on_exit() {
 	echo "--- kernel"
 	dmesg | tail -n 40
 }
-trap on_exit EXIT
-trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"' ERR
+if [[ $- != *i* ]]; then
+	trap on_exit EXIT
+	trap 'echo "FAIL: line $LINENO: $BASH_COMMAND" >&2' ERR
+fi
 
-# PCI address of the SSD with this serial number (before it is taken from the kernel's driver).
+# PCI address of the SSD with this serial number (before it is taken from the kernel's driver, which
+# may still be busy finding it).
 bdf_of() {
-	local c
-	for c in /sys/class/nvme/nvme*; do
-		[ "$(tr -d ' ' <"$c/serial")" = "$1" ] || continue
-		basename "$(readlink "$c/device")"
-		return 0
+	local c i serial
+	for i in $(seq 50); do
+		for c in /sys/bus/pci/drivers/nvme/*/nvme/nvme*; do
+			[ -e "$c/serial" ] && read -r serial <"$c/serial" && [ "$serial" = "$1" ] || continue
+			basename "$(readlink "$c/device")"
+			return 0
+		done
+		sleep 0.1
 	done
 	fail "no SSD with serial $1"
 }
@@ -61,9 +70,10 @@ bind_nvme() {
 	fail "$1: the kernel's driver shows no namespace"
 }
 start_nvmetd() {
+	local i
+	: >$LOG
 	"$BUILD/nvmetd" "$@" 2>>$LOG &
 	DAEMON=$!
-	local i
 	for i in $(seq 300); do
 		! grep -q ' ready: ' $LOG || return 0
 		kill -0 $DAEMON 2>/dev/null || fail "nvmetd ended"
