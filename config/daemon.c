@@ -2,9 +2,9 @@
 /*
  * The life of the daemon.
  *
- *   STARTING  SSDs are brought up, side by side; when the last is ready exports and listeners are
- * made LIVE      hosts come and go STOPPING  connections are drained and closed, SSDs shut down,
- * everything is freed
+ * STARTING: SSDs are brought up, side by side; when the last is ready, exports and listeners are
+ * made. LIVE: hosts come and go. STOPPING: connections are drained and closed, then SSDs shut down,
+ * then everything is freed.
  *
  * Each step that waits goes on in a callback from the loop. What fails while STARTING stops the
  * daemon with exit status 1 and the message of the step that failed.
@@ -22,11 +22,13 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "config/control.h"
 #include "config/version.h"
 #include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/ssd.h"
 #include "transport/tcp.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define DRAIN_MS 5000
@@ -43,8 +45,11 @@ static void notify(const char *state)
 /* --- Stopping -----------------------------------------------------------------------------------
  */
 
+/* Connections come first: an SSD may fail, and so be stopped, while they are still being closed. */
 static void stop_if_all_stopped(struct daemon *daemon)
 {
+	if (!daemon->hosts_gone)
+		return;
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
 		if (daemon->ssds[i].ctrl && !daemon->ssds[i].stopped)
 			return;
@@ -56,7 +61,8 @@ static void shutdown_ssds(void *arg)
 {
 	struct daemon *daemon = arg;
 
-	/* The hosts are gone; shutdown may call ssd_stopped() at once. */
+	daemon->hosts_gone = true;
+	/* Shutdown may call ssd_stopped() at once. */
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
 		if (daemon->ssds[i].ctrl && !daemon->ssds[i].stopped)
 			nvme_ctrl_shutdown(daemon->ssds[i].ctrl);
@@ -87,8 +93,9 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	}
 	if (daemon->state == DAEMON_STOPPING) {
-		log_warn("stopped at once by a second signal");
-		_exit(0);
+		log_warn("stopped at once by a signal while stopping");
+		control_free(daemon->control); /* its path would outlive us */
+		_exit(daemon->status);
 	}
 	log_info("stopping: draining connections for up to %u s", DRAIN_MS / 1000);
 	daemon_stop(daemon, 0);
@@ -249,7 +256,7 @@ static int start(struct daemon *daemon)
 
 int daemon_run(const struct conf *conf)
 {
-	struct daemon daemon = { .conf = conf, .started = time(NULL) };
+	struct daemon daemon = { .conf = conf, .started_ns = clock_now_ns() };
 
 	log_set_level(conf->log_level);
 	log_info("nvmetd %s", NVMETD_VERSION);

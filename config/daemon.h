@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "config/conf.h"
 #include "target/target.h"
@@ -54,7 +53,8 @@ struct daemon {
 	struct control *control;
 	struct event *signals[3];
 	enum daemon_state state;
-	time_t started;
+	bool hosts_gone;     /* stopping: no connection is left, the SSDs are next */
+	uint64_t started_ns; /* clock_now_ns() */
 	int status; /* exit status */
 };
 

@@ -3,9 +3,9 @@
 #include "config/report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 #include <uuid/uuid.h>
 
@@ -20,6 +20,7 @@
 #include "target/subsystem.h"
 #include "target/worker.h"
 #include "util/check.h"
+#include "util/clock.h"
 #include "util/num.h"
 
 /* A field that is padded with spaces and not terminated. */
@@ -33,6 +34,27 @@ static json_t *padded(const char *text, size_t size)
 	for (size_t i = 0; i < len; i++)
 		clean[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
 	return json_stringn(clean, len);
+}
+
+/*
+ * Hosts choose their NQNs, and JSON takes only UTF-8: a name that is none must not make its owner
+ * disappear from a report. Its bytes beyond ASCII become \xNN then.
+ */
+static json_t *text(const char *name)
+{
+	json_t *value = json_string(name);
+	char *escaped, *to;
+
+	if (value)
+		return value;
+	escaped = to = malloc(4 * strlen(name) + 1);
+	if (!escaped)
+		return json_string("?");
+	for (; *name; name++)
+		to += snprintf(to, 5, (*name & 0x80) ? "\\x%02x" : "%c", (unsigned char)*name);
+	value = json_string(escaped);
+	free(escaped);
+	return value;
 }
 
 static json_t *addresses(const struct daemon *daemon)
@@ -54,8 +76,9 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 {
 	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
 
-	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:i, s:i, s:i}", "name", ssd->conf->name,
-			 "spec", ssd->conf->spec, "ready", nvme_ctrl_is_ready(ssd->ctrl), "model",
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:i, s:i}", "name",
+			 text(ssd->conf->name), "spec", text(ssd->conf->spec), "ready",
+			 nvme_ctrl_is_ready(ssd->ctrl), "model",
 			 padded(info->id.mn, sizeof(info->id.mn)), "serial",
 			 padded(info->id.sn, sizeof(info->id.sn)), "firmware",
 			 padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
@@ -80,7 +103,8 @@ static json_t *report_status(const struct daemon *daemon)
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		json_array_append_new(workers, worker_status(&daemon->workers[i]));
 	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o}", "version", NVMETD_VERSION, "pid",
-			 (int)getpid(), "uptime_s", (json_int_t)(time(NULL) - daemon->started),
+			 (int)getpid(), "uptime_s",
+			 (json_int_t)((clock_now_ns() - daemon->started_ns) / NSEC_PER_SEC),
 			 "listen", addresses(daemon), "ssds", ssds, "workers", workers);
 }
 
@@ -92,9 +116,9 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 	char uuid[UUID_STR_LEN];
 
 	uuid_unparse_lower(ns->uuid, uuid);
-	return json_pack("{s:i, s:I, s:i, s:s, s:s, s:i}", "nsid", ns->nsid, "blocks",
+	return json_pack("{s:i, s:I, s:i, s:s, s:o, s:I}", "nsid", ns->nsid, "blocks",
 			 (json_int_t)ns->nsze, "block_size", 1 << ns->lba_shift, "uuid", uuid,
-			 "ssd", ns->ssd->spec, "ssd_nsid", ns->ns->nsid);
+			 "ssd", text(ns->ssd->spec), "ssd_nsid", (json_int_t)ns->ns->nsid);
 }
 
 static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
@@ -110,9 +134,9 @@ static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
 								queue->entries, "peer", queue->peer,
 								"worker", queue->worker->index));
 	}
-	return json_pack("{s:i, s:s, s:b, s:i, s:o}", "cntlid", ctrl->cntlid, "hostnqn",
-			 ctrl->hostnqn, "ending", ctrl->dead, "kato_ms", ctrl->kato_ms, "queues",
-			 queues);
+	return json_pack("{s:i, s:o, s:b, s:I, s:o}", "cntlid", ctrl->cntlid, "hostnqn",
+			 text(ctrl->hostnqn), "ending", ctrl->dead, "kato_ms",
+			 (json_int_t)ctrl->kato_ms, "queues", queues);
 }
 
 static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
@@ -128,8 +152,8 @@ static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
 	TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
 		json_array_append_new(ctrls, ctrl_item(ctrl));
 	TAILQ_FOREACH (host, &subsys->hosts, link)
-		json_array_append_new(hosts, json_string(host->nqn));
-	return json_pack("{s:s, s:b, s:o, s:o, s:o}", "nqn", subsys->nqn, "allow_any_host",
+		json_array_append_new(hosts, text(host->nqn));
+	return json_pack("{s:o, s:b, s:o, s:o, s:o}", "nqn", text(subsys->nqn), "allow_any_host",
 			 subsys->allow_any_host || subsys->discovery, "hosts", hosts, "namespaces",
 			 namespaces, "controllers", ctrls);
 }
