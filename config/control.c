@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/listener.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #define MAX_REQUEST   4096
 #define MAX_ANSWER    (4u << 20) /* a client that does not read loses the connection at this */
 #define CLIENT_IDLE_S 60
+#define ACCEPT_REST_S 1 /* how long accepting rests when there is no file descriptor */
 
 struct client {
 	LIST_ENTRY(client) link;
@@ -34,6 +36,7 @@ struct control {
 	struct daemon *daemon;
 	struct sockaddr_un addr;
 	struct evconnlistener *listener;
+	struct event *rest;
 	LIST_HEAD(, client) clients;
 	unsigned n_clients;
 };
@@ -101,11 +104,20 @@ static void on_read(struct bufferevent *bev, void *arg)
 		client_free(client);
 }
 
-static void on_event(struct bufferevent *bev, short what, void *arg)
+static void on_drained(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
-	(void)what; /* end, error or idle for too long: all the same */
 	client_free(arg);
+}
+
+/* The end, an error, or idle for too long. A client may end its side behind its last request: what
+ * it asked for is still sent, as long as it goes on reading. */
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	if ((what & BEV_EVENT_EOF) && evbuffer_get_length(bufferevent_get_output(bev)))
+		bufferevent_setcb(bev, NULL, on_drained, on_event, arg);
+	else
+		client_free(arg);
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
@@ -138,26 +150,58 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
 }
 
-/* True when a process listens at the path; a socket file that is left over from one is removed. */
-static bool somebody_listens(const struct sockaddr_un *addr)
+static void rest_over(evutil_socket_t fd, short what, void *arg)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool listens = fd >= 0 && connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0;
+	struct control *control = arg;
 
-	if (!listens && errno == ECONNREFUSED)
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(control->listener);
+}
+
+/* Out of file descriptors: the client that waits stays readable, so looking again at once would
+ * spin. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	const struct timeval rest = { .tv_sec = ACCEPT_REST_S };
+	struct control *control = arg;
+
+	evconnlistener_disable(listener);
+	evtimer_add(control->rest, &rest);
+}
+
+/*
+ * Makes room for our socket: one that is left over from a process that died is removed. Nothing
+ * else is, be it a file that is named by mistake or a socket that somebody listens at, even if it
+ * has no time for us now (EAGAIN). 0, -EEXIST or -EADDRINUSE; the rest is for bind() to tell.
+ */
+static int clear_path(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, err = 0;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
+		err = -EADDRINUSE;
+	else
 		unlink(addr->sun_path);
-	if (fd >= 0)
-		close(fd);
-	return listens;
+	close(fd);
+	return err;
 }
 
 static int bind_path(const struct sockaddr_un *addr)
 {
-	int fd, err;
+	int fd, err = clear_path(addr);
 	mode_t mask;
 
-	if (somebody_listens(addr))
-		return -EADDRINUSE;
+	if (err)
+		return err;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
@@ -195,9 +239,16 @@ int control_new(struct daemon *daemon, const char *path, struct control **ret_co
 					       fd);
 	if (!control->listener) {
 		close(fd);
+		unlink(path);
 		free(control);
 		return -ENOMEM;
 	}
+	control->rest = evtimer_new(daemon->loop.base, rest_over, control);
+	if (!control->rest) {
+		control_free(control);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(control->listener, on_accept_error);
 	*ret_control = control;
 	return 0;
 }
@@ -211,6 +262,8 @@ void control_free(struct control *control)
 	while ((client = LIST_FIRST(&control->clients)) != NULL)
 		client_free(client); /* NOLINT(clang-analyzer-unix.Malloc): it left the list */
 	evconnlistener_free(control->listener);
+	if (control->rest)
+		event_free(control->rest);
 	unlink(control->addr.sun_path);
 	free(control);
 }

@@ -3,17 +3,20 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "config/version.h"
 
-#define DEFAULT_SOCKET "/run/nvmetd/control"
+#define DEFAULT_SOCKET   "/run/nvmetd/control"
+#define ANSWER_TIMEOUT_S 10
 
 static const char usage[] = "usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
 			    "  status    the daemon, its SSDs, workers and addresses\n"
@@ -22,33 +25,53 @@ static const char usage[] = "usage: nvmetctl [--socket PATH] [-o text|json] COMM
 			    "The socket is " DEFAULT_SOCKET
 			    " unless --socket or NVMETD_CONTROL names another.\n";
 
+/* A daemon that hangs, or has too many clients, must not make us hang or die. */
+static int connect_to(const struct sockaddr_un *addr)
+{
+	const struct timeval patience = { .tv_sec = ANSWER_TIMEOUT_S };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
 static int ask(const char *path, const char *name, json_t **ret_answer)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	json_error_t error;
 	FILE *stream;
+	int fd;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
 		fprintf(stderr, "nvmetctl: %s: too long for a UNIX socket\n", path);
 		return -EINVAL;
 	}
 	memcpy(addr.sun_path, path, strlen(path) + 1);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+	fd = connect_to(&addr);
+	if (fd < 0) {
 		fprintf(stderr, "nvmetctl: %s: %s (does nvmetd run, with this control socket?)\n",
-			path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return -errno;
+			path, strerror(-fd));
+		return fd;
 	}
+	signal(SIGPIPE, SIG_IGN);
 	dprintf(fd, "{\"request\": \"%s\"}\n", name);
 	shutdown(fd, SHUT_WR);
 	stream = fdopen(fd, "r");
 	*ret_answer = stream ? json_loadf(stream, JSON_DISABLE_EOF_CHECK, &error) : NULL;
 	if (stream)
 		fclose(stream);
+	else
+		close(fd);
 	if (!*ret_answer)
-		fprintf(stderr, "nvmetctl: no answer\n");
+		fprintf(stderr, "nvmetctl: no answer from %s\n", path);
 	return *ret_answer ? 0 : -EIO;
 }
 
@@ -126,6 +149,10 @@ static int run(const char *path, const char *name, bool as_json)
 		print_text(answer, 0);
 	}
 	json_decref(answer);
+	if (fflush(stdout) != 0) {
+		fprintf(stderr, "nvmetctl: standard output: %s\n", strerror(errno));
+		status = 1;
+	}
 	return status;
 }
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Configuration and command line: what is wrong is named with file and line, and what was expected."""
 
+import contextlib
 import socket
 import subprocess
 
 import pytest
 
 from daemon import BUILD, ENV, NQN, TOP, run_nvmetd
-from nvmetcp import Host, read, write
+from nvmetcp import Host, Queue, read, write
 
 GOOD = """listen = ( "127.0.0.1:0" );
 ssds = ( { name = "a"; spec = "emulated:size=16M"; }, { name = "b"; spec = "emulated:size=16M"; } );
@@ -167,6 +168,51 @@ def test_control_socket(start):
     again = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", folder=daemon.folder)
     again.stop()
     assert not again.control.exists()
+
+
+def test_control_path_is_a_file(tmp_path):
+    """What is no socket is left alone."""
+    path = tmp_path / "precious"
+    path.write_text("data")
+    status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--control",
+                               path)
+    assert status == 1 and "File exists" in error and path.read_text() == "data"
+
+
+def test_control_long_answer(start):
+    """An answer longer than a socket's buffer arrives whole, though the client ended its side."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with contextlib.ExitStack() as stack:
+        for number in range(450):
+            queue = stack.enter_context(Queue(daemon.address))
+            queue.connect(NQN, hostnqn=f"nqn.{'x' * 200}{number}",
+                          hostid=number.to_bytes(16, "little"))
+        assert len(daemon.ctl("list")["subsystems"][1]["controllers"]) == 450
+    daemon.expect_clean()
+
+
+def test_control_odd_names(start):
+    """A host whose NQN is no UTF-8 is listed all the same."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Queue(daemon.address) as queue:
+        queue.connect(NQN, raw_hostnqn=b"nqn.\xff")
+        ctrl, = daemon.ctl("list")["subsystems"][1]["controllers"]
+        assert ctrl["hostnqn"] == "nqn.\\xff"
+    daemon.expect_clean()
+
+
+def test_ssd_fails_while_stopping(start, tmp_path):
+    """The SSD answers nothing any more, which shows when its queue pairs are deleted."""
+    path = tmp_path / "conf"
+    path.write_text(GOOD.replace('size=16M"', 'size=16M,fault.cfs_after=5"; command_timeout = "1s"',
+                                 1))
+    daemon = start("-c", path)
+    with Host(daemon.address, "nqn.2026-11.io.nvmetd:one") as host:
+        for _ in range(10):
+            host.io[0].start(2, nsid=1, read=512)
+        host.admin.property_get(0x1C)
+        daemon.stop()
+    assert "failed while ready: an admin command was not answered" in daemon.log()
 
 
 def test_systemd_is_told(tmp_path):
