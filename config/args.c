@@ -106,17 +106,14 @@ static int take_number(struct conf *conf, int option, const char *value)
 static int take_option(struct conf *conf, int option, const char *value)
 {
 	struct conf_subsystem *subsys = &conf->subsystems[0];
+	int err;
 
 	switch (option) {
 	case OPT_SSD:
 		return take_ssd(conf, value);
 	case OPT_LISTEN:
-		if (conf->n_listen == CONF_MAX_LISTEN ||
-		    conf_parse_listen(value, &conf->listen[conf->n_listen]))
-			return bad("--listen", value,
-				   "expected 192.0.2.1:4420 or [2001:db8::1]:4420");
-		conf->n_listen++;
-		return 0;
+		err = conf_add_listen(conf, value);
+		return err ? bad("--listen", value, conf_listen_error(err)) : 0;
 	case OPT_NQN:
 		if (!nvmet_nqn_valid(value) || strcmp(value, NVMF_DISCOVERY_NQN) == 0)
 			return bad("--nqn", value, "expected nqn.…, up to 223 characters");

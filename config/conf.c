@@ -10,6 +10,7 @@
 
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
+#include "pcie/pci.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
 #include "util/num.h"
@@ -46,13 +47,27 @@ void conf_fini(struct conf *conf)
 	conf->n_subsystems = 0;
 }
 
-int conf_parse_listen(const char *text, struct conf_listen *listen)
+/* A link-local address may name its interface behind a %. */
+static bool is_address(const char *text, bool v6)
+{
+	const char *scope = v6 ? strchr(text, '%') : NULL;
+	char plain[INET6_ADDRSTRLEN + 1];
+	uint8_t binary[16];
+	size_t len = scope ? (size_t)(scope - text) : strlen(text);
+
+	if (len >= sizeof(plain) || (scope && !scope[1]))
+		return false;
+	memcpy(plain, text, len);
+	plain[len] = '\0';
+	return inet_pton(v6 ? AF_INET6 : AF_INET, plain, binary) == 1;
+}
+
+static int parse_listen(const char *text, struct conf_listen *listen)
 {
 	const char *colon = strrchr(text, ':');
 	const char *addr = text;
 	size_t len;
 	uint64_t port;
-	uint8_t binary[16];
 	bool v6 = *text == '[';
 
 	if (!colon || num_parse_u64(colon + 1, 0, 65535, &port))
@@ -69,32 +84,46 @@ int conf_parse_listen(const char *text, struct conf_listen *listen)
 	memcpy(listen->addr, addr, len);
 	listen->addr[len] = '\0';
 	snprintf(listen->port, sizeof(listen->port), "%u", (unsigned)port);
-	/* A link-local address may name its interface behind a %; getaddrinfo() judges that. */
-	if (v6 && strchr(listen->addr, '%'))
-		return 0;
-	return inet_pton(v6 ? AF_INET6 : AF_INET, listen->addr, binary) == 1 ? 0 : -EINVAL;
+	return is_address(listen->addr, v6) ? 0 : -EINVAL;
 }
 
-static bool is_pci_address(const char *text)
+int conf_add_listen(struct conf *conf, const char *text)
 {
-	unsigned domain = 0, bus, device, function;
-	int used = 0;
+	struct conf_listen listen;
 
-	if (sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &used) == 4 &&
-	    text[used] == '\0')
-		return device < 32 && function < 8;
-	used = 0;
-	return sscanf(text, "%2x:%2x.%1x%n", &bus, &device, &function, &used) == 3 &&
-	       text[used] == '\0' && device < 32 && function < 8;
+	if (parse_listen(text, &listen))
+		return -EINVAL;
+	for (unsigned i = 0; i < conf->n_listen; i++) {
+		if (strcmp(conf->listen[i].addr, listen.addr) == 0 &&
+		    strcmp(conf->listen[i].port, listen.port) == 0 && strcmp(listen.port, "0") != 0)
+			return -EEXIST;
+	}
+	if (conf->n_listen == CONF_MAX_LISTEN)
+		return -ENOSPC;
+	conf->listen[conf->n_listen++] = listen;
+	return 0;
+}
+
+const char *conf_listen_error(int err)
+{
+	switch (err) {
+	case -EEXIST:
+		return "the address is there twice";
+	case -ENOSPC:
+		return "there are too many addresses";
+	default:
+		return "expected \"192.0.2.1:4420\" or \"[2001:db8::1]:4420\"";
+	}
 }
 
 int conf_check_spec(const char *spec, char *err, size_t err_size)
 {
 	struct emul_options options;
+	char bdf[PCI_BDF_SIZE];
 
 	if (strncmp(spec, "emulated:", strlen("emulated:")) == 0)
 		return emul_options_parse(spec, &options, err, err_size);
-	if (is_pci_address(spec))
+	if (pci_parse_bdf(spec, bdf) == 0)
 		return 0;
 	snprintf(err, err_size,
 		 "\"%s\" names no SSD: expected a PCI address such as 0000:01:00.0, or "
@@ -120,8 +149,7 @@ int conf_add_host(struct conf_subsystem *subsys, const char *nqn)
 	return 0;
 }
 
-/* The main thread's quarter and every worker's share must each hold a few of the largest transfers.
- */
+/* The main thread's quarter and each worker's share must hold a few of the largest transfers. */
 static int check_memory(const struct conf *conf, char *err, size_t err_size)
 {
 	size_t need = (size_t)(conf->workers + 1) * 4 * DMA_BLOCK_SIZE;
@@ -147,15 +175,6 @@ int conf_check(const struct conf *conf, char *err, size_t err_size)
 	if (!conf->n_listen) {
 		snprintf(err, err_size, "no address to listen on: listen = ( … ), or --listen");
 		return -EINVAL;
-	}
-	for (unsigned i = 0; i < conf->n_subsystems; i++) {
-		for (unsigned k = 0; k < i; k++) {
-			if (strcmp(conf->subsystems[i].nqn, conf->subsystems[k].nqn) == 0) {
-				snprintf(err, err_size, "two subsystems are called %s",
-					 conf->subsystems[i].nqn);
-				return -EINVAL;
-			}
-		}
 	}
 	return check_memory(conf, err, err_size);
 }

@@ -75,8 +75,11 @@ void conf_fini(struct conf *conf);
  */
 int conf_read(struct conf *conf, const char *path, char *err, size_t err_size);
 
-/* "127.0.0.1:4420", "[::1]:4420" → listen. 0 or -EINVAL. */
-int conf_parse_listen(const char *text, struct conf_listen *listen);
+/* Adds "127.0.0.1:4420" or "[::1]:4420". 0, -EINVAL, -EEXIST (port 0 may be there twice) or
+ * -ENOSPC. */
+int conf_add_listen(struct conf *conf, const char *text);
+/* What to say of an error of conf_add_listen(). */
+const char *conf_listen_error(int err);
 /* A PCI address or a well-formed emulated:… . 0 or -EINVAL with the reason in err. */
 int conf_check_spec(const char *spec, char *err, size_t err_size);
 /* Rules across keys. 0 or -EINVAL with the reason in err. */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "config/conf.h"
-#include "pcie/dma.h"
+#include "pcie/pci.h"
 #include "target/ctrl.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
@@ -25,7 +25,16 @@ struct reader {
 	size_t err_size;
 };
 
-enum key_type { KEY_UINT, KEY_SIZE, KEY_DURATION, KEY_TEXT, KEY_BOOL, KEY_LEVEL, KEY_GROUP };
+enum key_type {
+	KEY_UINT,
+	KEY_SIZE,
+	KEY_DURATION,
+	KEY_TEXT,
+	KEY_ASCII,
+	KEY_BOOL,
+	KEY_LEVEL,
+	KEY_GROUP
+};
 
 struct key {
 	const char *name;
@@ -38,7 +47,8 @@ struct key {
 __attribute__((format(printf, 3, 4))) static int
 fail(struct reader *reader, const config_setting_t *at, const char *fmt, ...)
 {
-	int n = snprintf(reader->err, reader->err_size, "%s:%u: ", reader->path,
+	const char *file = config_setting_source_file(at); /* of an @include, another one */
+	int n = snprintf(reader->err, reader->err_size, "%s:%u: ", file ? file : reader->path,
 			 config_setting_source_line(at));
 	va_list args;
 
@@ -112,6 +122,20 @@ static int read_text(struct reader *reader, const config_setting_t *setting, con
 	return 0;
 }
 
+/* What Identify shows as a string (Base 1.4.2): printable ASCII. */
+static int read_ascii(struct reader *reader, const config_setting_t *setting, const struct key *key,
+		      char *to)
+{
+	const char *text = config_setting_get_string(setting);
+
+	for (const char *c = text ? text : ""; *c; c++) {
+		if (*c < 0x20 || *c > 0x7e)
+			return fail(reader, setting, "%s: expected printable ASCII characters",
+				    key->name);
+	}
+	return read_text(reader, setting, key, to);
+}
+
 static int read_key(struct reader *reader, const config_setting_t *setting, const struct key *key,
 		    void *base)
 {
@@ -127,6 +151,8 @@ static int read_key(struct reader *reader, const config_setting_t *setting, cons
 		return read_duration(reader, setting, key, field);
 	case KEY_TEXT:
 		return read_text(reader, setting, key, field);
+	case KEY_ASCII:
+		return read_ascii(reader, setting, key, field);
 	case KEY_BOOL:
 		if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
 			return fail(reader, setting, "%s: expected true or false", key->name);
@@ -211,14 +237,11 @@ static int read_listen(struct reader *reader, const config_setting_t *setting, v
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
 		const char *text = config_setting_get_string(elem);
+		int err;
 
-		if (conf->n_listen == CONF_MAX_LISTEN)
-			return fail(reader, elem, "more than %u addresses", CONF_MAX_LISTEN);
-		if (!text || conf_parse_listen(text, &conf->listen[conf->n_listen]))
-			return fail(
-				reader, elem,
-				"listen: expected \"192.0.2.1:4420\" or \"[2001:db8::1]:4420\"");
-		conf->n_listen++;
+		err = text ? conf_add_listen(conf, text) : -EINVAL;
+		if (err)
+			return fail(reader, elem, "listen: %s", conf_listen_error(err));
 	}
 	return 0;
 }
@@ -230,6 +253,19 @@ static int find_ssd(const struct conf *conf, const char *name)
 			return (int)i;
 	}
 	return -1;
+}
+
+static bool is_there_already(const struct conf *conf, const char *spec)
+{
+	char bdf[PCI_BDF_SIZE], other[PCI_BDF_SIZE];
+
+	if (pci_parse_bdf(spec, bdf))
+		return false;
+	for (unsigned i = 0; i < conf->n_ssds; i++) {
+		if (pci_parse_bdf(conf->ssds[i].spec, other) == 0 && strcmp(bdf, other) == 0)
+			return true;
+	}
+	return false;
 }
 
 static int read_ssd(struct reader *reader, const config_setting_t *setting)
@@ -254,6 +290,9 @@ static int read_ssd(struct reader *reader, const config_setting_t *setting)
 		return fail(reader, setting, "two SSDs are called \"%s\"", ssd.name);
 	if (conf_check_spec(ssd.spec, why, sizeof(why)))
 		return fail(reader, config_setting_get_member(setting, "spec"), "spec: %s", why);
+	if (is_there_already(conf, ssd.spec))
+		return fail(reader, config_setting_get_member(setting, "spec"),
+			    "spec: another SSD has this PCI address");
 	conf->ssds[conf->n_ssds++] = ssd;
 	return 0;
 }
@@ -274,6 +313,32 @@ struct ns_text {
 	struct conf_ns ns;
 	char ssd[32];
 };
+
+static unsigned count_ssds(const struct conf_subsystem *subsys)
+{
+	uint64_t used = 0; /* bit set: an SSD that one of its namespaces is on */
+
+	_Static_assert(CONF_MAX_SSDS <= 64, "one bit each");
+	for (unsigned i = 0; i < subsys->n_ns; i++)
+		used |= UINT64_C(1) << subsys->ns[i].ssd;
+	return (unsigned)__builtin_popcountll(used);
+}
+
+/* Hosts refuse two namespaces of one subsystem that have the same identifiers. */
+static int check_ns(struct reader *reader, const config_setting_t *setting,
+		    const struct conf_subsystem *subsys, const struct conf_ns *ns)
+{
+	for (unsigned i = 0; i < subsys->n_ns; i++) {
+		const struct conf_ns *other = &subsys->ns[i];
+
+		if (other->nsid == ns->nsid)
+			return fail(reader, setting, "nsid %u is there twice", ns->nsid);
+		if (other->ssd == ns->ssd && other->ssd_nsid == ns->ssd_nsid)
+			return fail(reader, setting, "nsid %u is this namespace already",
+				    other->nsid);
+	}
+	return 0;
+}
 
 static int read_ns(struct reader *reader, const config_setting_t *setting,
 		   struct conf_subsystem *subsys)
@@ -296,15 +361,15 @@ static int read_ns(struct reader *reader, const config_setting_t *setting,
 		return fail(reader, config_setting_get_member(setting, "ssd"),
 			    "ssd: no SSD is called \"%s\" (ssds = … must come first)", text.ssd);
 	text.ns.ssd = (unsigned)ssd;
-	for (unsigned i = 0; i < subsys->n_ns; i++) {
-		if (subsys->ns[i].nsid == text.ns.nsid)
-			return fail(reader, setting, "nsid %u is there twice", text.ns.nsid);
-	}
+	if (check_ns(reader, setting, subsys, &text.ns))
+		return -EINVAL;
 	all = realloc(subsys->ns, (subsys->n_ns + 1) * sizeof(all[0]));
 	if (!all)
-		return -ENOMEM;
+		return fail(reader, setting, "out of memory");
 	subsys->ns = all;
 	all[subsys->n_ns++] = text.ns;
+	if (count_ssds(subsys) > NVMET_MAX_SSDS)
+		return fail(reader, setting, "more than %u SSDs in one subsystem", NVMET_MAX_SSDS);
 	return 0;
 }
 
@@ -334,13 +399,23 @@ static int read_hosts(struct reader *reader, const config_setting_t *setting, vo
 	return 0;
 }
 
+/* Whether an earlier subsystem has the name of this one. */
+static bool is_called(const struct conf *conf, const struct conf_subsystem *subsys)
+{
+	const struct conf_subsystem *other = conf->subsystems;
+
+	while (other < subsys && strcmp(other->nqn, subsys->nqn) != 0)
+		other++;
+	return other < subsys;
+}
+
 static int read_subsystem(struct reader *reader, const config_setting_t *setting)
 {
 #define SUBSYS(field) offsetof(struct conf_subsystem, field)
 	static const struct key keys[] = {
 		{ "nqn", KEY_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
-		{ "serial", KEY_TEXT, SUBSYS(serial), 1, 20, NULL },
-		{ "model", KEY_TEXT, SUBSYS(model), 1, 40, NULL },
+		{ "serial", KEY_ASCII, SUBSYS(serial), 1, 20, NULL },
+		{ "model", KEY_ASCII, SUBSYS(model), 1, 40, NULL },
 		{ "allow_any_host", KEY_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
 		{ "max_queues", KEY_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
 		{ "hosts", KEY_GROUP, 0, 0, 0, read_hosts },
@@ -359,6 +434,9 @@ static int read_subsystem(struct reader *reader, const config_setting_t *setting
 	if (!nvmet_nqn_valid(subsys->nqn) || strcmp(subsys->nqn, NVMF_DISCOVERY_NQN) == 0)
 		return fail(reader, config_setting_get_member(setting, "nqn"),
 			    "nqn: expected \"nqn.…\", without spaces, and not the discovery NQN");
+	if (is_called(conf, subsys))
+		return fail(reader, config_setting_get_member(setting, "nqn"),
+			    "two subsystems are called %s", subsys->nqn);
 	if (subsys->allow_any_host == (subsys->n_hosts > 0))
 		return fail(reader, setting,
 			    "expected either hosts = ( … ) or allow_any_host = true");
@@ -398,6 +476,7 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 	int result = -EINVAL;
 
 	config_init(&config);
+	errno = 0;
 	if (config_read_file(&config, path)) {
 		result = read_group(&reader, config_root_setting(&config), top_keys,
 				    ARRAY_SIZE(top_keys), conf);
@@ -407,9 +486,12 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 				snprintf(err, err_size, "%s:1: %s", path, why);
 		}
 	} else if (config_error_type(&config) == CONFIG_ERR_FILE_IO) {
-		snprintf(err, err_size, "%s: %s", path, strerror(errno ? errno : ENOENT));
+		snprintf(err, err_size, "%s: %s", path,
+			 errno ? strerror(errno) : "it is no regular file");
 	} else {
-		snprintf(err, err_size, "%s:%d: %s", path, config_error_line(&config),
+		const char *file = config_error_file(&config);
+
+		snprintf(err, err_size, "%s:%d: %s", file ? file : path, config_error_line(&config),
 			 config_error_text(&config));
 	}
 	config_destroy(&config);

@@ -27,6 +27,9 @@ int pci_parse_bdf(const char *text, char bdf[PCI_BDF_SIZE])
 	unsigned domain = 0, bus, device, function;
 	int used = 0;
 
+	/* scanf would also take spaces, signs and 0x. */
+	if (text[strspn(text, "0123456789abcdefABCDEF:.")] != '\0')
+		return -EINVAL;
 	if (sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &used) != 4 ||
 	    text[used] != '\0') {
 		domain = 0;

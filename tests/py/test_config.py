@@ -52,12 +52,53 @@ def test_good(tmp_path):
     ("nsid = 2", "nsid = 0", 4, "nsid: expected a number from 1 to 1024"),
     ('ssd = "b"', 'ssd = "c"', 4, 'no SSD is called "c"'),
     ("} ); } );", "} ); ", 5, "syntax error"),
+    ('"127.0.0.1:0"', '"0.0.0.0:1", "0.0.0.0:1"', 1, "the address is there twice"),
+    ('"127.0.0.1:0"', '"[%eth0]:1"', 1, 'expected "192.0.2.1:4420"'),
+    ('"127.0.0.1:0"', '"[fe80::1%]:1"', 1, 'expected "192.0.2.1:4420"'),
+    ("emulated:size=16M", " 1: 1.0", 2, "expected a PCI address"),
+    ("emulated:size=16M", "0x1:00:0.0", 2, "expected a PCI address"),
+    ('ssd = "b"', 'ssd = "a"', 4, "nsid 1 is this namespace already"),
+    ("true;", 'true; serial = "\\x07";', 3, "serial: expected printable ASCII"),
+    ("true;", 'true; model = "ü";', 3, "model: expected printable ASCII"),
+    ("true;", 'true; serial = "123456789012345678901";', 3, "a text of 1 to 20 characters"),
 ])
 def test_bad(tmp_path, old, new, line, text):
     """One mistake each."""
     status, message = check(tmp_path, GOOD.replace(old, new, 1))
     assert status == 1
     assert message.startswith(f"{tmp_path}/nvmet.conf:{line}: ") and text in message
+
+
+def test_same_names(tmp_path):
+    """Two subsystems with one name, two SSDs at one address."""
+    subsystem = GOOD.splitlines(keepends=True)[2:]
+    twice = GOOD.replace("} ); } );", "} ); }, " + "".join(subsystem)[len("subsystems = ( "):])
+    status, message = check(tmp_path, twice)
+    assert status == 1
+    assert "nvmet.conf:4: two subsystems are called nqn.2026-11.io.nvmetd:one" in message
+    pci = GOOD.replace("emulated:size=16M", "0000:01:00.0", 1).replace("emulated:size=16M", "1:0.0")
+    status, message = check(tmp_path, pci)
+    assert status == 1 and "nvmet.conf:2: spec: another SSD has this PCI address" in message
+
+
+def test_too_many_ssds(tmp_path):
+    """A subsystem has at most 16."""
+    ssds = ", ".join(f'{{ name = "s{n}"; spec = "emulated:size=1M"; }}' for n in range(17))
+    spaces = ", ".join(f'{{ nsid = {n + 1}; ssd = "s{n}"; }}' for n in range(17))
+    text = (f'listen = ( "127.0.0.1:0" );\nssds = ( {ssds} );\nsubsystems = ( {{ nqn = "nqn.x:y"; '
+            f'allow_any_host = true;\nnamespaces = ( {spaces} ); }} );\n')
+    status, message = check(tmp_path, text)
+    assert status == 1 and "nvmet.conf:4: more than 16 SSDs in one subsystem" in message
+
+
+def test_include(tmp_path):
+    """What is wrong in a file that is included is told with that file's name."""
+    other = tmp_path / "other.conf"
+    for text, message in (("\nworkers = 0;", "workers: expected"),
+                          ("\nworkers = ;", "syntax error")):
+        other.write_text(text)
+        status, error = check(tmp_path, f'@include "{other}"\n{GOOD}')
+        assert status == 1 and error.startswith(f"{other}:2: ") and message in error
 
 
 @pytest.mark.parametrize("text, message", [
@@ -78,12 +119,13 @@ def test_bad_globals(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("arguments, text", [
-    (["-c", "/nonexistent/file"], "No such file"),
+    (["-c", "/nonexistent/file"], "No such file"), (["-c", "/"], "/: it is no regular file"),
     (["--ssd", "emulated:size=16M"], "no address to listen on"),
     (["--listen", "127.0.0.1:0"], "no SSD is named"),
-    (["--ssd", "emulated:size=16M", "--listen", "nowhere"], "expected 192.0.2.1:4420"),
-    (["--ssd", "emulated:size=16M", "--listen", "[127.0.0.1]:1"], "expected 192.0.2.1:4420"),
+    (["--ssd", "emulated:size=16M", "--listen", "nowhere"], 'expected "192.0.2.1:4420"'),
+    (["--ssd", "emulated:size=16M", "--listen", "[127.0.0.1]:1"], 'expected "192.0.2.1:4420"'),
     (["--ssd", "emulated:size=16M", "--ssd", "emulated:size=16M"], "only one SSD"),
+    (["--listen", "127.0.0.1:9", "--listen", "127.0.0.1:9"], "the address is there twice"),
     (["--ssd", "emulated:", "--listen", "127.0.0.1:0"], "needs size= or file="),
     (["--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", "x"], "expected nqn."),
     (["--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--workers", "0"], "1 to 64"),

@@ -76,6 +76,8 @@ static void addresses(void **state)
 	assert_int_equal(pci_parse_bdf("01:00.0x", bdf), -EINVAL);
 	assert_int_equal(pci_parse_bdf("", bdf), -EINVAL);
 	assert_int_equal(pci_parse_bdf("nvme0", bdf), -EINVAL);
+	assert_int_equal(pci_parse_bdf(" 1: 1.0", bdf), -EINVAL);
+	assert_int_equal(pci_parse_bdf("0x1:00:0.0", bdf), -EINVAL);
 }
 
 static void one_obstacle_after_the_other(void **state)
