@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,17 @@ int log_level_parse(const char *word, enum log_level *ret_level)
 	return -EINVAL;
 }
 
+/* Whether standard error is the journal's. The variable is inherited, the stream need not be. */
+static bool to_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 /* "<6>" under journald, else "2026-01-31T12:00:00.123 error: ". */
 static size_t log_prefix(char *line, size_t size, enum log_level level)
 {
@@ -56,7 +68,7 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 	struct tm tm;
 	size_t len;
 
-	if (getenv("JOURNAL_STREAM"))
+	if (to_journal())
 		return (size_t)snprintf(line, size, "%s", levels[level].journal);
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);

@@ -2,6 +2,7 @@
 """Configuration and command line: what is wrong is named with file and line, and what was expected."""
 
 import contextlib
+import os
 import socket
 import subprocess
 
@@ -255,6 +256,20 @@ def test_ssd_fails_while_stopping(start, tmp_path):
         host.admin.property_get(0x1C)
         daemon.stop()
     assert "failed while ready: an admin command was not answered" in daemon.log()
+
+
+def test_journal_prefix(tmp_path):
+    """Priorities for the journal; times when the variable was only inherited."""
+    path = tmp_path / "log"
+    with path.open("wb") as log:
+        own = f"{os.fstat(log.fileno()).st_dev}:{os.fstat(log.fileno()).st_ino}"
+        for stream in (own, "1:1", ""):
+            subprocess.run([str(BUILD / "nvmetd"), "--ssd", "emulated:size=16M,file=/", "--listen",
+                            "127.0.0.1:0"], stderr=log, check=False, timeout=20,
+                           env={**ENV, "JOURNAL_STREAM": stream})
+    first, *lines = [line for line in path.read_text().splitlines() if "nvmetd 0" in line]
+    assert first.startswith("<6>nvmetd ") and len(lines) == 2
+    assert all(line.startswith("20") for line in lines)
 
 
 def test_systemd_is_told(tmp_path):
