@@ -46,15 +46,34 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 
 	conn->timer_armed = true;
 	conn->rx_bytes_seen = conn->rx_bytes;
+	conn->tx_bytes_seen = conn->tx_bytes;
 	evtimer_add(conn->timer, &timeout);
 }
 
 /* Whether the next bytes are the host's to send: half a PDU is here, or data it was asked for is
- * not. */
+ * not. Not while it is us who do not read. */
 static bool awaits_host(const struct nvme_tcp_conn *conn)
 {
-	return conn->n_receiving ||
-	       (!conn->rx_paused && (conn->rx != RX_HEADER || conn->header_len));
+	return !conn->rx_paused && (conn->n_receiving || conn->rx != RX_HEADER || conn->header_len);
+}
+
+/* A connection that has not connected a queue, or is in the middle of something. */
+static void live_timer(struct nvme_tcp_conn *conn)
+{
+	if (conn->queue.connecting) {
+		arm(conn, conn->queue.target->limits.handshake_timeout_ms);
+		return;
+	}
+	if (!conn->queue.live && !conn->handshake_over) {
+		conn_close(conn, "no Connect in time");
+		return;
+	}
+	if (awaits_host(conn) && conn->rx_bytes == conn->rx_bytes_seen)
+		conn_close(conn, "the rest of a PDU or of a command's data did not come in time");
+	else if (conn->want_write && conn->tx_bytes == conn->tx_bytes_seen)
+		conn_close(conn, "it does not read what it is sent");
+	else if (awaits_host(conn) || conn->rx_paused || conn->want_write)
+		conn_expect(conn);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -69,13 +88,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		conn_close(conn, "no ICReq in time");
 		break;
 	case CONN_LIVE:
-		if (!conn->queue.live && !conn->queue.connecting && !conn->handshake_over)
-			conn_close(conn, "no Connect in time");
-		else if (awaits_host(conn) && conn->rx_bytes == conn->rx_bytes_seen)
-			conn_close(conn,
-				   "the rest of a PDU or of a command's data did not come in time");
-		else if (awaits_host(conn))
-			conn_expect(conn);
+		live_timer(conn);
 		break;
 	case CONN_TERM:
 		conn_close(conn, NULL);
@@ -253,7 +266,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 		    le16_get(cmd->req.cmd.cid) != cid)
 			continue;
 		if (cmd->state == CMD_PAGES && cmd != conn->rx_cmd) {
-			TAILQ_REMOVE(&conn->waiting, cmd, link);
+			pages_wait_over(cmd);
 			cmd->state = CMD_EXECUTING;
 			nvmet_req_complete(&cmd->req, NVME_SC_ABORT_REQUESTED);
 			return NVMET_ABORT_DONE;

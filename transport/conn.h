@@ -91,7 +91,8 @@ struct nvme_tcp_conn {
 
 	/* Progress, as the timer sees it. */
 	bool timer_armed;
-	uint64_t rx_bytes, rx_bytes_seen;
+	uint64_t rx_bytes, rx_bytes_seen; /* seen: UINT64_MAX begins its time anew */
+	uint64_t tx_bytes, tx_bytes_seen;
 
 	bool released;
 	struct loop_task end_task;
@@ -117,7 +118,7 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
 
 /* The host answered the handshake with a good ICReq. */
 void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq);
-/* Something must come from the host now: the timer watches that it does. */
+/* Something must come from the host now, or be read by it: the timer watches that it does. */
 void conn_expect(struct nvme_tcp_conn *conn);
 /* The daemon stops: closes the connection once nothing is under way. */
 void conn_drain(struct nvme_tcp_conn *conn);

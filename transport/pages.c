@@ -10,14 +10,25 @@
 
 static void retry(struct loop_task *task);
 
-void pages_init(struct tcp_worker *tw, size_t max_transfer)
-{
-	size_t pool = dma_pool_total(tw->worker->pool) << DMA_PAGE_SHIFT;
+/* Of the pool: every worker's pool has room for this and for two of the largest commands. */
+#define RESERVE_PART 16
 
+void pages_init(struct tcp_worker *tw)
+{
 	TAILQ_INIT(&tw->waiting);
 	loop_task_init(&tw->retry, retry);
-	/* Half, so that two slow connections still leave something; never less than one command. */
-	tw->share = num_max(pool / 2, max_transfer);
+	tw->reserve = (dma_pool_total(tw->worker->pool) << DMA_PAGE_SHIFT) / RESERVE_PART;
+}
+
+static size_t bytes_free(const struct dma_pool *pool)
+{
+	return (dma_pool_total(pool) - dma_pool_used(pool)) << DMA_PAGE_SHIFT;
+}
+
+/* Its data comes in the capsule, and the receiver stands before it. */
+static bool in_capsule(const struct nvme_tcp_cmd *cmd)
+{
+	return cmd == cmd->conn->rx_cmd;
 }
 
 static bool take(struct nvme_tcp_cmd *cmd)
@@ -25,7 +36,8 @@ static bool take(struct nvme_tcp_cmd *cmd)
 	struct nvme_tcp_conn *conn = cmd->conn;
 	size_t len = num_round_up(cmd->req.transfer_len, DMA_PAGE_SIZE);
 
-	if (conn->pages_held && conn->pages_held + len > conn->tw->share)
+	if (!in_capsule(cmd) &&
+	    conn->pages_held + len + conn->tw->reserve > bytes_free(conn->queue.worker->pool))
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
@@ -37,11 +49,14 @@ bool pages_get(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 
-	if (TAILQ_EMPTY(&conn->waiting) && take(cmd))
+	if ((in_capsule(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
 		return true;
 	counter_add(&conn->queue.worker->stats.page_waits, 1);
 	cmd->state = CMD_PAGES;
-	TAILQ_INSERT_TAIL(&conn->waiting, cmd, link);
+	if (in_capsule(cmd))
+		TAILQ_INSERT_HEAD(&conn->waiting, cmd, link);
+	else
+		TAILQ_INSERT_TAIL(&conn->waiting, cmd, link);
 	if (!conn->wait_queued) {
 		conn->wait_queued = true;
 		TAILQ_INSERT_TAIL(&conn->tw->waiting, conn, wait_link);
@@ -59,6 +74,14 @@ void pages_give_back(struct nvme_tcp_cmd *cmd)
 	dma_free(conn->queue.worker->pool, &cmd->req.data);
 	if (!TAILQ_EMPTY(&conn->tw->waiting))
 		loop_defer(&conn->queue.worker->loop, &conn->tw->retry);
+}
+
+void pages_wait_over(struct nvme_tcp_cmd *cmd)
+{
+	struct nvme_tcp_conn *conn = cmd->conn;
+
+	TAILQ_REMOVE(&conn->waiting, cmd, link);
+	loop_defer(&conn->queue.worker->loop, &conn->tw->retry);
 }
 
 void pages_forget(struct nvme_tcp_conn *conn)

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * DMA pages for commands. A command that finds no pages waits: first come, first served among the
- * commands of a connection and among the connections of a worker. A connection may hold only its
- * share of the worker's pages, so that one that reads its answers slowly does not starve the
- * others.
+ * commands of a connection. A connection may hold at most as much as it leaves free: one that does
+ * not read its answers takes half of the worker's pages, two a third each, and so on; something is
+ * left for the others.
+ *
+ * In-capsule data waits for nobody of its connection, and a part of the pages is reserved for it:
+ * while it waits nothing is read from the socket, and what comes behind it may be the very data
+ * that the commands holding the pages need to end.
  */
 #ifndef NVMETD_TRANSPORT_PAGES_H
 #define NVMETD_TRANSPORT_PAGES_H
@@ -24,7 +28,7 @@ struct worker;
 struct tcp_worker {
 	struct worker *worker;
 	uint8_t *recv_buf; /* CONN_RECV_SIZE bytes */
-	size_t share;      /* bytes of DMA memory that a connection may hold */
+	size_t reserve;    /* bytes of DMA memory for in-capsule data only */
 	TAILQ_HEAD(, nvme_tcp_conn) waiting;
 	struct loop_task retry;
 	LIST_HEAD(, nvme_tcp_conn) conns;
@@ -35,7 +39,7 @@ struct tcp_worker {
 	struct nvme_tcp *tcp;
 };
 
-void pages_init(struct tcp_worker *tw, size_t max_transfer);
+void pages_init(struct tcp_worker *tw);
 
 /*
  * Gets the command its pages (req.transfer_len bytes). True: it has them. False: it is queued, in
@@ -44,6 +48,8 @@ void pages_init(struct tcp_worker *tw, size_t max_transfer);
 bool pages_get(struct nvme_tcp_cmd *cmd);
 /* Gives the command's pages back, if it has any; who waits is served at the end of the wake-up. */
 void pages_give_back(struct nvme_tcp_cmd *cmd);
+/* The command waits no longer; who stood behind it may have its turn. */
+void pages_wait_over(struct nvme_tcp_cmd *cmd);
 /* The connection ends: its commands wait no longer. */
 void pages_forget(struct nvme_tcp_conn *conn);
 

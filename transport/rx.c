@@ -351,6 +351,7 @@ void rx_resume(struct nvme_tcp_conn *conn)
 	size_t len = conn->stash_len;
 
 	conn->rx_paused = false;
+	conn->rx_bytes_seen = UINT64_MAX; /* that nothing came meanwhile was our doing */
 	conn->stash = NULL;
 	conn->stash_len = 0;
 	feed(conn, bytes, len);

@@ -351,7 +351,7 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		tw->worker = &target->workers[i];
 		tw->tcp = tcp;
 		LIST_INIT(&tw->conns);
-		pages_init(tw, target->max_transfer);
+		pages_init(tw);
 		tw->recv_buf = malloc(CONN_RECV_SIZE);
 		if (!tw->recv_buf) {
 			nvme_tcp_fini(tcp);

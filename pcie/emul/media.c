@@ -12,13 +12,18 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pcie/emul/emul_internal.h"
 #include "util/log.h"
+
+#define ALONE_WAIT_MS 3000
+#define ALONE_LOOK_MS 20
 
 static int open_ram(const struct emul_options *options, struct emul_media *media)
 {
@@ -72,15 +77,43 @@ static int medium_size(int fd, const struct emul_options *options, uint64_t *ret
 	return *ret_size > bytes ? -ENOSPC : 0;
 }
 
+/*
+ * Opens it for us alone: two daemons on one medium, or one that somebody has mounted, would destroy
+ * what is on it. Of a process that was killed the kernel lets go only when its last request has
+ * ended.
+ */
+static int open_alone(const char *path, int flags)
+{
+	const struct timespec pause = { .tv_nsec = ALONE_LOOK_MS * 1000000L };
+	int fd = -1, err = -EBUSY;
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+		flags = (flags & ~O_CREAT) |
+			O_EXCL; /* nobody else's: no file system, no swap, no device mapper */
+	for (unsigned waited = 0; err == -EBUSY && waited < ALONE_WAIT_MS;
+	     waited += ALONE_LOOK_MS) {
+		if (waited)
+			nanosleep(&pause, NULL);
+		fd = open(path, flags, 0600);
+		err = fd < 0 ? -errno : 0;
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+			close(fd);
+			err = -EBUSY;
+		}
+	}
+	return err ? err : fd;
+}
+
 static int open_file(const struct emul_options *options, struct emul_media *media)
 {
-	const int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0);
-	int direct, err;
+	int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0), err;
 
-	media->fd = open(options->file, flags, 0600);
+	media->fd = open_alone(options->file, flags);
 	if (media->fd < 0) {
-		err = -errno;
-		log_err("emulated SSD: cannot open %s: %s", options->file, strerror(-err));
+		err = media->fd;
+		log_err("emulated SSD: cannot open %s: %s", options->file,
+			err == -EBUSY ? "it is in use" : strerror(-err));
 		return err;
 	}
 	err = medium_size(media->fd, options, &media->size);
@@ -89,13 +122,10 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 			err ? strerror(-err) : "it is empty; give size=");
 		return err ? err : -EINVAL;
 	}
-	direct = open(options->file, O_RDWR | O_CLOEXEC | O_DIRECT);
-	if (direct >= 0 && direct_works(direct, options->lba_shift)) {
-		close(media->fd);
-		media->fd = direct;
-	} else if (direct >= 0) {
-		close(direct);
-	}
+	flags = fcntl(media->fd, F_GETFL);
+	if (fcntl(media->fd, F_SETFL, flags | O_DIRECT) == 0 &&
+	    !direct_works(media->fd, options->lba_shift) && fcntl(media->fd, F_SETFL, flags) < 0)
+		return -errno;
 	media->volatile_cache = true;
 	return 0;
 }
