@@ -88,9 +88,9 @@ static int open_alone(const char *path, int flags)
 	int fd = -1, err = -EBUSY;
 	struct stat st;
 
+	/* A block device: no file system, no swap, no device mapper may have it. */
 	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
-		flags = (flags & ~O_CREAT) |
-			O_EXCL; /* nobody else's: no file system, no swap, no device mapper */
+		flags = (flags & ~O_CREAT) | O_EXCL;
 	for (unsigned waited = 0; err == -EBUSY && waited < ALONE_WAIT_MS;
 	     waited += ALONE_LOOK_MS) {
 		if (waited)

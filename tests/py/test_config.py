@@ -147,6 +147,14 @@ def test_port_in_use():
     assert status == 1 and f"cannot listen on 127.0.0.1 port {port}: Address already in use" in error
 
 
+def test_medium_in_use(start, tmp_path):
+    """A second daemon does not write to the file of the first."""
+    spec = f"emulated:file={tmp_path}/disk,size=16M"
+    start("--ssd", spec, "--listen", "127.0.0.1:0")
+    status, error = run_nvmetd("--ssd", spec, "--listen", "127.0.0.1:0")
+    assert status == 1 and f"cannot open {tmp_path}/disk: it is in use" in error
+
+
 def test_missing_namespace(tmp_path):
     """The file is fine, the SSD is not what it says."""
     path = tmp_path / "conf"
