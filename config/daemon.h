@@ -55,7 +55,7 @@ struct daemon {
 	enum daemon_state state;
 	bool hosts_gone;     /* stopping: no connection is left, the SSDs are next */
 	uint64_t started_ns; /* clock_now_ns() */
-	int status; /* exit status */
+	int status;          /* exit status */
 };
 
 /* Runs until it is told to stop, or cannot start. Returns the exit status of the process. */
