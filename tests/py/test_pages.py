@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""When DMA pages run out: whoever must wait waits, and nobody waits for ever for what cannot come."""
+
+import socket
+import time
+
+import pytest
+
+from daemon import NQN
+from nvmetcp import Host, io_fields, read, write
+
+SMALL = ("--listen", "127.0.0.1:0", "--nqn", NQN, "--dma-memory", "16M")
+MIB = 1 << 20
+
+
+def config(tmp_path, spec):
+    """The smallest pool, and 1 s for a host to go on with what it began."""
+    path = tmp_path / "nvmet.conf"
+    path.write_text(f"""
+listen = ( "127.0.0.1:0" );
+dma_memory = "16M";
+limits = {{ pdu_timeout = "1s"; }};
+ssds = ( {{ name = "a"; spec = "emulated:{spec}"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    return path
+
+
+def write_without_data(queue, slba, data):
+    """Starts a write; its R2T will not be answered."""
+    command = queue.start(1, nsid=1, write=data, **io_fields(slba, len(data) // 512))
+    command.auto = False
+    return command
+
+
+def pump_until_quiet(queue, seconds=0.5):
+    """Takes what comes until nothing comes any more."""
+    queue.conn.sock.settimeout(seconds)
+    try:
+        while True:
+            queue.pump()
+    except socket.timeout:
+        queue.conn.sock.settimeout(10)
+
+
+@pytest.mark.parametrize("size", [512, 8192])
+def test_capsule_before_data_that_was_asked_for(start, size):
+    """Writes that have their R2T hold the pages; an in-capsule write comes before their data."""
+    daemon = start("--ssd", "emulated:size=64M", *SMALL)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        large = [write_without_data(queue, index * 2048, bytes([index + 1]) * MIB)
+                 for index in range(32)]
+        pump_until_quiet(queue)
+        granted = [command for command in large if command.ttag is not None]
+        assert 0 < len(granted) < len(large)
+        small = [queue.start(1, nsid=1, write=bytes([200 + index]) * size, inline=True,
+                             **io_fields(100000 + index * 16, size // 512)) for index in range(20)]
+        for command in large:
+            command.auto = True
+        for command in granted:
+            queue.send_data(command, MIB)
+        queue.wait(*large, *small)
+        assert {command.cqe.status for command in large + small} == {0}
+        for index in range(20):
+            assert read(queue, 100000 + index * 16, size // 512) == bytes([200 + index]) * size
+        assert read(queue, 31 * 2048, 2048) == bytes([32]) * MIB
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("queues", [1, 2, 5])
+def test_queues_that_do_not_read(start, queues):
+    """However many: another host gets pages for what it does (those of the largest commands may be
+    gone, until pdu_timeout ends who does not read)."""
+    daemon = start("--ssd", "emulated:size=64M", *SMALL)
+    with Host(daemon.address, NQN, queues=queues) as slow, \
+            Host(daemon.address, NQN, hostid=b"\2" * 16) as modest:
+        for queue in slow.io:
+            for _ in range(40):
+                queue.start(2, nsid=1, read=MIB, **io_fields(0, 2048))
+        time.sleep(0.3)
+        for index in range(10):
+            for size in (512, 8192, 65536):
+                data = bytes([index]) * size
+                write(modest.io[0], 2048, data)
+                assert read(modest.io[0], 2048, size // 512) == data
+    daemon.expect_clean()
+
+
+def test_a_host_that_never_reads(target):
+    """Answers that nobody takes: after pdu_timeout (1 s here) the connection ends."""
+    with Host(target.address, NQN) as host:
+        for _ in range(40):
+            host.io[0].start(2, nsid=1, read=MIB, **io_fields(0, 2048))
+        end = time.monotonic() + 5
+        while target.counters()["dma_pages_used"]:
+            assert time.monotonic() < end, "its pages are still held"
+            time.sleep(0.1)
+        assert "it does not read what it is sent" in target.log()
+
+
+def test_a_host_that_reads_slowly(target):
+    """Some bytes in every pdu_timeout are enough."""
+    with Host(target.address, NQN) as host:
+        queue = host.io[0]
+        commands = [queue.start(2, nsid=1, read=MIB, **io_fields(0, 2048)) for _ in range(24)]
+        for _ in range(4):
+            time.sleep(0.6)
+            queue.wait(commands.pop(0))
+            queue.wait(commands.pop(0))
+        queue.wait(*commands)
+
+
+def test_waiting_for_pages_is_not_the_hosts_fault(start, tmp_path):
+    """A slow SSD holds all pages for longer than pdu_timeout; a write's data is behind a capsule that
+    waits for some. The connection lives."""
+    spec = "size=64M,fault.op=write,fault.delay=1,fault.delay_ms=2500"
+    daemon = start("-c", config(tmp_path, spec))
+    with Host(daemon.address, NQN, queues=2, entries=1000) as host:
+        one, two = host.io
+        held = write_without_data(one, 0, b"\1" * 16384)
+        while held.ttag is None:
+            one.pump()
+        commands = [(queue, queue.start(1, nsid=1, write=bytes(8192), inline=True,
+                                        **io_fields(4096 + index * 16, 16)))
+                    for queue in (two, one) for index in range(900)]
+        one.send_data(held, 16384)
+        for queue, command in commands:
+            assert queue.wait(command).status == 0
+        assert one.wait(held).status == 0
+        assert daemon.counters()["page_waits"] > 0
+    daemon.expect_clean()
