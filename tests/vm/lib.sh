@@ -75,7 +75,7 @@ start_nvmetd() {
 	"$BUILD/nvmetd" "$@" 2>>$LOG &
 	DAEMON=$!
 	for i in $(seq 300); do
-		! grep -q ' ready: ' $LOG || return 0
+		! grep -q 'ready: listening on' $LOG || return 0
 		kill -0 $DAEMON 2>/dev/null || fail "nvmetd ended"
 		sleep 0.1
 	done

@@ -36,7 +36,7 @@ echo 'ok: messages'
 # No root is needed once the group is the user's and memory may be locked.
 bash -c "ulimit -l 262144; exec setpriv --reuid 65534 --clear-groups --bounding-set=-all \\
 	$BUILD/nvmetd --ssd $bdf --listen 127.0.0.1:4420 --nqn $NQN" 2>$LOG & DAEMON=$!
-for i in $(seq 100); do ! grep -q ' ready: ' $LOG || break; sleep 0.1; done
+for i in $(seq 100); do ! grep -q 'ready: listening on' $LOG || break; sleep 0.1; done
 c=$(connect $NQN); b=$(block_of $c)
 dd if=/dev/urandom of=$b bs=64k count=4 oflag=direct status=none
 nvme disconnect -n $NQN
