@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/control.h"
 #include "config/daemon.h"
@@ -22,6 +23,18 @@
 /* --- Memory and workers -------------------------------------------------------------------------
  */
 
+/* The arena is populated at once: more than there is would have the kernel kill somebody. */
+static int check_fits(size_t bytes)
+{
+	uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (bytes < have)
+		return 0;
+	log_err("dma_memory is %zuM, but the machine has only %lluM", bytes >> 20,
+		(unsigned long long)have >> 20);
+	return -ENOMEM;
+}
+
 /* A quarter for rings, PRP lists and admin data; the rest for the workers' payload, evenly. */
 int apply_memory(struct daemon *daemon)
 {
@@ -29,8 +42,10 @@ int apply_memory(struct daemon *daemon)
 	size_t main_bytes = conf->dma_memory / 4 / DMA_BLOCK_SIZE * DMA_BLOCK_SIZE;
 	size_t worker_bytes =
 		(conf->dma_memory - main_bytes) / conf->workers / DMA_BLOCK_SIZE * DMA_BLOCK_SIZE;
-	int err = dma_arena_new(conf->dma_memory, &daemon->arena);
+	int err = check_fits(conf->dma_memory);
 
+	if (!err)
+		err = dma_arena_new(conf->dma_memory, &daemon->arena);
 	if (!err)
 		err = dma_pool_new(daemon->arena, main_bytes, &daemon->pool);
 	if (err)

@@ -238,10 +238,20 @@ static void raise_limits(void)
 	}
 }
 
+static void on_libevent_log(int severity, const char *text)
+{
+	log_write(severity >= EVENT_LOG_ERR    ? LOG_LEVEL_ERR
+		  : severity == EVENT_LOG_WARN ? LOG_LEVEL_WARN
+					       : LOG_LEVEL_DEBUG,
+		  "libevent: %s", text);
+}
+
 static int start(struct daemon *daemon)
 {
-	int err = loop_init(&daemon->loop, "main");
+	int err;
 
+	event_set_log_callback(on_libevent_log);
+	err = loop_init(&daemon->loop, "main");
 	if (err)
 		return err;
 	daemon->loop_made = true;

@@ -155,6 +155,15 @@ def test_medium_in_use(start, tmp_path):
     assert status == 1 and f"cannot open {tmp_path}/disk: it is in use" in error
 
 
+@pytest.mark.skipif(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >= 1 << 40,
+                    reason="this machine has the memory")
+def test_more_memory_than_there_is():
+    """Refused before the kernel has to kill somebody for it."""
+    status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0",
+                               "--dma-memory", "1T")
+    assert status == 1 and "dma_memory is 1048576M, but the machine has only" in error
+
+
 def test_missing_namespace(tmp_path):
     """The file is fine, the SSD is not what it says."""
     path = tmp_path / "conf"
