@@ -15,6 +15,7 @@ DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 HOSTNQN = "nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111"
 HOSTID = bytes.fromhex("11111111111141118111111111111111")
 SGL_IN_CAPSULE, SGL_TRANSPORT = 0x01, 0x5A
+ALLOWED_FLAGS = {RESP: HDGST, R2T: HDGST, C2H_DATA: HDGST | DDGST | LAST | SUCCESS}
 
 
 class Violation(AssertionError):
@@ -75,6 +76,7 @@ class Cqe:
     def __init__(self, raw):
         self.dw0, self.dw1, self.sqhd, self.sqid, self.cid, status = struct.unpack("<IIHHHH", raw)
         need(status & 1 == 0, "phase bit in a response")
+        need(self.sqid == 0, "SQID in a response")
         self.status = status >> 1
         self.code = self.status & 0x7FF
         self.dnr = bool(self.status & 0x4000)
@@ -150,12 +152,14 @@ class Connection:
         need(hlen == (128 if kind == ICRESP else 24), f"HLEN {hlen} in a PDU of type {kind:02x}h")
         need(hlen <= plen < 1 << 24, f"PLEN {plen}")
         header += self.read(hlen - 8)
+        need(flags & ~ALLOWED_FLAGS.get(kind, 0) == 0, f"flags {flags:02x}h in type {kind:02x}h")
+        need(pdo == 0 or kind == C2H_DATA, "PDO of a PDU without data")
         if kind == C2H_TERM:
             need(24 <= plen <= 152, f"PLEN {plen} of a C2HTermReq")
             rest = self.read(plen - 24)
             raise Term(*struct.unpack_from("<HI", header, 8), rest)
         if kind == ICRESP:
-            need(plen == 128 and flags == 0, "ICResp")
+            need(plen == 128 and header[16:] == bytes(112), "ICResp")
             return Pdu(header, b"")
         return self._rest(header, kind, flags, pdo, plen)
 
@@ -165,8 +169,9 @@ class Connection:
         if self.hdgst:
             need(struct.unpack("<I", self.read(4))[0] == crc32c(header), "header digest")
             at += 4
+        need(kind == RESP or header[20:] == bytes(4), "reserved bytes")
         if kind != C2H_DATA:
-            need(plen == at and not flags & DDGST, f"PLEN {plen} of a PDU without data")
+            need(plen == at, f"PLEN {plen} of a PDU without data")
             return Pdu(header, b"")
         need(bool(flags & DDGST) == self.ddgst, "DDGST flag")
         need(pdo >= at and pdo % ((self.hpda + 1) * 4) == 0, f"PDO {pdo} with HPDA {self.hpda}")
@@ -230,7 +235,7 @@ class Command:
     def __init__(self, cid, write, read_len):
         self.cid, self.write, self.read_len = cid, write, read_len
         self.data = b""
-        self.sent = 0
+        self.asked = self.sent = 0
         self.cqe = None
         self.ttag = None
         self.auto = True
@@ -262,6 +267,7 @@ class Queue:
             self.next_cid = self.next_cid % 0xFFF0 + 1
         command = Command(cid, write, read)
         self.commands[cid] = command
+        command.asked = len(write) if inline else 0
         length = len(write) or read
         sgl = kwargs.pop("sgl", (0, length, SGL_IN_CAPSULE if inline else SGL_TRANSPORT))
         ddgst = kwargs.pop("ddgst", None)
@@ -289,11 +295,15 @@ class Queue:
         command = self._find(cqe.cid)
         if cqe.status == 0 and command.read_len:
             need(len(command.data) == command.read_len, "success with less data than asked for")
+        if cqe.status == 0:
+            need(command.asked == len(command.write), "success before all data was asked for")
         if cqe.status:
             need(not command.data, "data for a command that failed")
         if self.flow_control and self.entries:
             self.sqhd = (self.sqhd + 1) % self.entries
             need(cqe.sqhd == self.sqhd, f"SQHD {cqe.sqhd}, expected {self.sqhd}")
+        elif self.entries:
+            need(cqe.sqhd == 0, f"SQHD {cqe.sqhd} without flow control")
         command.cqe = cqe
         del self.commands[cqe.cid]
 
@@ -301,6 +311,7 @@ class Queue:
         cid, ttag, offset, length = struct.unpack_from("<HHII", pdu.header, 8)
         command = self._find(cid)
         need(command.read_len, "C2HData for a command that does not read")
+        need(ttag == 0, "TTAG in C2HData")
         need(offset == len(command.data) and length == len(pdu.data), "DATAO or DATAL")
         command.data += pdu.data
         need(len(command.data) <= command.read_len, "more data than asked for")
@@ -315,9 +326,10 @@ class Queue:
         command = self._find(cid)
         need(command.write and not command.read_len, "R2T for a command that does not write")
         need(command.ttag is None, "a second R2T while MAXR2T is 0")
-        need(length and offset == command.sent, "R2TO or R2TL")
+        need(length and offset == command.asked, "R2TO or R2TL")
         need(offset + length <= len(command.write), "R2T beyond the data")
         command.ttag = ttag
+        command.asked += length
         if command.auto:
             self.send_data(command, length)
 
