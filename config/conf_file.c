@@ -461,7 +461,7 @@ static const struct key top_keys[] = {
 	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },
 	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },
 	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
-	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 4096, 1 << 20, NULL },
+	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
 	{ "limits", KEY_GROUP, CONF(limits), 0, 0, read_limits },
 	{ "listen", KEY_GROUP, 0, 0, 0, read_listen },
 	{ "ssds", KEY_GROUP, 0, 0, 0, read_ssds },

@@ -12,7 +12,7 @@
  *   lba=512|4096     block size; default 512
  *   queues=N         I/O queue pairs, 1 .. 256; default 16
  *   depth=N          entries of a queue, 2 .. 65536; default 1024
- *   mdts=BYTES       largest transfer, 4K .. 1M, power of two; default 1M
+ *   mdts=BYTES       largest transfer, 8K .. 1M, power of two; default 1M
  *   namespaces=N     the medium is split evenly, 1 .. 32; default 1
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
  *   serial=TEXT      up to 20 characters; default follows from the file

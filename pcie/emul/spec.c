@@ -29,7 +29,7 @@ static const struct key keys[] = {
 	{ "lba", KEY_LBA, OPT(lba_shift), 0, 0, "512 or 4096" },
 	{ "queues", KEY_UINT, OPT(queues), 1, EMUL_MAX_QUEUES, "a number from 1 to 256" },
 	{ "depth", KEY_UINT, OPT(depth), 2, 65536, "a number from 2 to 65536" },
-	{ "mdts", KEY_SIZE, OPT(mdts), 4096, 1 << 20, "a power of two from 4K to 1M" },
+	{ "mdts", KEY_SIZE, OPT(mdts), 8192, 1 << 20, "a power of two from 8K to 1M" },
 	{ "namespaces", KEY_UINT, OPT(namespaces), 1, EMUL_MAX_NS, "a number from 1 to 32" },
 	{ "vectors", KEY_UINT, OPT(vectors), 0, EMUL_MAX_QUEUES + 1, "a number from 0 to 257" },
 	{ "dbbuf", KEY_BOOL, OPT(dbbuf), 0, 1, "0 or 1" },
@@ -152,7 +152,7 @@ static int check(const struct emul_options *options, char *err, size_t err_size)
 		return -EINVAL;
 	}
 	if (!num_is_pow2(options->mdts)) {
-		snprintf(err, err_size, "mdts=%zu: expected a power of two from 4K to 1M",
+		snprintf(err, err_size, "mdts=%zu: expected a power of two from 8K to 1M",
 			 options->mdts);
 		return -EINVAL;
 	}

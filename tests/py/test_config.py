@@ -108,6 +108,7 @@ def test_include(tmp_path):
     ('dma_memory = "1M";', "dma_memory: expected a size"),
     ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
     ('max_transfer = "48K";', "no power of two"),
+    ('max_transfer = "4K";', "max_transfer: expected a size from 8K"),  # MDTS 0 is no limit
     ('log_level = "loud";', 'expected "error", "warning"'),
     ('limits = { handshake_timeout = "1h"; };', "handshake_timeout: expected a time"),
     ("limits = { conections = 1; };", "conections: there is no such key here"),
@@ -184,6 +185,21 @@ def test_two_ssds_in_one_subsystem(start, tmp_path):
             assert read(host.io[0], 5, 8, nsid=nsid) == bytes([nsid]) * 4096
         assert daemon.counters()["queue_pairs"] == 2
         assert host.identify(3, 1) != host.identify(3, 2)
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("limit, device", [("8K", ""), ("1M", ",mdts=8K"), ("64K", "")])
+def test_max_transfer(start, tmp_path, limit, device):
+    """What Identify tells hosts is what is taken."""
+    path = tmp_path / "conf"
+    path.write_text(GOOD.replace("size=16M", f"size=16M{device}") + f'max_transfer = "{limit}";')
+    daemon = start("-c", path)
+    with Host(daemon.address, "nqn.2026-11.io.nvmetd:one") as host:
+        most = 4096 << host.identify(1)[77]
+        assert most == (65536 if limit == "64K" else 8192)
+        write(host.io[0], 0, bytes(most))
+        assert read(host.io[0], 0, most // 512) == bytes(most)
+        assert host.io[0].status(2, nsid=1, read=most + 512, cdw12=most // 512) == 2
     daemon.expect_clean()
 
 
