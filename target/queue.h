@@ -41,8 +41,9 @@ struct nvmet_path {
 
 	struct nvmet_queue *queue;
 	struct nvmet_qpair_share *share; /* NULL: this path has no queue pair */
-	TAILQ_ENTRY(nvmet_path) link;    /* users of the share */
-	bool putting;                    /* counted in share->draining */
+	TAILQ_ENTRY(nvmet_path) link;    /* users of the share, or the SSD's waiters */
+	uint32_t entries;                /* wanted, while it waits */
+	bool putting;                    /* counted in share->n_putting */
 	struct loop_msg msg;
 	void (*got)(struct nvmet_queue *queue, int err);
 	void (*put)(struct nvmet_queue *queue);

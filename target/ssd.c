@@ -33,6 +33,7 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 	ssd->ctrl = ctrl;
 	snprintf(ssd->spec, sizeof(ssd->spec), "%s", spec);
 	TAILQ_INIT(&ssd->shares);
+	TAILQ_INIT(&ssd->waiters);
 	TAILQ_INSERT_TAIL(&target->ssds, ssd, link);
 	*ret_ssd = ssd;
 	return 0;
@@ -42,7 +43,7 @@ void nvmet_ssd_free(struct nvmet_ssd *ssd)
 {
 	if (!ssd)
 		return;
-	must(TAILQ_EMPTY(&ssd->shares));
+	must(TAILQ_EMPTY(&ssd->shares) && TAILQ_EMPTY(&ssd->waiters));
 	TAILQ_REMOVE(&ssd->target->ssds, ssd, link);
 	free(ssd);
 }
@@ -94,6 +95,34 @@ unsigned nvmet_ssd_queues_available(const struct nvmet_ssd *ssd)
 	return n_free ? n_free : 1;
 }
 
+static bool any_deleting(const struct nvmet_ssd *ssd)
+{
+	const struct nvmet_qpair_share *share;
+
+	TAILQ_FOREACH (share, &ssd->shares, link) {
+		if (share->deleting)
+			return true;
+	}
+	return false;
+}
+
+/* A queue pair went: everybody who waits tries again, in order. */
+static void serve_waiters(struct nvmet_ssd *ssd)
+{
+	TAILQ_HEAD(, nvmet_path) waiters = TAILQ_HEAD_INITIALIZER(waiters);
+	struct nvmet_path *path;
+
+	TAILQ_CONCAT(&waiters, &ssd->waiters, link);
+	while ((path = TAILQ_FIRST(&waiters)) != NULL) {
+		nvmet_ssd_got_fn *got = path->got;
+
+		TAILQ_REMOVE(&waiters, path, link);
+		path->got = NULL;
+		nvmet_ssd_get(ssd, path->queue, (unsigned)(path - path->queue->paths),
+			      path->entries, got);
+	}
+}
+
 static void share_free(struct nvmet_qpair_share *share)
 {
 	TAILQ_REMOVE(&share->ssd->shares, share, link);
@@ -132,6 +161,7 @@ static void share_created(void *arg, int err, struct nvme_qpair *qpair)
 {
 	struct nvmet_qpair_share *share = arg;
 	struct nvmet_path *path = TAILQ_FIRST(&share->users), *next;
+	struct nvmet_ssd *ssd = share->ssd;
 
 	share->qpair = qpair;
 	if (err)
@@ -149,6 +179,8 @@ static void share_created(void *arg, int err, struct nvme_qpair *qpair)
 			share_free(share);
 		got(queue, err);
 	}
+	if (err)
+		serve_waiters(ssd);
 }
 
 static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t entries)
@@ -193,6 +225,12 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 		path->got = NULL;
 		log_warn("%s: no new queue pair: %s", nvme_ctrl_name(ssd->ctrl), strerror(-err));
 	}
+	if (!share && any_deleting(ssd)) {
+		path->got = got;
+		path->entries = entries;
+		TAILQ_INSERT_TAIL(&ssd->waiters, path, link);
+		return;
+	}
 	if (!share) {
 		got(queue, err);
 		return;
@@ -220,6 +258,7 @@ int nvmet_ssd_attach(struct nvmet_path *path)
 static void share_deleted(void *arg)
 {
 	struct nvmet_qpair_share *share = arg;
+	struct nvmet_ssd *ssd = share->ssd;
 	struct nvmet_path *path;
 
 	share->qpair = NULL;
@@ -231,6 +270,7 @@ static void share_deleted(void *arg)
 		put(queue);
 	}
 	share_free(share);
+	serve_waiters(ssd);
 }
 
 static void share_detached(struct loop_msg *msg)

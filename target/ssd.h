@@ -44,6 +44,7 @@ struct nvmet_ssd {
 	struct nvme_ctrl *ctrl; /* ready */
 	TAILQ_HEAD(, nvmet_qpair_share) shares;
 	unsigned n_shares;
+	TAILQ_HEAD(, nvmet_path) waiters; /* for a queue pair that is being deleted */
 	bool sharing_logged;
 	bool failed; /* no queue pair is handed out any more */
 };
@@ -60,7 +61,9 @@ void nvmet_ssd_failed(struct nvmet_ssd *ssd);
 typedef void nvmet_ssd_got_fn(struct nvmet_queue *queue, int err);
 /*
  * Gets queue->paths[path] a queue pair, with room for `entries` commands if the SSD allows that.
- * got() is called from the loop, or at once. Not attached: nvmet_ssd_attach() does, on the worker.
+ * When all are in use but one is just being deleted, it waits for that one: a host that reconnects
+ * must not be sent away because of the host that leaves. got() is called from the loop, or at once.
+ * Not attached: nvmet_ssd_attach() does, on the worker.
  */
 void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned path,
 		   uint32_t entries, nvmet_ssd_got_fn *got);

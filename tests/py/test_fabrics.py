@@ -341,3 +341,18 @@ def test_raw_sqe_is_answered(host):
     host.io[0].conn.command(sqe(0, 9, 1, (0, 0, 0x5A)))
     assert host.io[0].conn.pdu().type == 5
     assert HOSTID
+
+
+def test_queue_pair_passed_on(start):
+    """The SSD's only queue pair goes from a host that leaves to one that is just coming: it waits
+    for the deletion instead of being sent away."""
+    daemon = start("--ssd", "emulated:size=64M,queues=1", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", "1")
+    with Host(daemon.address, NQN, queues=0) as one, \
+            Host(daemon.address, NQN, queues=0, hostid=b"\7" * 16) as other:
+        owner = one.queue(1)
+        for turn in range(200):
+            owner.conn.close()
+            owner = (other, one)[turn % 2].queue(1)
+            assert owner.status(0, nsid=1) == 0
+    daemon.expect_clean()
