@@ -94,8 +94,8 @@ def check_format():
 
 
 def check_layers():
-    """util <- pcie <- target <- transport <- config: nobody includes upwards."""
-    layers = ["util", "pcie", "target", "transport", "config"]
+    """util <- security <- pcie <- target <- transport <- config: nobody includes upwards."""
+    layers = ["util", "security", "pcie", "target", "transport", "config"]
     good = True
     for name in tracked("*.c", "*.h"):
         folder = name.split("/")[0]

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Hashes, HMAC, HKDF, base64; see hash.h. */
+#include "security/hash.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+#include "util/check.h"
+#include "util/num.h"
+
+static const struct {
+	const char *name;
+	size_t len;
+	const EVP_MD *(*md)(void);
+} hashes[] = {
+	[HASH_SHA256] = { "SHA-256", 32, EVP_sha256 },
+	[HASH_SHA384] = { "SHA-384", 48, EVP_sha384 },
+	[HASH_SHA512] = { "SHA-512", 64, EVP_sha512 },
+};
+
+static bool known(enum hash_id id)
+{
+	return (size_t)id < ARRAY_SIZE(hashes) && hashes[id].md;
+}
+
+size_t hash_len(enum hash_id id)
+{
+	return known(id) ? hashes[id].len : 0;
+}
+
+const char *hash_name(enum hash_id id)
+{
+	return known(id) ? hashes[id].name : "no hash";
+}
+
+int hash_digest(enum hash_id id, const void *data, size_t len, uint8_t *out)
+{
+	must(known(id));
+	return EVP_Digest(data, len, out, NULL, hashes[id].md(), NULL) == 1 ? 0 : -ENOMEM;
+}
+
+int hash_hmac(enum hash_id id, const void *key, size_t key_len, const void *data, size_t len,
+	      uint8_t *out)
+{
+	must(known(id));
+	return HMAC(hashes[id].md(), key, (int)key_len, data, len, out, NULL) ? 0 : -ENOMEM;
+}
+
+int hkdf_extract(enum hash_id id, const void *ikm, size_t len, uint8_t *prk)
+{
+	static const uint8_t salt[HASH_MAX];
+
+	return hash_hmac(id, salt, hash_len(id), ikm, len, prk);
+}
+
+/* T(n) = HMAC(PRK, T(n - 1) || info || n). */
+int hkdf_expand(enum hash_id id, const uint8_t *prk, const void *info, size_t info_len,
+		uint8_t *out, size_t out_len)
+{
+	uint8_t in[HASH_MAX + HKDF_INFO_MAX + 1], block[HASH_MAX];
+	size_t size = hash_len(id), before = 0;
+	int err = 0;
+
+	must(info_len <= HKDF_INFO_MAX && out_len <= 255 * size);
+	for (uint8_t n = 1; out_len && !err; n++) {
+		size_t part = num_min(out_len, size);
+
+		memcpy(in, block, before);
+		memcpy(in + before, info, info_len);
+		in[before + info_len] = n;
+		err = hash_hmac(id, prk, size, in, before + info_len + 1, block);
+		memcpy(out, block, part);
+		out += part;
+		out_len -= part;
+		before = size;
+	}
+	secret_wipe(in, sizeof(in));
+	secret_wipe(block, sizeof(block));
+	return err;
+}
+
+int hkdf_expand_label(enum hash_id id, const uint8_t *prk, const char *label, const void *context,
+		      size_t context_len, uint8_t *out, size_t out_len)
+{
+	static const char prefix[] = "tls13 ";
+	uint8_t info[2 + 1 + HASH_LABEL_MAX + 1 + HASH_LABEL_MAX];
+	size_t prefix_len = strlen(prefix), label_len = strlen(label), n = 0;
+
+	if (prefix_len + label_len > HASH_LABEL_MAX || context_len > HASH_LABEL_MAX)
+		return -EINVAL;
+	info[n++] = (uint8_t)(out_len >> 8);
+	info[n++] = (uint8_t)out_len;
+	info[n++] = (uint8_t)(prefix_len + label_len);
+	memcpy(info + n, prefix, prefix_len);
+	n += prefix_len;
+	memcpy(info + n, label, label_len);
+	n += label_len;
+	info[n++] = (uint8_t)context_len;
+	if (context_len)
+		memcpy(info + n, context, context_len);
+	n += context_len;
+	return hkdf_expand(id, prk, info, n, out, out_len);
+}
+
+void secret_wipe(void *bytes, size_t len)
+{
+	OPENSSL_cleanse(bytes, len);
+}
+
+bool secret_equal(const void *a, const void *b, size_t len)
+{
+	return CRYPTO_memcmp(a, b, len) == 0;
+}
+
+int secret_random(void *bytes, size_t len)
+{
+	return RAND_bytes(bytes, (int)len) == 1 ? 0 : -ENOMEM;
+}
+
+void base64_encode(const uint8_t *bytes, size_t len, char *text)
+{
+	EVP_EncodeBlock((unsigned char *)text, bytes, (int)len);
+}
+
+int base64_decode(const char *text, size_t text_len, uint8_t *bytes, size_t size)
+{
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	uint8_t decoded[512];
+	size_t pads = 0, n;
+
+	if (text_len == 0 || text_len % 4 || text_len / 4 * 3 > sizeof(decoded))
+		return -EINVAL;
+	while (pads < 2 && text[text_len - 1 - pads] == '=')
+		pads++;
+	for (size_t i = 0; i < text_len - pads; i++) {
+		if (!text[i] || !strchr(letters, text[i]))
+			return -EINVAL;
+	}
+	n = text_len / 4 * 3 - pads;
+	if (n > size || EVP_DecodeBlock(decoded, (const unsigned char *)text, (int)text_len) < 0)
+		return -EINVAL;
+	memcpy(bytes, decoded, n);
+	secret_wipe(decoded, sizeof(decoded));
+	return (int)n;
+}
