@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fixtures: a daemon for the whole session, daemons of one's own, a host."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from bystander import Bystander  # noqa: E402
 from daemon import NQN, Daemon  # noqa: E402
 from nvmetcp import Host  # noqa: E402
 
+FLOOD = 80  # lines: a worker's budget of three kinds of message
 LIMITS = """
 limits = { handshake_timeout = "1s"; pdu_timeout = "1s"; term_timeout = "500ms";
            connections = 400; connections_per_host = 300; handshakes = 200; controllers = 64; };
@@ -35,14 +38,30 @@ subsystems = (
     instance.stop()
 
 
+@pytest.fixture(scope="session")
+def bystander(shared):
+    """Another host of the shared daemon, whose I/O goes on all the time."""
+    instance = Bystander(shared.address, NQN)
+    with instance.quiet():
+        shared.rebase()
+    yield instance
+    instance.stop()
+
+
 @pytest.fixture
-def target(shared):
-    """The shared daemon; afterwards nothing of the test is left in it."""
+def target(shared, bystander):
+    """The shared daemon; afterwards it lives, the bystander's I/O went on, nothing of the test is left,
+    and the log was not flooded."""
     start = len(shared.log())
     yield shared
-    print(shared.log()[start:])
-    assert shared.process.poll() is None, f"nvmetd died:\n{shared.log()[start:]}"
-    shared.expect_clean()
+    log = shared.log()[start:]
+    print(log)
+    assert shared.process.poll() is None, f"nvmetd died:\n{log}"
+    bystander.expect_goes_on()
+    with bystander.quiet():
+        shared.expect_clean()
+    flood = [line for line in log.splitlines() if re.search(r" (error|warning): |: closed: ", line)]
+    assert len(flood) <= FLOOD, f"{len(flood)} lines about what one test did"
 
 
 @pytest.fixture
