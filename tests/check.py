@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,10 @@ VARIANTS = {
     "asan": ({"CC": "gcc"}, SANITIZE),
     # The fence of shadow doorbells orders the SSD, not a thread: TSan need not know it.
     "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-Wno-tsan"]),
+    "fuzz": ({"CC": "clang"}, ["-Dfuzz=true", *SANITIZE]),
 }
+UNIT_VARIANTS = ("gcc", "clang", "asan", "tsan")
+FUZZ_SECONDS = 60  # of new inputs, for each target
 MAX_FILE_LINES = 600
 WIRE_HEADERS = {"pcie/nvme.h"}
 
@@ -196,7 +200,7 @@ def unit_in(variant):
 def unit():
     """Unit tests: gcc, clang, ASan+UBSan, TSan."""
     count = Count()
-    for variant in VARIANTS:
+    for variant in UNIT_VARIANTS:
         count += unit_in(variant)
     return count
 
@@ -239,12 +243,41 @@ def threads():
                   timeout=900)
 
 
+def fuzz_target(folder, name):
+    """A target's own inputs, once each; then new ones for a while. Each is a test."""
+    program, corpus = folder / "tests" / "fuzz" / f"fuzz_{name}", TOP / "tests/fuzz/corpus" / name
+    found = folder / "found" / name  # inputs that reach something new: the next run begins there
+    found.mkdir(parents=True, exist_ok=True)
+    options = ["-max_len=4096", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
+               f"-artifact_prefix={OUT}/fuzz-{name}-"]
+    env = {"ASAN_OPTIONS": "abort_on_error=0"}
+    replay = run(f"fuzz-{name}-corpus", [program, "-runs=0", *options, corpus], env)
+    new = run(f"fuzz-{name}", [program, f"-max_total_time={FUZZ_SECONDS}", *options, found, corpus],
+              env)
+    text = (OUT / f"fuzz-{name}.log").read_text(errors="replace")
+    runs = re.findall(r"number_of_executed_units: (\d+)", text)
+    covered = re.findall(r"cov: (\d+)", text)
+    log(f"  {name}: {runs[-1] if runs else 0} inputs, {covered[-1] if covered else 0} edges covered"
+        f"{'' if new else '; the input that failed is in ' + str(OUT)}")
+    return Count(passed=replay + new, failed=2 - replay - new)
+
+
+def fuzz():
+    """Each fuzz target on its corpus, and a minute on new inputs, under ASan+UBSan."""
+    folder = build("fuzz")
+    if not folder:
+        return Count(failed=1)
+    targets = sorted(path.name for path in (TOP / "tests" / "fuzz" / "corpus").iterdir())
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(lambda name: fuzz_target(folder, name), targets), Count())
+
+
 def vm():
     """A Linux guest: VFIO, the kernel's own NVMe/TCP host, nvme-cli, fio."""
     return pytest("vm", "gcc", ["tests/vm"], timeout=2700)
 
 
-SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, vm)}
+SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, fuzz, vm)}
 
 
 def main():

@@ -71,6 +71,7 @@ struct nvme_tcp_cmd *cmd_take(struct nvme_tcp_conn *conn)
 	cmd->cid_conflict = false;
 	cmd->ddgst_error = false;
 	cmd->aborted = false;
+	cmd->refused = 0;
 	cmd->received = 0;
 	conn->n_busy++;
 	counter_add(&conn->queue.worker->stats.requests, 1);

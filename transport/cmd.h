@@ -20,7 +20,7 @@ struct nvme_tcp_conn;
 enum cmd_state {
 	CMD_FREE,
 	CMD_PAGES,     /* waits for DMA pages */
-	CMD_CAPSULE,   /* its in-capsule data is coming */
+	CMD_CAPSULE,   /* its in-capsule data is coming, wanted or not */
 	CMD_R2T,       /* R2T is queued or sent; its data is coming */
 	CMD_EXECUTING, /* the target has it */
 	CMD_SENDING,   /* its response is queued */
@@ -36,6 +36,7 @@ struct nvme_tcp_cmd {
 	bool cid_conflict; /* its CID is another command's */
 	bool ddgst_error;  /* of a part of its data: told when all of it has come */
 	bool aborted;      /* ends with Command Abort Requested as soon as its data has come */
+	uint16_t refused;  /* the status it ends with as soon as its capsule has come; 0: none */
 	uint32_t received;
 
 	/* The PDU or PDUs being sent: header, data, digest, response. */

@@ -57,7 +57,7 @@ struct nvme_tcp_conn {
 	_Alignas(8) uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
 	uint32_t header_len;                        /* of it, received */
 	struct pdu_shape shape;
-	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming; NULL while skipping */
+	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming */
 	uint32_t rx_left;            /* bytes of RX_DATA and RX_SKIP */
 	uint32_t rx_crc;
 	uint8_t rx_ddgst[NVME_TCP_DIGEST_SIZE];

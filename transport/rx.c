@@ -43,6 +43,8 @@ static void cmd_ready(struct nvme_tcp_cmd *cmd)
 		nvmet_req_complete(&cmd->req, NVME_SC_TRANSIENT_TRANSPORT);
 	else if (cmd->aborted)
 		nvmet_req_complete(&cmd->req, NVME_SC_ABORT_REQUESTED);
+	else if (cmd->refused)
+		nvmet_req_complete(&cmd->req, cmd->refused);
 	else
 		cmd->req.execute(&cmd->req);
 }
@@ -101,13 +103,18 @@ static void start_command(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd)
 		ask_for_data(cmd);
 }
 
-static void skip_data(struct nvme_tcp_conn *conn)
+/* A host that is told before it has sent all of the capsule may take apart what it still sends. */
+static void refuse(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd, uint16_t status)
 {
-	conn->rx_cmd = NULL;
-	if (conn->shape.data_len) {
-		conn->rx = RX_SKIP;
-		conn->rx_left = conn->shape.data_len;
+	if (!conn->shape.data_len) {
+		nvmet_req_complete(&cmd->req, status);
+		return;
 	}
+	cmd->refused = status;
+	cmd->state = CMD_CAPSULE;
+	conn->rx = RX_SKIP;
+	conn->rx_cmd = cmd;
+	conn->rx_left = conn->shape.data_len;
 }
 
 static void take_command(struct nvme_tcp_conn *conn)
@@ -133,8 +140,7 @@ static void take_command(struct nvme_tcp_conn *conn)
 	nvmet_queue_cid_set(&conn->queue, cid);
 	cmd->state = CMD_EXECUTING;
 	if (status) {
-		skip_data(conn);
-		nvmet_req_complete(&cmd->req, status);
+		refuse(conn, cmd, status);
 		return;
 	}
 	start_command(conn, cmd);
@@ -177,7 +183,7 @@ static void data_pdu_over(struct nvme_tcp_conn *conn)
 	if (!cmd)
 		return;
 	counter_add(&conn->queue.worker->stats.bytes_in, conn->shape.data_len);
-	if (cmd->received < cmd->req.transfer_len)
+	if (!cmd->refused && cmd->received < cmd->req.transfer_len)
 		return;
 	if (cmd->state == CMD_R2T)
 		conn->n_receiving--;
@@ -199,7 +205,8 @@ static void ddgst_over(struct nvme_tcp_conn *conn)
 {
 	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
 
-	if (conn->rx_cmd && digest_final(conn->rx_crc) != le32_load(conn->rx_ddgst)) {
+	if (conn->rx_cmd && !conn->rx_cmd->refused &&
+	    digest_final(conn->rx_crc) != le32_load(conn->rx_ddgst)) {
 		log_limited(&limit, LOG_LEVEL_WARN, "conn %s: data digest error in command %04xh",
 			    conn->queue.peer, le16_get(conn->rx_cmd->req.cmd.cid));
 		conn->rx_cmd->ddgst_error = true;

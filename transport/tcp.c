@@ -179,9 +179,9 @@ static struct tcp_worker *choose_worker(struct nvme_tcp *tcp)
 	return best;
 }
 
-static int admit(struct listener *listener, int fd, const struct sockaddr_storage *addr)
+int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
+	      const struct sockaddr_storage *addr)
 {
-	struct nvme_tcp *tcp = listener->tcp;
 	struct tcp_worker *tw = choose_worker(tcp);
 	struct nvme_tcp_conn *conn;
 	struct peer *peer;
@@ -193,14 +193,14 @@ static int admit(struct listener *listener, int fd, const struct sockaddr_storag
 	if (!peer)
 		return -ENOMEM;
 	why = why_refused(tcp, peer);
-	conn = why ? NULL : conn_new(tcp, tw, &listener->port, fd, addr);
+	conn = why ? NULL : conn_new(tcp, tw, port, fd, addr);
 	if (!conn) {
 		peer->n_conns++;
 		peer_leave(peer);
 		if (why)
 			log_limited(&tcp->limit, LOG_LEVEL_WARN,
-				    "port %u: a connection is refused: %s is reached",
-				    listener->port.portid, why);
+				    "port %u: a connection is refused: %s is reached", port->portid,
+				    why);
 		return why ? -EBUSY : -ENOMEM;
 	}
 	peer->n_conns++;
@@ -214,11 +214,12 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 		      void *arg)
 {
 	struct sockaddr_storage peer = { 0 };
+	struct listener *listener = arg;
 
 	(void)ev;
 	memcpy(&peer, addr, (size_t)len < sizeof(peer) ? (size_t)len : sizeof(peer));
 	set_options(fd);
-	if (admit(arg, fd, &peer))
+	if (tcp_admit(listener->tcp, &listener->port, fd, &peer))
 		close(fd);
 }
 

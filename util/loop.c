@@ -70,13 +70,17 @@ void loop_stop(struct loop *loop)
 	loop_wake(loop);
 }
 
+void loop_turn(struct loop *loop, bool wait)
+{
+	event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+	loop_run_deferred(loop);
+}
+
 void loop_run(struct loop *loop)
 {
 	loop_run_deferred(loop); /* what set-up left behind, before the first sleep */
-	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE)) {
-		event_base_loop(loop->base, EVLOOP_ONCE);
-		loop_run_deferred(loop);
-	}
+	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE))
+		loop_turn(loop, true);
 }
 
 static struct event_base *base_new(void)

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon in one thread; see rig.h. */
+#include "tests/fuzz/rig.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pcie/ctrl.h"
+#include "pcie/device.h"
+#include "pcie/dma.h"
+#include "target/ctrl.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/worker.h"
+#include "tests/fuzz/fuzz.h"
+#include "transport/internal.h"
+#include "transport/tcp.h"
+#include "util/check.h"
+#include "util/clock.h"
+
+#define MAX_TURNS 10000
+#define HELD_MAX  64
+
+struct daemon rig;
+struct conf rig_conf;
+
+static struct nvmet_port port = { .adrfam = NVMF_ADRFAM_IPV4, .wildcard = false };
+static uint64_t base_pages, base_queues;
+static bool ready;
+
+void fuzz_fail(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	abort();
+}
+
+/* --- Time ---------------------------------------------------------------------------------------
+ */
+
+static uint64_t now_ns = 1000 * NSEC_PER_SEC;
+
+/* Takes the place of the C library's, for us and for libevent. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	if (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE)
+		return (int)syscall(SYS_clock_gettime, clock, ts);
+	ts->tv_sec = (time_t)(now_ns / NSEC_PER_SEC);
+	ts->tv_nsec = (long)(now_ns % NSEC_PER_SEC);
+	return 0;
+}
+
+void rig_clock_forward(uint64_t ns)
+{
+	now_ns += ns;
+}
+
+/* --- The SSD, which can be held -----------------------------------------------------------------
+ */
+
+static struct pcie_device_ops ops;
+static const struct pcie_device_ops *ssd_ops;
+static bool held;
+static struct {
+	struct pcie_device *dev;
+	uint32_t off;
+	uint64_t value;
+} doorbells[HELD_MAX];
+static unsigned n_doorbells;
+
+static bool is_io_doorbell(uint32_t off)
+{
+	return off >= NVME_REG_DOORBELLS + 8;
+}
+
+static void ssd_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
+{
+	unsigned i = 0;
+
+	if (!held || !is_io_doorbell(off)) {
+		ssd_ops->write(dev, off, size, value);
+		return;
+	}
+	while (i < n_doorbells && doorbells[i].off != off)
+		i++;
+	if (i == HELD_MAX)
+		return;
+	doorbells[i].dev = dev;
+	doorbells[i].off = off;
+	doorbells[i].value = value;
+	n_doorbells += i == n_doorbells;
+}
+
+void rig_hold_ssd(void)
+{
+	held = true;
+}
+
+void rig_release_ssd(void)
+{
+	unsigned n = n_doorbells;
+
+	held = false;
+	n_doorbells = 0;
+	for (unsigned i = 0; i < n; i++)
+		ssd_ops->write(doorbells[i].dev, doorbells[i].off, 4, doorbells[i].value);
+	/* An interrupt would tell that there is something to look at now. */
+	for (unsigned i = 0; i < rig.n_ssds && n; i++) {
+		struct nvmet_qpair_share *share;
+
+		TAILQ_FOREACH (share, &rig.ssds[i].ssd->shares, link) {
+			if (share->qpair && share->qpair->loop)
+				loop_defer(share->qpair->loop, &share->qpair->work);
+		}
+	}
+}
+
+/* --- Start and stop -----------------------------------------------------------------------------
+ */
+
+static void on_ready(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	ssd->ready = true;
+	ready = true;
+}
+
+static void on_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
+{
+	(void)ctrl;
+	(void)arg;
+	fuzz_fail("the SSD failed: %s", why);
+}
+
+static void on_stopped(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	ssd->stopped = true;
+}
+
+static void start_ssd(struct daemon_ssd *ssd)
+{
+	static const struct nvme_ctrl_events events = { .ready = on_ready,
+							.failed = on_failed,
+							.stopped = on_stopped };
+	const struct nvme_ctrl_params params = {
+		.loop = &rig.loop,
+		.dev = ssd->dev,
+		.pool = rig.pool,
+		.max_transfer = rig_conf.max_transfer,
+		.max_queues = ssd->conf->max_queues,
+		.command_timeout_ms = ssd->conf->command_timeout_ms,
+		.events = &events,
+		.arg = ssd,
+	};
+
+	ssd_ops = ssd->dev->ops;
+	ops = *ssd_ops;
+	ops.write = ssd_write;
+	ssd->dev->ops = &ops;
+	must(nvme_ctrl_new(&params, &ssd->ctrl) == 0);
+	nvme_ctrl_start(ssd->ctrl);
+	for (ready = false; !ready;) {
+		rig_clock_forward(NSEC_PER_MSEC);
+		loop_turn(&rig.loop, false);
+	}
+}
+
+void rig_init(const char *spec)
+{
+	static struct conf_ns ns[2][2];
+	struct conf_subsystem *subsys;
+
+	log_set_level(LOG_LEVEL_ERR);
+	conf_init(&rig_conf);
+	rig_conf.workers = 1;
+	rig_conf.dma_memory = 16u << 20;
+	rig_conf.n_ssds = 1;
+	rig_conf.ssds[0] =
+		(struct conf_ssd){ .name = "a", .max_queues = 128, .command_timeout_ms = 10000 };
+	snprintf(rig_conf.ssds[0].spec, sizeof(rig_conf.ssds[0].spec), "%s", spec);
+	rig_conf.n_subsystems = 2;
+	subsys = &rig_conf.subsystems[0];
+	*subsys = (struct conf_subsystem){ .nqn = RIG_NQN,
+					   .allow_any_host = true,
+					   .max_queues = NVMET_MAX_QUEUES,
+					   .all_of_ssd = -1,
+					   .ns = ns[0],
+					   .n_ns = 1 };
+	ns[0][0] = (struct conf_ns){ .nsid = 1, .ssd_nsid = 1 };
+	subsys = &rig_conf.subsystems[1];
+	*subsys = (struct conf_subsystem){
+		.nqn = RIG_NQN_CLOSED, .max_queues = 4, .all_of_ssd = -1, .ns = ns[1], .n_ns = 1
+	};
+	ns[1][0] = (struct conf_ns){ .nsid = 5, .ssd_nsid = 1 };
+	must(conf_add_host(subsys, RIG_FRIEND) == 0);
+}
+
+void rig_start(void)
+{
+	struct daemon_ssd *ssd = &rig.ssds[0];
+
+	rig = (struct daemon){ .conf = &rig_conf, .started_ns = clock_now_ns() };
+	must(loop_init(&rig.loop, "main") == 0);
+	rig.loop_made = true;
+	must(apply_memory(&rig) == 0 && apply_open_ssds(&rig) == 0);
+	start_ssd(ssd);
+	must(apply_exports(&rig) == 0);
+	must(nvme_tcp_init(&rig.target, &rig.tcp) == 0);
+	snprintf(port.traddr, sizeof(port.traddr), "192.0.2.1");
+	snprintf(port.trsvcid, sizeof(port.trsvcid), "4420");
+	nvmet_target_add_port(&rig.target, &port);
+	rig.state = DAEMON_LIVE;
+	rig_settle();
+	base_pages = dma_pool_used(rig.pool);
+	base_queues = nvme_ctrl_queues_free(ssd->ctrl);
+}
+
+void rig_stop(void)
+{
+	rig_expect_clean();
+	nvme_ctrl_shutdown(rig.ssds[0].ctrl);
+	while (!rig.ssds[0].stopped)
+		rig_sleep(5);
+	nvmet_target_remove_port(&rig.target, &port);
+	apply_undo(&rig);
+	loop_fini(&rig.loop);
+	conf_fini(&(struct conf){ .n_subsystems = 0 });
+}
+
+/* --- Running ------------------------------------------------------------------------------------
+ */
+
+int rig_connect(void)
+{
+	const struct sockaddr_in addr = { .sin_family = AF_INET,
+					  .sin_port = htons(50000),
+					  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_storage peer = { 0 };
+	int fds[2];
+
+	memcpy(&peer, &addr, sizeof(addr));
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	if (tcp_admit(rig.tcp, &port, fds[1], &peer) == 0)
+		return fds[0];
+	close(fds[0]);
+	close(fds[1]);
+	return -1;
+}
+
+bool rig_turn(void)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < rig.n_workers; i++)
+		loop_turn(&rig.workers[i].loop, false);
+	loop_turn(&rig.loop, false);
+	for (unsigned i = 0; i < rig.n_workers; i++)
+		more = more || !STAILQ_EMPTY(&rig.workers[i].loop.mail);
+	return more || !STAILQ_EMPTY(&rig.loop.mail);
+}
+
+void rig_settle(void)
+{
+	unsigned turns = 0;
+
+	while (rig_turn()) {
+		if (++turns == MAX_TURNS)
+			fuzz_fail("the daemon does not come to rest");
+	}
+}
+
+void rig_sleep(unsigned ms)
+{
+	rig_clock_forward(ms * NSEC_PER_MSEC);
+	rig_settle();
+}
+
+static bool is_clean(void)
+{
+	const struct nvme_ctrl *ctrl = rig.ssds[0].ctrl;
+
+	for (unsigned i = 0; i < rig.n_workers; i++) {
+		if (counter_get(&rig.workers[i].stats.connections) ||
+		    counter_get(&rig.workers[i].stats.requests) ||
+		    dma_pool_used(rig.workers[i].pool))
+			return false;
+	}
+	return rig.target.n_ctrls == 0 && nvme_ctrl_queues_free(ctrl) == base_queues &&
+	       dma_pool_used(rig.pool) == base_pages;
+}
+
+void rig_expect_clean(void)
+{
+	struct nvmet_subsystem *subsys;
+
+	rig_settle();
+	for (unsigned ms = 0; !is_clean(); ms += 500) {
+		if (ms > 60000)
+			fuzz_fail(
+				"left over: %llu connections, %llu requests, %llu pages, "
+				"%u controllers, %u free queues, %llu pages of the main pool",
+				(unsigned long long)counter_get(&rig.workers[0].stats.connections),
+				(unsigned long long)counter_get(&rig.workers[0].stats.requests),
+				(unsigned long long)dma_pool_used(rig.workers[0].pool),
+				rig.target.n_ctrls, nvme_ctrl_queues_free(rig.ssds[0].ctrl),
+				(unsigned long long)dma_pool_used(rig.pool));
+		rig_sleep(500);
+	}
+	TAILQ_FOREACH (subsys, &rig.target.subsystems, link)
+		subsys->next_cntlid = 1; /* the next input begins where this one began */
+}

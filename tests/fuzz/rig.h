@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon in the test's own thread: the real main loop, worker, transport, target and driver on
+ * the emulated SSD, turned by hand. Its time is the rig's: CLOCK_MONOTONIC moves only when
+ * rig_sleep() says so, so that an input does the same on every machine.
+ */
+#ifndef NVMETD_TESTS_FUZZ_RIG_H
+#define NVMETD_TESTS_FUZZ_RIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/daemon.h"
+
+#define RIG_NQN        "nqn.2026-11.io.nvmetd:fuzz"
+#define RIG_NQN_CLOSED "nqn.2026-11.io.nvmetd:closed"
+#define RIG_FRIEND     "nqn.2014-08.org.nvmexpress:friend"
+
+extern struct daemon rig;
+extern struct conf rig_conf; /* rig_init() fills it; may be changed before rig_start() */
+
+/* The clock and the configuration: one SSD in memory, two subsystems, one worker. */
+void rig_init(const char *spec);
+/* Brings everything up; aborts the process when that fails. */
+void rig_start(void);
+/* Takes everything down. Every connection was closed. */
+void rig_stop(void);
+
+/* Our end of a new connection to the daemon, non-blocking. -1: it was refused. */
+int rig_connect(void);
+
+/* One wake-up of each loop. True: there is more to do at once. */
+bool rig_turn(void);
+/* Until nothing is left to do but wait. */
+void rig_settle(void);
+/* Lets `ms` pass, with the timers that run out in it. */
+void rig_sleep(unsigned ms);
+void rig_clock_forward(uint64_t ns);
+
+/* The SSD takes no I/O command until rig_release_ssd(): commands stay under way. */
+void rig_hold_ssd(void);
+void rig_release_ssd(void);
+
+/* All connections are closed: waits until the daemon has nothing of theirs, or aborts. */
+void rig_expect_clean(void);
+
+#endif
