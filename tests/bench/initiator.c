@@ -1,46 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A small NVMe/TCP host for load; see initiator.h. */
+/*
+ * A small NVMe/TCP host for load; see initiator.h.
+ *
+ * Sending: each slot has one PDU on its way at most, a header of its own and a part of the caller's
+ * data; slots queue up and one sendmsg takes many. Receiving: headers are collected, data is handed
+ * out as it comes.
+ */
 #include "tests/bench/initiator.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 #include "target/nvmf.h"
-#include "transport/nvme_tcp.h"
+#include "tests/bench/initiator_internal.h"
+#include "transport/digest.h"
 #include "util/num.h"
 
-#define RECV_SIZE  (1u << 20)
 #define IN_CAPSULE 8192u
-#define HOSTNQN    "nqn.2014-08.org.nvmexpress:nvmetd-load"
+#define IOVS       384u /* of one sendmsg: three a PDU */
 
-struct slot {
-	bool write, busy;
-	uint32_t len, received;
-	uint8_t *data;
-};
-
-struct initiator_queue {
-	int fd;
-	unsigned depth;
-	size_t max_io;
-	uint32_t maxh2cdata;
-	struct slot *slots;
-	uint8_t *memory;
-	uint8_t *in, *out;
-	size_t in_len, out_len, out_sent, out_size;
-};
-
-static int broken(const char *what)
+int initiator_broken(const char *what)
 {
 	fprintf(stderr, "initiator: %s\n", what);
 	return -1;
@@ -51,66 +33,144 @@ int initiator_fd(const struct initiator_queue *queue)
 	return queue->fd;
 }
 
+/* --- Sending ------------------------------------------------------------------------------------
+ */
+
 bool initiator_wants_write(const struct initiator_queue *queue)
 {
-	return queue->out_sent < queue->out_len;
+	return !STAILQ_EMPTY(&queue->tx);
 }
 
-static void *out_room(struct initiator_queue *queue, size_t len)
+void initiator_enqueue(struct initiator_queue *queue, struct initiator_slot *slot,
+		       const uint8_t *part, uint32_t part_len)
 {
-	void *at;
+	struct nvme_tcp_ch *ch = (struct nvme_tcp_ch *)(void *)slot->head;
 
-	if (queue->out_sent == queue->out_len)
-		queue->out_sent = queue->out_len = 0;
-	if (queue->out_len + len > queue->out_size) {
-		queue->out_size = (queue->out_len + len) * 2;
-		queue->out = realloc(queue->out, queue->out_size);
-		if (!queue->out)
-			abort();
+	slot->head_len = ch->hlen;
+	slot->part = part;
+	slot->part_len = part_len;
+	slot->tail_len = 0;
+	slot->sent = 0;
+	if (queue->digests && ch->type != NVME_TCP_ICREQ) {
+		ch->flags |= NVME_TCP_F_HDGST;
+		slot->head_len += NVME_TCP_DIGEST_SIZE;
+		if (part_len) {
+			ch->flags |= NVME_TCP_F_DDGST;
+			slot->tail_len = NVME_TCP_DIGEST_SIZE;
+			le32_store(slot->tail, digest_of(part, part_len));
+		}
 	}
-	at = queue->out + queue->out_len;
-	queue->out_len += len;
-	return at;
+	ch->pdo = part_len ? (uint8_t)slot->head_len : 0;
+	ch->plen = le32_set(slot->head_len + part_len + slot->tail_len);
+	if (slot->head_len > ch->hlen)
+		le32_store(slot->head + ch->hlen, digest_of(slot->head, ch->hlen));
+	slot->queued = true;
+	STAILQ_INSERT_TAIL(&queue->tx, slot, link);
+}
+
+/* The next part of what the R2T asked for. */
+static void send_part(struct initiator_queue *queue, struct initiator_slot *slot)
+{
+	struct nvme_tcp_data *pdu = (struct nvme_tcp_data *)(void *)slot->head;
+	uint32_t part = num_min(slot->r2t_left, queue->maxh2cdata);
+
+	*pdu = (struct nvme_tcp_data){
+		.ch = { .type = NVME_TCP_H2C_DATA,
+			.flags = part == slot->r2t_left ? NVME_TCP_F_LAST : 0,
+			.hlen = sizeof(*pdu) },
+		.cccid = le16_set((uint16_t)(slot - queue->slots)),
+		.ttag = slot->ttag,
+		.datao = le32_set(slot->r2t_offset),
+		.datal = le32_set(part),
+	};
+	initiator_enqueue(queue, slot, slot->data + slot->r2t_offset, part);
+	slot->r2t_offset += part;
+	slot->r2t_left -= part;
+}
+
+static unsigned add_part(struct iovec *iov, const void *base, uint32_t len, uint32_t *skip)
+{
+	if (*skip >= len) {
+		*skip -= len;
+		return 0;
+	}
+	*iov = (struct iovec){ .iov_base = (uint8_t *)(uintptr_t)base + *skip,
+			       .iov_len = len - *skip };
+	*skip = 0;
+	return 1;
+}
+
+static unsigned gather(struct initiator_queue *queue, struct iovec *iov)
+{
+	struct initiator_slot *slot;
+	unsigned n = 0;
+
+	STAILQ_FOREACH(slot, &queue->tx, link)
+	{
+		uint32_t skip = slot->sent;
+
+		if (n + 3 > IOVS)
+			break;
+		n += add_part(&iov[n], slot->head, slot->head_len, &skip);
+		n += add_part(&iov[n], slot->part, slot->part_len, &skip);
+		n += add_part(&iov[n], slot->tail, slot->tail_len, &skip);
+	}
+	return n;
+}
+
+static void account(struct initiator_queue *queue, size_t sent)
+{
+	struct initiator_slot *slot;
+
+	while (sent && (slot = STAILQ_FIRST(&queue->tx)) != NULL) {
+		uint32_t total = slot->head_len + slot->part_len + slot->tail_len;
+		uint32_t part = (uint32_t)num_min(sent, (size_t)(total - slot->sent));
+
+		slot->sent += part;
+		sent -= part;
+		if (slot->sent < total)
+			return;
+		STAILQ_REMOVE_HEAD(&queue->tx, link);
+		slot->queued = false;
+		if (slot->r2t_left)
+			send_part(queue, slot);
+	}
 }
 
 int initiator_flush(struct initiator_queue *queue)
 {
 	while (initiator_wants_write(queue)) {
-		ssize_t n = send(queue->fd, queue->out + queue->out_sent,
-				 queue->out_len - queue->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		struct iovec iov[IOVS];
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = gather(queue, iov) };
+		ssize_t n = sendmsg(queue->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0)
-			return errno == EAGAIN ? 0 : broken(strerror(errno));
-		queue->out_sent += (size_t)n;
+			return errno == EAGAIN ? 0 : initiator_broken(strerror(errno));
+		account(queue, (size_t)n);
 	}
 	return 0;
 }
 
-/* Appends a CapsuleCmd, its data in the capsule when it fits. */
-static void send_command(struct initiator_queue *queue, unsigned index, struct nvme_sqe *sqe,
-			 const void *data, size_t len, bool write)
+void initiator_command(struct initiator_queue *queue, unsigned index, struct nvme_sqe *sqe,
+		       const void *data, size_t len, bool write)
 {
-	size_t inlined = write && len && len <= IN_CAPSULE ? len : 0;
-	struct slot *slot = &queue->slots[index];
-	struct nvme_tcp_capsule_cmd *pdu = out_room(queue, sizeof(*pdu) + inlined);
+	uint32_t inlined = write && len <= IN_CAPSULE ? (uint32_t)len : 0;
+	struct initiator_slot *slot = &queue->slots[index];
+	struct nvme_tcp_capsule_cmd *pdu = (struct nvme_tcp_capsule_cmd *)(void *)slot->head;
 
 	sqe->flags = NVME_PSDT_SGL << 6;
 	sqe->cid = le16_set((uint16_t)index);
 	sqe->sgl.length = le32_set((uint32_t)len);
 	sqe->sgl.type = inlined ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT;
-	memset(&pdu->ch, 0, sizeof(pdu->ch));
-	pdu->ch.type = NVME_TCP_CAPSULE_CMD;
-	pdu->ch.hlen = sizeof(*pdu);
-	pdu->ch.pdo = inlined ? sizeof(*pdu) : 0;
-	pdu->ch.plen = le32_set((uint32_t)(sizeof(*pdu) + inlined));
-	memcpy(&pdu->sqe, sqe, sizeof(*sqe));
-	memcpy(pdu + 1, data ? data : "", inlined);
+	pdu->ch = (struct nvme_tcp_ch){ .type = NVME_TCP_CAPSULE_CMD, .hlen = sizeof(*pdu) };
+	pdu->sqe = *sqe;
 	slot->write = write;
 	slot->busy = true;
 	slot->len = (uint32_t)len;
 	slot->received = 0;
-	if (write && !inlined && len)
-		memcpy(slot->data, data, len);
+	slot->data = data;
+	slot->r2t_left = 0;
+	initiator_enqueue(queue, slot, data, inlined);
 }
 
 void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint32_t nsid,
@@ -124,326 +184,194 @@ void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint
 		.cdw12 = le32_set(blocks - 1),
 	};
 
-	send_command(queue, slot, &sqe, data, len, write);
+	initiator_command(queue, slot, &sqe, data, len, write);
 }
 
 /* --- Receiving ----------------------------------------------------------------------------------
  */
 
-static int answer_r2t(struct initiator_queue *queue, const struct nvme_tcp_r2t *r2t)
+static struct initiator_slot *find_slot(struct initiator_queue *queue, le16 cid)
 {
-	unsigned cid = le16_get(r2t->cccid);
+	unsigned index = le16_get(cid);
+
+	return index < queue->depth && queue->slots[index].busy ? &queue->slots[index] : NULL;
+}
+
+static int take_r2t(struct initiator_queue *queue, const struct nvme_tcp_r2t *r2t)
+{
 	uint32_t offset = le32_get(r2t->r2to), left = le32_get(r2t->r2tl);
-	struct slot *slot = &queue->slots[cid];
+	struct initiator_slot *slot = find_slot(queue, r2t->cccid);
 
-	if (cid >= queue->depth || !slot->busy || !slot->write || !left || offset > slot->len ||
-	    left > slot->len - offset)
-		return broken("R2T for a command that does not write, or beyond its data");
-	while (left) {
-		uint32_t part = num_min(left, queue->maxh2cdata);
-		struct nvme_tcp_data *data = out_room(queue, sizeof(*data) + part);
-
-		*data = (struct nvme_tcp_data){
-			.ch = { .type = NVME_TCP_H2C_DATA,
-				.flags = part == left ? NVME_TCP_F_LAST : 0,
-				.hlen = sizeof(*data),
-				.pdo = sizeof(*data),
-				.plen = le32_set((uint32_t)sizeof(*data) + part) },
-			.cccid = r2t->cccid,
-			.ttag = r2t->ttag,
-			.datao = le32_set(offset),
-			.datal = le32_set(part),
-		};
-		memcpy(data + 1, slot->data + offset, part);
-		offset += part;
-		left -= part;
-	}
+	if (!slot || !slot->write || !left || offset > slot->len || left > slot->len - offset)
+		return initiator_broken(
+			"R2T for a command that does not write, or beyond its data");
+	if (slot->queued || slot->r2t_left)
+		return initiator_broken("R2T while another one is answered");
+	slot->ttag = r2t->ttag;
+	slot->r2t_offset = offset;
+	slot->r2t_left = left;
+	send_part(queue, slot);
 	return 0;
 }
 
-static int take_data(struct initiator_queue *queue, const struct nvme_tcp_data *data, size_t len,
-		     initiator_done_fn *done, void *arg)
+static void end(struct initiator_queue *queue, struct initiator_slot *slot, uint16_t status,
+		const struct nvme_cqe *cqe, const struct initiator_events *events)
 {
-	unsigned cid = le16_get(data->cccid);
-	struct slot *slot = &queue->slots[cid];
-
-	if (cid >= queue->depth || !slot->busy || slot->write ||
-	    le32_get(data->datao) != slot->received || len > slot->len - slot->received)
-		return broken("C2HData for a command that does not read, or beyond its data");
-	memcpy(slot->data + slot->received, (const uint8_t *)data + data->ch.pdo, len);
-	slot->received += (uint32_t)len;
-	if (data->ch.flags & NVME_TCP_F_SUCCESS) {
-		if (slot->received != slot->len)
-			return broken("success with less data than asked for");
-		slot->busy = false;
-		done(arg, cid, 0, slot->data);
-	}
-	return 0;
+	slot->busy = false;
+	events->done(events->arg, (unsigned)(slot - queue->slots), status, cqe);
 }
 
 static int take_response(struct initiator_queue *queue, const struct nvme_tcp_capsule_resp *resp,
-			 initiator_done_fn *done, void *arg)
+			 const struct initiator_events *events)
 {
-	unsigned cid = le16_get(resp->cqe.cid);
-	struct slot *slot = &queue->slots[cid];
+	struct initiator_slot *slot = find_slot(queue, resp->cqe.cid);
 	uint16_t status = nvme_cqe_status(&resp->cqe);
 
-	if (cid >= queue->depth || !slot->busy)
-		return broken("a response to no command");
+	if (!slot)
+		return initiator_broken("a response to no command");
 	if (!status && !slot->write && slot->received != slot->len)
-		return broken("success with less data than asked for");
-	slot->busy = false;
-	done(arg, cid, status, slot->write ? (const uint8_t *)&resp->cqe : slot->data);
+		return initiator_broken("success with less data than asked for");
+	end(queue, slot, status, &resp->cqe, events);
 	return 0;
 }
 
-static int take_pdu(struct initiator_queue *queue, const uint8_t *pdu, size_t plen,
-		    initiator_done_fn *done, void *arg)
+/* All of a C2HData PDU is here. */
+static int data_over(struct initiator_queue *queue, const struct initiator_events *events)
 {
-	const struct nvme_tcp_ch *ch = (const void *)pdu;
+	const struct nvme_tcp_data *pdu = (const void *)queue->head;
+	struct initiator_slot *slot = queue->rx_slot;
 
-	if (ch->type == NVME_TCP_ICRESP && plen == sizeof(struct nvme_tcp_icresp)) {
-		queue->maxh2cdata = le32_get(((const struct nvme_tcp_icresp *)ch)->maxh2cdata);
-		return queue->maxh2cdata >= 4096 ? 0 : broken("MAXH2CDATA below 4096");
-	}
-	if (ch->hlen != 24)
-		return broken("HLEN is not 24");
-	switch (ch->type) {
-	case NVME_TCP_CAPSULE_RESP:
-		return take_response(queue, (const void *)pdu, done, arg);
-	case NVME_TCP_C2H_DATA:
-		if (ch->pdo < 24 || ch->pdo > plen)
-			return broken("PDO");
-		return take_data(queue, (const void *)pdu, plen - ch->pdo, done, arg);
-	case NVME_TCP_R2T:
-		return answer_r2t(queue, (const void *)pdu);
-	default:
-		return broken("a PDU of an unexpected type");
-	}
+	if (queue->digests && digest_final(queue->crc) != le32_load(queue->ddgst))
+		return initiator_broken("a data digest is wrong");
+	queue->rx_slot = NULL;
+	queue->head_len = 0;
+	if (!(pdu->ch.flags & NVME_TCP_F_SUCCESS))
+		return 0;
+	if (slot->received != slot->len)
+		return initiator_broken("success with less data than asked for");
+	end(queue, slot, 0, NULL, events);
+	return 0;
 }
 
-int initiator_receive(struct initiator_queue *queue, initiator_done_fn *done, void *arg)
+static int begin_data(struct initiator_queue *queue, const struct nvme_tcp_data *pdu)
 {
-	size_t at = 0, size = RECV_SIZE + queue->max_io;
-	ssize_t n = recv(queue->fd, queue->in + queue->in_len, size - queue->in_len, MSG_DONTWAIT);
+	struct initiator_slot *slot = find_slot(queue, pdu->cccid);
+	uint32_t len = le32_get(pdu->datal), plen = le32_get(pdu->ch.plen);
+
+	if (!slot || slot->write || !len || le32_get(pdu->datao) != slot->received ||
+	    len > slot->len - slot->received)
+		return initiator_broken(
+			"C2HData for a command that does not read, or beyond its data");
+	queue->ddgst_left = queue->digests ? NVME_TCP_DIGEST_SIZE : 0;
+	if (pdu->ch.pdo != queue->head_want || plen != pdu->ch.pdo + len + queue->ddgst_left)
+		return initiator_broken("C2HData whose lengths do not agree");
+	queue->rx_slot = slot;
+	queue->data_left = len;
+	queue->crc = DIGEST_INIT;
+	return 0;
+}
+
+/* The header digest follows HLEN bytes. */
+static bool digest_is_right(const struct initiator_queue *queue)
+{
+	const struct nvme_tcp_ch *ch = (const void *)queue->head;
+
+	return queue->head_want == ch->hlen ||
+	       le32_load(queue->head + ch->hlen) == digest_of(queue->head, ch->hlen);
+}
+
+static int take_header(struct initiator_queue *queue, const struct initiator_events *events)
+{
+	const struct nvme_tcp_ch *ch = (const void *)queue->head;
+	int err;
+
+	if (!digest_is_right(queue))
+		return initiator_broken("a header digest is wrong");
+	switch (ch->type) {
+	case NVME_TCP_C2H_DATA:
+		return begin_data(queue, (const void *)queue->head);
+	case NVME_TCP_CAPSULE_RESP:
+		err = take_response(queue, (const void *)queue->head, events);
+		break;
+	case NVME_TCP_R2T:
+		err = take_r2t(queue, (const void *)queue->head);
+		break;
+	default: /* ICResp: look_at_type() let nothing else pass */
+		queue->maxh2cdata = le32_get(((const struct nvme_tcp_icresp *)ch)->maxh2cdata);
+		err = queue->maxh2cdata >= 4096 ? 0 : initiator_broken("MAXH2CDATA below 4096");
+	}
+	queue->head_len = 0;
+	return err;
+}
+
+/* The common header tells how long the whole one is. */
+static int look_at_type(struct initiator_queue *queue)
+{
+	const struct nvme_tcp_ch *ch = (const void *)queue->head;
+	bool icresp = ch->type == NVME_TCP_ICRESP && !queue->maxh2cdata;
+
+	if (!icresp && ch->type != NVME_TCP_C2H_DATA && ch->type != NVME_TCP_CAPSULE_RESP &&
+	    ch->type != NVME_TCP_R2T)
+		return initiator_broken("a PDU of an unexpected type");
+	if (ch->hlen != (icresp ? sizeof(struct nvme_tcp_icresp) : 24))
+		return initiator_broken("HLEN is not what the type says");
+	queue->head_want = ch->hlen + (queue->digests && !icresp ? NVME_TCP_DIGEST_SIZE : 0);
+	return 0;
+}
+
+/* Collects a header, or a part of one. */
+static int feed_header(struct initiator_queue *queue, const uint8_t *bytes, size_t len,
+		       size_t *used, const struct initiator_events *events)
+{
+	bool first = queue->head_len < sizeof(struct nvme_tcp_ch);
+	size_t want = first ? sizeof(struct nvme_tcp_ch) : queue->head_want;
+
+	*used = num_min(len, want - queue->head_len);
+	memcpy(queue->head + queue->head_len, bytes, *used);
+	queue->head_len += *used;
+	if (queue->head_len < want)
+		return 0;
+	return first ? look_at_type(queue) : take_header(queue, events);
+}
+
+static int feed_data(struct initiator_queue *queue, const uint8_t *bytes, size_t len, size_t *used,
+		     const struct initiator_events *events)
+{
+	struct initiator_slot *slot = queue->rx_slot;
+
+	if (queue->data_left) {
+		*used = num_min(len, (size_t)queue->data_left);
+		if (queue->digests)
+			queue->crc = digest_update(queue->crc, bytes, *used);
+		events->data(events->arg, (unsigned)(slot - queue->slots), slot->received, bytes,
+			     *used);
+		slot->received += (uint32_t)*used;
+		queue->data_left -= (uint32_t)*used;
+	} else {
+		*used = num_min(len, queue->ddgst_left);
+		memcpy(queue->ddgst + sizeof(queue->ddgst) - queue->ddgst_left, bytes, *used);
+		queue->ddgst_left -= *used;
+	}
+	return queue->data_left || queue->ddgst_left ? 0 : data_over(queue, events);
+}
+
+int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events)
+{
+	const uint8_t *bytes = queue->in;
+	ssize_t n = recv(queue->fd, queue->in, RECV_SIZE, MSG_DONTWAIT);
+	size_t left = n > 0 ? (size_t)n : 0, used;
 
 	if (n <= 0)
-		return n < 0 && errno == EAGAIN ? 0 : broken(n ? strerror(errno) : "closed");
-	queue->in_len += (size_t)n;
-	while (queue->in_len - at >= sizeof(struct nvme_tcp_ch)) {
-		size_t plen = le32_get(((const struct nvme_tcp_ch *)(queue->in + at))->plen);
+		return n < 0 && errno == EAGAIN ? 0
+						: initiator_broken(n ? strerror(errno) : "closed");
+	while (left) {
+		int err = queue->rx_slot ? feed_data(queue, bytes, left, &used, events)
+					 : feed_header(queue, bytes, left, &used, events);
 
-		if (plen < 24 || plen > size)
-			return broken("PLEN");
-		if (plen > queue->in_len - at)
-			break;
-		if (take_pdu(queue, queue->in + at, plen, done, arg))
-			return -1;
-		at += plen;
+		if (err)
+			return err;
+		bytes += used;
+		left -= used;
 	}
-	memmove(queue->in, queue->in + at, queue->in_len - at);
-	queue->in_len -= at;
 	return 0;
-}
-
-/* --- Set-up: one command at a time, blocking ----------------------------------------------------
- */
-
-struct sync {
-	bool over;
-	uint16_t status;
-	struct nvme_cqe cqe;
-	void *to;
-	size_t len;
-};
-
-static void sync_done(void *arg, unsigned slot, uint16_t status, const uint8_t *data)
-{
-	struct sync *sync = arg;
-
-	(void)slot;
-	sync->over = true;
-	sync->status = status;
-	if (sync->to)
-		memcpy(sync->to, data, sync->len);
-	else
-		memcpy(&sync->cqe, data, sizeof(sync->cqe));
-}
-
-static int run_sync(struct initiator_queue *queue, struct nvme_sqe *sqe, const void *write,
-		    void *read, size_t len, struct nvme_cqe *cqe)
-{
-	struct sync sync = { .to = read, .len = len };
-
-	send_command(queue, 0, sqe, write, len, !read);
-	while (!sync.over) {
-		struct pollfd poll_fd = { .fd = queue->fd, .events = POLLIN };
-
-		if (initiator_flush(queue) || poll(&poll_fd, 1, 10000) <= 0 ||
-		    initiator_receive(queue, sync_done, &sync))
-			return broken("no answer");
-	}
-	if (sync.status) {
-		fprintf(stderr, "initiator: command %02xh: status %x/%02xh\n", sqe->opcode,
-			sync.status >> 8 & 7, sync.status & 0xff);
-		return -1;
-	}
-	if (cqe)
-		*cqe = sync.cqe;
-	return 0;
-}
-
-static int property(struct initiator_queue *admin, uint32_t offset, const uint32_t *set,
-		    uint32_t *get)
-{
-	struct nvmf_property_cmd cmd = {
-		.opcode = NVME_OPCODE_FABRICS,
-		.fctype = set ? NVMF_PROPERTY_SET : NVMF_PROPERTY_GET,
-		.offset = le32_set(offset),
-		.value = le64_set(set ? *set : 0),
-	};
-	struct nvme_cqe cqe;
-	struct nvme_sqe sqe;
-
-	memcpy(&sqe, &cmd, sizeof(sqe));
-	if (run_sync(admin, &sqe, NULL, NULL, 0, &cqe))
-		return -1;
-	if (get)
-		*get = le32_get(cqe.dw0);
-	return 0;
-}
-
-int initiator_enable(struct initiator_queue *admin)
-{
-	const uint32_t cc = NVME_CC_EN | NVME_SQE_SHIFT << NVME_CC_IOSQES_SHIFT |
-			    NVME_CQE_SHIFT << NVME_CC_IOCQES_SHIFT;
-	const struct timespec pause = { .tv_nsec = 1000000 };
-	uint32_t csts = 0;
-
-	if (property(admin, NVME_REG_CC, &cc, NULL))
-		return -1;
-	for (unsigned i = 0; i < 5000; i++) {
-		if (property(admin, NVME_REG_CSTS, NULL, &csts))
-			return -1;
-		if (csts & NVME_CSTS_RDY)
-			return 0;
-		nanosleep(&pause, NULL);
-	}
-	return broken("CSTS.RDY");
-}
-
-int initiator_set_queues(struct initiator_queue *admin, unsigned n)
-{
-	struct nvme_sqe sqe = {
-		.opcode = NVME_ADMIN_SET_FEATURES,
-		.cdw10 = le32_set(NVME_FEAT_NUM_QUEUES),
-		.cdw11 = le32_set((n - 1) << 16 | (n - 1)),
-	};
-
-	struct nvme_cqe cqe;
-
-	if (run_sync(admin, &sqe, NULL, NULL, 0, &cqe))
-		return -1;
-	return (int)(le32_get(cqe.dw0) & 0xffff) + 1;
-}
-
-int initiator_identify_ns(struct initiator_queue *admin, uint32_t nsid, struct nvme_id_ns *ns)
-{
-	struct nvme_sqe sqe = {
-		.opcode = NVME_ADMIN_IDENTIFY,
-		.nsid = le32_set(nsid),
-		.cdw10 = le32_set(NVME_CNS_NS),
-	};
-
-	return run_sync(admin, &sqe, NULL, ns, sizeof(*ns), NULL);
-}
-
-static int fabrics_connect(struct initiator_queue *queue, const char *nqn, unsigned qid,
-			   uint16_t *cntlid)
-{
-	struct nvmf_connect_data data = { .hostid = "nvmetd-load",
-					  .cntlid = le16_set(qid ? *cntlid : NVMF_CNTLID_DYNAMIC) };
-	struct nvmf_connect_cmd cmd = {
-		.opcode = NVME_OPCODE_FABRICS,
-		.fctype = NVMF_CONNECT,
-		.qid = le16_set((uint16_t)qid),
-		.sqsize = le16_set((uint16_t)(queue->depth - 1)),
-		.cattr = NVMF_CATTR_DISABLE_SQFC,
-	};
-	struct nvme_cqe cqe;
-	struct nvme_sqe sqe;
-
-	snprintf(data.subnqn, sizeof(data.subnqn), "%s", nqn);
-	snprintf(data.hostnqn, sizeof(data.hostnqn), "%s", HOSTNQN);
-	memcpy(&sqe, &cmd, sizeof(sqe));
-	if (run_sync(queue, &sqe, &data, NULL, sizeof(data), &cqe))
-		return -1;
-	if (qid == 0)
-		*cntlid = (uint16_t)le32_get(cqe.dw0);
-	return 0;
-}
-
-static int dial(const char *addr, const char *port)
-{
-	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
-	struct addrinfo *info = NULL;
-	const int on = 1;
-	int fd = -1;
-
-	if (getaddrinfo(addr, port, &hints, &info) == 0)
-		fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
-		fprintf(stderr, "initiator: %s port %s: %s\n", addr, port, strerror(errno));
-		close(fd);
-		fd = -1;
-	}
-	if (fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (info)
-		freeaddrinfo(info);
-	return fd;
-}
-
-struct initiator_queue *initiator_connect(const char *addr, const char *port, const char *nqn,
-					  unsigned qid, unsigned depth, size_t max_io,
-					  uint16_t *cntlid)
-{
-	struct initiator_queue *queue = calloc(1, sizeof(*queue));
-	struct nvme_tcp_icreq icreq = {
-		.ch = { .type = NVME_TCP_ICREQ, .hlen = 128, .plen = le32_set(128) }
-	};
-
-	if (!queue)
-		return NULL;
-	queue->depth = depth;
-	queue->max_io = max_io < 4096 ? 4096 : max_io;
-	queue->slots = calloc(depth, sizeof(queue->slots[0]));
-	queue->memory = calloc(depth, queue->max_io);
-	queue->in = malloc(RECV_SIZE + queue->max_io);
-	queue->fd = dial(addr, port);
-	if (!queue->slots || !queue->memory || !queue->in || queue->fd < 0) {
-		initiator_close(queue);
-		return NULL;
-	}
-	for (unsigned i = 0; i < depth; i++)
-		queue->slots[i].data = queue->memory + i * queue->max_io;
-	memcpy(out_room(queue, sizeof(icreq)), &icreq, sizeof(icreq));
-	if (fabrics_connect(queue, nqn, qid, cntlid)) {
-		initiator_close(queue);
-		return NULL;
-	}
-	return queue;
-}
-
-void initiator_close(struct initiator_queue *queue)
-{
-	if (!queue)
-		return;
-	if (queue->fd >= 0)
-		close(queue->fd);
-	free(queue->slots);
-	free(queue->memory);
-	free(queue->in);
-	free(queue->out);
-	free(queue);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A small NVMe/TCP host for load: connections without SQ flow control and without digests, commands
- * by slot. Set-up is blocking; I/O is by poll. One thread.
+ * A small NVMe/TCP host for load: connections without SQ flow control, commands by slot, digests if
+ * asked for. Set-up is blocking; I/O is by poll. One thread.
+ *
+ * It costs as little as it can, so that it is the target that is measured: data of reads is handed
+ * out where the socket left it, data of writes is sent from where it lies.
  */
 #ifndef NVMETD_TESTS_INITIATOR_H
 #define NVMETD_TESTS_INITIATOR_H
@@ -16,16 +19,26 @@
 
 struct initiator_queue;
 
-/* A command ended. `data` is what a read returned (valid during the call), NULL otherwise. */
-typedef void initiator_done_fn(void *arg, unsigned slot, uint16_t status, const uint8_t *data);
+/* What a connection tells its user. Called from initiator_receive(). */
+struct initiator_events {
+	/* A part of a read's data: `len` bytes from byte `offset` of it on; parts come in order. */
+	void (*data)(void *arg, unsigned slot, size_t offset, const uint8_t *bytes, size_t len);
+	/* A command ended; all data of a successful read has come. `cqe` is NULL when success was
+	 * told with the data. */
+	void (*done)(void *arg, unsigned slot, uint16_t status, const struct nvme_cqe *cqe);
+	void *arg;
+};
 
-/*
- * Connects queue `qid` (0: admin). *cntlid is written by the admin queue, read by the others.
- * `depth` slots of up to `max_io` bytes. NULL: a message was printed.
- */
-struct initiator_queue *initiator_connect(const char *addr, const char *port, const char *nqn,
-					  unsigned qid, unsigned depth, size_t max_io,
-					  uint16_t *cntlid);
+struct initiator_params {
+	const char *addr, *port, *nqn; /* numeric */
+	unsigned qid;                  /* 0: admin */
+	unsigned depth;                /* slots, 1 .. INITIATOR_DEPTH_MAX */
+	bool digests;                  /* of headers and of data */
+};
+
+/* Connects a queue. *cntlid is written by the admin queue, read by the others. NULL: a message was
+ * printed. */
+struct initiator_queue *initiator_connect(const struct initiator_params *params, uint16_t *cntlid);
 void initiator_close(struct initiator_queue *queue);
 
 /*
@@ -36,15 +49,16 @@ int initiator_enable(struct initiator_queue *admin);
 int initiator_set_queues(struct initiator_queue *admin, unsigned n);
 int initiator_identify_ns(struct initiator_queue *admin, uint32_t nsid, struct nvme_id_ns *ns);
 
-/* Queues a read or write in a free slot; the data of a write is copied. Sent by initiator_flush().
+/*
+ * Queues a read or write of `blocks` blocks, `len` bytes, in a free slot. `data` of a write stays
+ * the caller's and unchanged until the command is done. Sent by initiator_flush().
  */
 void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint32_t nsid,
 		  uint64_t slba, unsigned blocks, const void *data, size_t len);
 /* Sends what is queued, as far as the socket takes it. 0 or -1. */
 int initiator_flush(struct initiator_queue *queue);
-/* Takes what has come and calls done(); never blocks. 0 or -1 (closed, or the target broke a rule).
- */
-int initiator_receive(struct initiator_queue *queue, initiator_done_fn *done, void *arg);
+/* Takes what has come; never blocks. 0 or -1 (closed, or the target broke a rule; printed). */
+int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events);
 int initiator_fd(const struct initiator_queue *queue);
 /* Something is left to send: wait for POLLOUT too. */
 bool initiator_wants_write(const struct initiator_queue *queue);

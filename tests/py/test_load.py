@@ -28,6 +28,14 @@ def test_mixed(start, size, depth):
     daemon.expect_clean()
 
 
+@pytest.mark.parametrize("size", [512, 4096, 262144])
+def test_digests(start, size):
+    """The same with header and data digests, which the host checks as well."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    assert loadgen(daemon, "--digests", "mixed", size, 32, 0.3) == 0
+    daemon.expect_clean()
+
+
 def test_many_connections(start):
     """16 connections on 4 workers and 8 queue pairs, while others come and go."""
     daemon = start("--ssd", "emulated:size=64M,queues=8", "--listen", "127.0.0.1:0", "--nqn", NQN,

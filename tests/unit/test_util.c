@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "util/check.h"
+#include "util/hist.h"
 #include "util/le.h"
 #include "util/loop.h"
 #include "util/num.h"
@@ -138,6 +139,44 @@ static void cancelled_task(void **state)
 	loop_fini(&loop);
 }
 
+/* Every value is in a bucket that holds it, to one part in sixteen, and buckets touch. */
+static void histogram_buckets(void **state)
+{
+	uint64_t from = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
+		uint64_t above = hist_above(i);
+
+		assert_true(above > from && (above - from) * HIST_SUB <= num_max(from, HIST_SUB));
+		assert_int_equal(hist_index(from), i);
+		assert_int_equal(hist_index(above - 1), i);
+		from = above;
+	}
+	assert_int_equal(from, HIST_VALUE_MAX + 1);
+	assert_int_equal(hist_index(UINT64_MAX), HIST_BUCKETS - 1);
+}
+
+static void histogram_percentiles(void **state)
+{
+	static struct hist hist, twice;
+
+	(void)state;
+	assert_int_equal(hist_percentile(&hist, 0.5), 0);
+	for (uint64_t us = 1; us <= 1000; us++)
+		hist_add(&hist, us * 1000, 1);
+	assert_int_equal(hist_count(&hist), 1000);
+	assert_int_equal(counter_get(&hist.sum), 500500000);
+	assert_in_range(hist_percentile(&hist, 0.5), 470000, 530000);
+	assert_in_range(hist_percentile(&hist, 0.99), 930000, 1050000);
+	assert_int_equal(hist_count_below(&hist, 1 << 18), 262);
+	hist_merge(&twice, &hist);
+	hist_merge(&twice, &hist);
+	hist_add(&twice, 7, 3);
+	assert_int_equal(hist_count(&twice), 2003);
+	assert_int_equal(hist_percentile(&twice, 0.001), 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +186,8 @@ int main(void)
 		cmocka_unit_test(wire_order),
 		cmocka_unit_test(messages_in_order),
 		cmocka_unit_test(cancelled_task),
+		cmocka_unit_test(histogram_buckets),
+		cmocka_unit_test(histogram_percentiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

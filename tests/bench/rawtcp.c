@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What TCP alone can do: the rate of requests and answers of the sizes of NVMe/TCP, with nothing
+ * behind them. It is the limit that targets are measured by, so it does as little as can be done.
+ *
+ *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU]
+ *
+ * Two processes, each pinned to a CPU. The client keeps `depth` requests outstanding and sleeps in
+ * recv. The server sleeps in epoll, takes up to 64 KiB with one recv, and answers all requests in
+ * it with one sendmsg. Read: requests of 72 bytes, answers of 24 + bytes. Write: requests of 72 +
+ * bytes, answers of 24. With a depth of 1 it is the echo of a server that sleeps.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/hist.h"
+
+#define REQUEST    72u
+#define ANSWER     24u
+#define SERVER_BUF (64u << 10)
+#define CLIENT_BUF (256u << 10)
+#define BATCH      512u /* iovecs: two a message */
+#define DEPTH_MAX  1024u
+
+struct raw {
+	bool write;
+	size_t request, answer; /* bytes on the wire */
+	unsigned depth;
+	double seconds;
+	uint8_t *message; /* the longer of the two; what is in it means nothing */
+};
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		die("pin");
+}
+
+/* Sends `n` messages of `len` bytes; blocks while the socket is full. */
+static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len)
+{
+	struct iovec iov[BATCH];
+
+	while (n) {
+		unsigned batch = n < BATCH ? n : BATCH;
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = batch };
+		size_t left = batch * len;
+
+		for (unsigned i = 0; i < batch; i++)
+			iov[i] = (struct iovec){ raw->message, len };
+		while (left) {
+			ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+
+			if (sent < 0)
+				die("sendmsg");
+			left -= (size_t)sent;
+			while (left && (size_t)sent >= msg.msg_iov->iov_len) {
+				sent -= (ssize_t)msg.msg_iov->iov_len;
+				msg.msg_iov++;
+				msg.msg_iovlen--;
+			}
+			if (left) {
+				msg.msg_iov->iov_base = (uint8_t *)msg.msg_iov->iov_base + sent;
+				msg.msg_iov->iov_len -= (size_t)sent;
+			}
+		}
+		n -= batch;
+	}
+}
+
+static void serve(const struct raw *raw, int fd)
+{
+	static uint8_t buf[SERVER_BUF];
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll = epoll_create1(0);
+	size_t have = 0;
+
+	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		die("epoll");
+	for (;;) {
+		ssize_t n;
+
+		if (epoll_wait(epoll, &event, 1, -1) < 0)
+			die("epoll_wait");
+		n = recv(fd, buf, sizeof(buf), 0);
+		if (n <= 0)
+			exit(0);
+		have += (size_t)n;
+		if (have >= raw->request)
+			send_messages(raw, fd, (unsigned)(have / raw->request), raw->answer);
+		have %= raw->request;
+	}
+}
+
+struct result {
+	uint64_t ended, ns;
+	struct hist hist;
+};
+
+/* Answers come in order, so the oldest request is the one that ended. */
+static void ask(const struct raw *raw, int fd, struct result *result)
+{
+	static uint8_t buf[CLIENT_BUF];
+	static uint64_t begun[DEPTH_MAX];
+	uint64_t start = clock_now_ns(), now = start, end = start + (uint64_t)(raw->seconds * 1e9);
+	unsigned oldest = 0;
+	size_t have = 0;
+
+	for (unsigned i = 0; i < raw->depth; i++)
+		begun[i] = start;
+	send_messages(raw, fd, raw->depth, raw->request);
+	while (now < end) {
+		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+		unsigned answers;
+
+		if (n <= 0)
+			die("recv");
+		have += (size_t)n;
+		answers = (unsigned)(have / raw->answer);
+		have %= raw->answer;
+		if (!answers)
+			continue;
+		now = clock_now_ns();
+		for (unsigned i = 0; i < answers; i++) {
+			hist_add(&result->hist, now - begun[oldest], 1);
+			begun[oldest] = now;
+			oldest = oldest + 1 == raw->depth ? 0 : oldest + 1;
+		}
+		result->ended += answers;
+		send_messages(raw, fd, answers, raw->request);
+	}
+	result->ns = now - start;
+}
+
+static void make_pair(int fds[2])
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(addr);
+	const int on = 1;
+
+	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || fds[0] < 0 ||
+	    bind(listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&addr, &len) < 0 ||
+	    connect(fds[0], (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		die("loopback");
+	fds[1] = accept(listener, NULL, NULL);
+	if (fds[1] < 0)
+		die("accept");
+	close(listener);
+	for (unsigned i = 0; i < 2; i++)
+		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+int main(int argc, char **argv)
+{
+	size_t bytes = argc > 2 ? (size_t)atol(argv[2]) : 4096;
+	struct raw raw = {
+		.write = argc > 1 && strcmp(argv[1], "write") == 0,
+		.depth = argc > 3 ? (unsigned)atoi(argv[3]) : 32,
+		.seconds = argc > 4 ? atof(argv[4]) : 2,
+	};
+	int server_cpu = argc > 5 ? atoi(argv[5]) : 0, client_cpu = argc > 6 ? atoi(argv[6]) : 1;
+	static struct result result;
+	int fds[2];
+	pid_t server;
+
+	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
+		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
+				"[server CPU] [client CPU]\n");
+		return 2;
+	}
+	raw.request = REQUEST + (raw.write ? bytes : 0);
+	raw.answer = ANSWER + (raw.write ? 0 : bytes);
+	raw.message = calloc(1, REQUEST + bytes);
+	if (!raw.message)
+		die("memory");
+	memset(raw.message, 1, REQUEST + bytes);
+	make_pair(fds);
+	server = fork();
+	if (server < 0)
+		die("fork");
+	if (server == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(fds[0]);
+		pin(server_cpu);
+		serve(&raw, fds[1]);
+	}
+	close(fds[1]);
+	pin(client_cpu);
+	ask(&raw, fds[0], &result);
+	printf("per_second=%.0f mb_per_second=%.1f p50_us=%.1f p99_us=%.1f\n",
+	       (double)result.ended * 1e9 / (double)result.ns,
+	       (double)result.ended * (double)bytes * 1e3 / (double)result.ns,
+	       (double)hist_percentile(&result.hist, 0.5) / 1e3,
+	       (double)hist_percentile(&result.hist, 0.99) / 1e3);
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	free(raw.message);
+	return 0;
+}
