@@ -160,6 +160,7 @@ static int export_all(struct nvmet_subsystem *subsys, struct daemon_ssd *ssd)
 {
 	unsigned exported = 0;
 
+	subsys->all_of = ssd->ssd;
 	for (unsigned i = 0; i < nvme_ctrl_n_ns(ssd->ctrl); i++) {
 		uint32_t nsid = nvme_ctrl_ns(ssd->ctrl, i)->nsid;
 

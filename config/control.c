@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The control socket; see control.h. What is answered is made in report.c. */
+/* The control socket; see control.h. What is answered is made in report.c and
+ * command.c. */
 #include "config/control.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "config/command.h"
 #include "config/daemon.h"
 #include "config/report.h"
 #include "util/log.h"
@@ -62,9 +64,11 @@ static json_t *answer(struct daemon *daemon, const char *line, size_t len)
 
 	if (!name)
 		result = error_answer(
-			"expected {\"request\": \"status\" | \"list\" | \"counters\"}");
+			"expected {\"request\": \"status\" | \"list\" | \"counters\" | …}");
 	else
 		result = report(daemon, name);
+	if (!result)
+		result = command(daemon, name, request);
 	if (!result)
 		result = error_answer("no such request");
 	json_decref(request);

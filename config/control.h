@@ -6,7 +6,7 @@
  *   {"request": "status"}    the daemon, its SSDs, workers, addresses
  *   {"request": "list"}      subsystems, namespaces, controllers
  *   {"request": "counters"}  numbers, flat: what exists now, and totals
- * Errors are {"error": "…"}.
+ * and what command.h lists. Errors are {"error": "…"}.
  */
 #ifndef NVMETD_CONFIG_CONTROL_H
 #define NVMETD_CONFIG_CONTROL_H

@@ -22,6 +22,9 @@ static const char usage[] = "usage: nvmetctl [--socket PATH] [-o text|json] COMM
 			    "  status    the daemon, its SSDs, workers and addresses\n"
 			    "  list      subsystems, namespaces, and the hosts that use them\n"
 			    "  counters  what exists now, and totals\n"
+			    "  rescan [SSD]               looks at the SSDs' namespaces again\n"
+			    "  enable SUBSYSNQN NSID      gives a namespace back to hosts\n"
+			    "  disable SUBSYSNQN NSID     takes a namespace away from hosts\n"
 			    "The socket is " DEFAULT_SOCKET
 			    " unless --socket or NVMETD_CONTROL names another.\n";
 
@@ -43,7 +46,7 @@ static int connect_to(const struct sockaddr_un *addr)
 	return fd;
 }
 
-static int ask(const char *path, const char *name, json_t **ret_answer)
+static int ask(const char *path, const json_t *request, json_t **ret_answer)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	json_error_t error;
@@ -62,7 +65,8 @@ static int ask(const char *path, const char *name, json_t **ret_answer)
 		return fd;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	dprintf(fd, "{\"request\": \"%s\"}\n", name);
+	json_dumpfd(request, fd, JSON_COMPACT);
+	dprintf(fd, "\n");
 	shutdown(fd, SHUT_WR);
 	stream = fdopen(fd, "r");
 	*ret_answer = stream ? json_loadf(stream, JSON_DISABLE_EOF_CHECK, &error) : NULL;
@@ -129,12 +133,32 @@ static void print_lines(json_t *object)
 	}
 }
 
-static int run(const char *path, const char *name, bool as_json)
+/* The command line as a request; NULL: it is none. */
+static json_t *make_request(int argc, char **argv)
 {
+	const char *name = argv[0];
+	char *end;
+
+	if (strcmp(name, "enable") == 0 || strcmp(name, "disable") == 0) {
+		long nsid = argc == 3 ? strtol(argv[2], &end, 10) : 0;
+
+		if (nsid < 1 || *end)
+			return NULL;
+		return json_pack("{s:s, s:s, s:i, s:b}", "request", "namespace", "subsystem",
+				 argv[1], "nsid", (int)nsid, "enabled", *name == 'e');
+	}
+	if (strcmp(name, "rescan") == 0 && argc == 2)
+		return json_pack("{s:s, s:s}", "request", name, "ssd", argv[1]);
+	return argc == 1 ? json_pack("{s:s}", "request", name) : NULL;
+}
+
+static int run(const char *path, const json_t *request, bool as_json)
+{
+	const char *name = json_string_value(json_object_get(request, "request"));
 	json_t *answer = NULL;
 	int status = 0;
 
-	if (ask(path, name, &answer))
+	if (ask(path, request, &answer))
 		return 1;
 	if (json_object_get(answer, "error")) {
 		fprintf(stderr, "nvmetctl: %s\n",
@@ -167,7 +191,8 @@ int main(int argc, char **argv)
 	};
 	const char *path = getenv("NVMETD_CONTROL");
 	bool as_json = false;
-	int option;
+	json_t *request;
+	int option, status;
 
 	while ((option = getopt_long(argc, argv, "s:o:vh", options, NULL)) != -1) {
 		if (option == 's') {
@@ -183,10 +208,12 @@ int main(int argc, char **argv)
 			return option == 'h' ? 0 : 1;
 		}
 	}
-	if (optind + 1 != argc || strspn(argv[optind], "abcdefghijklmnopqrstuvwxyz") == 0 ||
-	    strpbrk(argv[optind], "\"\\\n")) {
+	request = optind < argc ? make_request(argc - optind, argv + optind) : NULL;
+	if (!request) {
 		fputs(usage, stderr);
 		return 1;
 	}
-	return run(path ? path : DEFAULT_SOCKET, argv[optind], as_json);
+	status = run(path ? path : DEFAULT_SOCKET, request, as_json);
+	json_decref(request);
+	return status;
 }

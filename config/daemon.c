@@ -26,6 +26,7 @@
 #include "config/version.h"
 #include "pcie/ctrl.h"
 #include "target/aen.h"
+#include "target/ns.h"
 #include "target/ssd.h"
 #include "transport/tcp.h"
 #include "util/clock.h"
@@ -184,6 +185,15 @@ static void ssd_async_event(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg)
 		nvmet_aen_from_ssd(ssd->ssd, dw0);
 }
 
+static void ssd_namespaces(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->ssd)
+		nvmet_ssd_namespaces_changed(ssd->ssd);
+}
+
 static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 {
 	static const struct nvme_ctrl_events events = {
@@ -191,6 +201,7 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.failed = ssd_failed,
 		.stopped = ssd_stopped,
 		.async_event = ssd_async_event,
+		.namespaces = ssd_namespaces,
 	};
 	const struct nvme_ctrl_params params = {
 		.loop = &daemon->loop,

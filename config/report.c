@@ -116,9 +116,10 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 	char uuid[UUID_STR_LEN];
 
 	uuid_unparse_lower(ns->uuid, uuid);
-	return json_pack("{s:i, s:I, s:i, s:s, s:o, s:I}", "nsid", ns->nsid, "blocks",
-			 (json_int_t)ns->nsze, "block_size", 1 << ns->lba_shift, "uuid", uuid,
-			 "ssd", text(ns->ssd->spec), "ssd_nsid", (json_int_t)ns->ns->nsid);
+	return json_pack("{s:i, s:b, s:I, s:i, s:s, s:o, s:I}", "nsid", ns->nsid, "active",
+			 nvmet_ns_is_active(ns), "blocks", (json_int_t)nvmet_ns_blocks(ns),
+			 "block_size", 1 << ns->lba_shift, "uuid", uuid, "ssd", text(ns->ssd->spec),
+			 "ssd_nsid", (json_int_t)ns->ns->nsid);
 }
 
 static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
@@ -146,7 +147,7 @@ static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
 	const struct nvmet_ctrl *ctrl;
 
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
-		if (subsys->ns[nsid])
+		if (subsys->ns[nsid] != NULL)
 			json_array_append_new(namespaces, ns_item(subsys->ns[nsid]));
 	}
 	TAILQ_FOREACH (ctrl, &subsys->ctrls, link)

@@ -199,6 +199,8 @@ static void aer_done(void *arg, const struct nvme_cqe *cqe)
 		 ctrl->dev->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
 	acknowledge(ctrl, dw0 >> 16 & 0xff);
 	aer_send(ctrl);
+	if ((dw0 & 0xffff) == (NVME_AER_NOTICE | NVME_AER_NOTICE_NS_CHANGED << 8))
+		nvme_ctrl_rescan(ctrl);
 	if (ctrl->params.events->async_event)
 		ctrl->params.events->async_event(ctrl, dw0, ctrl->params.arg);
 }

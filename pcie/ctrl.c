@@ -185,13 +185,19 @@ static void ask_queues(struct nvme_ctrl *ctrl)
 		nvme_ctrl_fail(ctrl, "out of memory");
 }
 
+static void begin_namespaces(struct nvme_ctrl *ctrl)
+{
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_NAMESPACES);
+	nvme_ns_scan(ctrl);
+}
+
 static void dbbuf_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
 
 	ctrl->shadow_on = nvme_cqe_status(cqe) == 0;
 	if (ctrl->state == NVME_CTRL_QUEUES)
-		nvme_ns_scan(ctrl);
+		begin_namespaces(ctrl);
 }
 
 /* Shadow doorbells, when the SSD has them (Base 5.9): fewer exits for an emulated or virtual SSD.
@@ -204,7 +210,7 @@ static void ask_dbbuf(struct nvme_ctrl *ctrl)
 	if (!(le16_get(ctrl->info.id.oacs) & NVME_OACS_DBBUF) || needed > NVME_PAGE_SIZE ||
 	    (!ctrl->shadow.va && !dma_alloc(ctrl->params.pool, NVME_PAGE_SIZE, &ctrl->shadow)) ||
 	    (!ctrl->events.va && !dma_alloc(ctrl->params.pool, NVME_PAGE_SIZE, &ctrl->events))) {
-		nvme_ns_scan(ctrl);
+		begin_namespaces(ctrl);
 		return;
 	}
 	memset(ctrl->shadow.va, 0, NVME_PAGE_SIZE);
@@ -425,7 +431,9 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	nvme_admin_init(ctrl);
 	ctrl->qids = calloc(65536 / 64, sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
-	if (!ctrl->qids || !ctrl->timer || !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
+	if (!ctrl->qids || !ctrl->timer ||
+	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf) ||
+	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf))
 		goto fail;
 	err = params->dev->ops->watch(params->dev, params->loop, on_device_event, ctrl);
 	if (err)
@@ -453,6 +461,7 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 		close(ctrl->irq_fds[i]);
 	free(ctrl->irq_fds);
 	dma_free(ctrl->params.pool, &ctrl->buf);
+	dma_free(ctrl->params.pool, &ctrl->scan.buf);
 	dma_free(ctrl->params.pool, &ctrl->shadow);
 	dma_free(ctrl->params.pool, &ctrl->events);
 	for (unsigned i = 0; i < ctrl->n_ns; i++)

@@ -31,6 +31,8 @@ struct nvme_ns {
 	uint64_t nsze;     /* blocks */
 	uint8_t lba_shift; /* log2 of the block size in bytes: 9 .. 16 */
 	uint16_t metadata; /* bytes per block; namespaces with metadata are not exported */
+	bool present;      /* false: the SSD had it once and may have it again */
+	bool seen;         /* ns.c, while it scans */
 	bool has_uuid, has_nguid, has_eui64;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	struct nvme_id_ns id; /* as the SSD said */
@@ -47,6 +49,9 @@ struct nvme_ctrl_events {
 	/* The SSD raised an asynchronous event (DW0 of its completion). It is already armed again.
 	 */
 	void (*async_event)(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg);
+	/* READY: namespaces came, went (`present`), or changed size, format or identity. May be
+	 * NULL. */
+	void (*namespaces)(struct nvme_ctrl *ctrl, void *arg);
 };
 
 struct nvme_ctrl_params {
@@ -89,6 +94,11 @@ const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl);
 unsigned nvme_ctrl_n_ns(const struct nvme_ctrl *ctrl);
 struct nvme_ns *nvme_ctrl_ns(struct nvme_ctrl *ctrl, unsigned index);
 struct nvme_ns *nvme_ctrl_ns_by_id(struct nvme_ctrl *ctrl, uint32_t nsid);
+/*
+ * Looks at the namespaces again; events->namespaces() follows if anything is different. Done by
+ * itself when the SSD raises a Namespace Attribute Changed event. 0, or -ENODEV (not READY).
+ */
+int nvme_ctrl_rescan(struct nvme_ctrl *ctrl);
 
 /*
  * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command

@@ -39,6 +39,16 @@ struct nvme_admin_cmd {
 	struct nvme_waiter waiter;
 };
 
+/* Finding the namespaces (ns.c). */
+struct nvme_ns_scan {
+	bool running, again; /* asked for anew while running */
+	bool changed;
+	uint32_t list[NVME_MAX_NS];
+	unsigned n_list, next;
+	struct nvme_ns found; /* being put together */
+	struct dma_buf buf;
+};
+
 struct nvme_ctrl {
 	struct nvme_ctrl_params params;
 	struct pcie_device *dev;
@@ -64,8 +74,7 @@ struct nvme_ctrl {
 
 	struct nvme_ns **ns;
 	unsigned n_ns;
-	uint32_t ns_list[NVME_MAX_NS];
-	unsigned n_ns_list, ns_next;
+	struct nvme_ns_scan scan;
 
 	uint64_t *qids; /* bit set: in use */
 	unsigned qids_used;
@@ -92,7 +101,8 @@ void nvme_admin_abort_all(struct nvme_ctrl *ctrl);
 /* Asks the SSD for its asynchronous events from now on. */
 void nvme_admin_arm_aers(struct nvme_ctrl *ctrl);
 
-/* ns.c: finds the namespaces, then calls nvme_ctrl_ns_done(). */
+/* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later events->namespaces().
+ */
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
 
 #endif

@@ -3,7 +3,12 @@
  * Finding the SSD's namespaces: active list, then Identify and identification descriptors of each
  * (Base 5.17.2.2, 5.17.2.3; NVM Command Set 4.1.5.1). What the SSD says is bounded before it is
  * used.
+ *
+ * The same scan serves bring-up and, with the SSD READY, everything that changes later. One
+ * namespace at a time is put together in scan.found and taken over when it is complete; those that
+ * the list no longer has stay as objects, marked absent.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +17,16 @@
 #include "util/num.h"
 
 static void next_ns(struct nvme_ctrl *ctrl);
+
+/* Without namespaces there is nothing to bring up; a later scan leaves things as they were. */
+static void scan_stop(struct nvme_ctrl *ctrl, const char *why)
+{
+	ctrl->scan.running = false;
+	if (ctrl->state == NVME_CTRL_READY)
+		log_err("%s: looking at its namespaces again failed: %s", ctrl->dev->name, why);
+	else
+		nvme_ctrl_fail(ctrl, why);
+}
 
 unsigned nvme_ctrl_n_ns(const struct nvme_ctrl *ctrl)
 {
@@ -40,16 +55,25 @@ static void identify(struct nvme_ctrl *ctrl, uint32_t nsid, enum nvme_cns cns, n
 		.cdw10 = le32_set(cns),
 	};
 
-	memset(ctrl->buf.va, 0, NVME_IDENTIFY_SIZE);
-	if (nvme_admin_send(ctrl, &sqe, ctrl->buf.iova, NVME_IDENTIFY_SIZE, done, ctrl))
-		nvme_ctrl_fail(ctrl, "out of memory");
+	memset(ctrl->scan.buf.va, 0, NVME_IDENTIFY_SIZE);
+	if (nvme_admin_send(ctrl, &sqe, ctrl->scan.buf.iova, NVME_IDENTIFY_SIZE, done, ctrl))
+		scan_stop(ctrl, "out of memory");
+}
+
+/* Every answer asks this first: the SSD may have failed, or be shutting down. */
+static bool scan_goes_on(struct nvme_ctrl *ctrl)
+{
+	if (ctrl->state == NVME_CTRL_NAMESPACES || ctrl->state == NVME_CTRL_READY)
+		return true;
+	ctrl->scan.running = false;
+	return false;
 }
 
 /* The current format's block size and metadata; false when we cannot work with it. */
 static bool take_format(struct nvme_ns *ns)
 {
 	const struct nvme_id_ns *id = &ns->id;
-	unsigned index = (id->flbas & 0xf) | (id->flbas >> 5 & 3) << 4;
+	unsigned index = nvme_id_ns_format(id);
 	const struct nvme_lbaf *format = &id->lbaf[index];
 
 	if (index > id->nlbaf || format->lbads < 9 || format->lbads > 16)
@@ -87,15 +111,56 @@ static void take_descriptors(struct nvme_ns *ns, const uint8_t *list)
 	}
 }
 
+static bool same(const struct nvme_ns *a, const struct nvme_ns *b)
+{
+	return a->present == b->present && a->nsze == b->nsze && a->lba_shift == b->lba_shift &&
+	       a->metadata == b->metadata && memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0 &&
+	       memcmp(a->nguid, b->nguid, sizeof(a->nguid)) == 0 &&
+	       memcmp(a->eui64, b->eui64, sizeof(a->eui64)) == 0;
+}
+
+/* The namespace of scan.found, new or known. NULL: no memory. */
+static struct nvme_ns *found_object(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ns *ns = nvme_ctrl_ns_by_id(ctrl, ctrl->scan.found.nsid), **all;
+
+	if (ns || ctrl->n_ns == NVME_MAX_NS)
+		return ns;
+	all = realloc(ctrl->ns, (ctrl->n_ns + 1) * sizeof(all[0]));
+	if (!all)
+		return NULL;
+	ctrl->ns = all;
+	ns = calloc(1, sizeof(*ns));
+	if (ns)
+		all[ctrl->n_ns++] = ns;
+	return ns;
+}
+
+static void take_found(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ns *found = &ctrl->scan.found, *ns = found_object(ctrl);
+
+	if (!ns) {
+		log_err("%s: namespace %u is left out: no memory for another one", ctrl->dev->name,
+			found->nsid);
+		return;
+	}
+	found->present = found->seen = true;
+	if (!same(ns, found))
+		ctrl->scan.changed = true;
+	*ns = *found;
+}
+
 static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
 
-	if (ctrl->state != NVME_CTRL_NAMESPACES)
+	if (!scan_goes_on(ctrl))
 		return;
 	/* Optional before NVMe 1.3: without them identity is derived. */
 	if (nvme_cqe_status(cqe) == 0)
-		take_descriptors(ctrl->ns[ctrl->n_ns - 1], ctrl->buf.va);
+		take_descriptors(&ctrl->scan.found, ctrl->scan.buf.va);
+	take_found(ctrl);
 	next_ns(ctrl);
 }
 
@@ -120,64 +185,88 @@ static void take_old_ids(struct nvme_ns *ns)
 static void identify_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
-	uint32_t nsid = ctrl->ns_list[ctrl->ns_next - 1];
-	struct nvme_ns *ns;
+	struct nvme_ns *ns = &ctrl->scan.found;
 
-	if (ctrl->state != NVME_CTRL_NAMESPACES)
+	if (!scan_goes_on(ctrl))
 		return;
-	ns = calloc(1, sizeof(*ns));
-	if (!ns) {
-		nvme_ctrl_fail(ctrl, "out of memory");
-		return;
-	}
-	ns->ctrl = ctrl;
-	ns->nsid = nsid;
-	memcpy(&ns->id, ctrl->buf.va, sizeof(ns->id));
+	*ns = (struct nvme_ns){ .ctrl = ctrl, .nsid = ctrl->scan.list[ctrl->scan.next - 1] };
+	memcpy(&ns->id, ctrl->scan.buf.va, sizeof(ns->id));
 	take_old_ids(ns);
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {
 		log_warn("%s: namespace %u is left out: its format is not one we can use",
-			 ctrl->dev->name, nsid);
-		free(ns);
+			 ctrl->dev->name, ns->nsid);
 		next_ns(ctrl);
 		return;
 	}
-	ctrl->ns[ctrl->n_ns++] = ns;
-	identify(ctrl, nsid, NVME_CNS_NS_DESC_LIST, descriptors_done);
+	identify(ctrl, ns->nsid, NVME_CNS_NS_DESC_LIST, descriptors_done);
+}
+
+static void scan_end(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ns_scan *scan = &ctrl->scan;
+
+	for (unsigned i = 0; i < ctrl->n_ns; i++) {
+		if (ctrl->ns[i]->present && !ctrl->ns[i]->seen) {
+			ctrl->ns[i]->present = false;
+			scan->changed = true;
+		}
+	}
+	scan->running = false;
+	if (ctrl->state == NVME_CTRL_NAMESPACES) {
+		nvme_ctrl_ns_done(ctrl);
+		return;
+	}
+	if (scan->changed && ctrl->params.events->namespaces)
+		ctrl->params.events->namespaces(ctrl, ctrl->params.arg);
+	if (scan->again && ctrl->state == NVME_CTRL_READY)
+		nvme_ns_scan(ctrl);
 }
 
 static void next_ns(struct nvme_ctrl *ctrl)
 {
-	if (ctrl->ns_next == ctrl->n_ns_list) {
-		nvme_ctrl_ns_done(ctrl);
+	struct nvme_ns_scan *scan = &ctrl->scan;
+
+	if (scan->next == scan->n_list) {
+		scan_end(ctrl);
 		return;
 	}
-	ctrl->ns_next++;
-	identify(ctrl, ctrl->ns_list[ctrl->ns_next - 1], NVME_CNS_NS, identify_done);
+	scan->next++;
+	identify(ctrl, scan->list[scan->next - 1], NVME_CNS_NS, identify_done);
+}
+
+/* What list_done() has: the SSD's list, in the order the specification wants, without surprises. */
+static void take_list(struct nvme_ns_scan *scan)
+{
+	const le32 *list = scan->buf.va;
+	uint32_t last = 0;
+
+	for (unsigned i = 0; i < NVME_MAX_NS; i++) {
+		uint32_t nsid = le32_get(list[i]);
+
+		if (nsid <= last || nsid >= NVME_NSID_ALL - 1)
+			return; /* the end; a list that does not ascend is a lie from here on */
+		scan->list[scan->n_list++] = last = nsid;
+	}
 }
 
 static void list_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
-	const le32 *list = ctrl->buf.va;
+	struct nvme_ns_scan *scan = &ctrl->scan;
 
-	if (ctrl->state != NVME_CTRL_NAMESPACES)
+	if (!scan_goes_on(ctrl))
 		return;
-	if (nvme_cqe_status(cqe)) {
-		/* Before NVMe 1.1 there is no list: 1 .. NN exist. */
-		uint32_t nn = le32_get(ctrl->info.id.nn);
-
-		ctrl->n_ns_list = num_min(nn, (uint32_t)NVME_MAX_NS);
-		for (unsigned i = 0; i < ctrl->n_ns_list; i++)
-			ctrl->ns_list[i] = i + 1;
+	scan->n_list = scan->next = 0;
+	if (nvme_cqe_status(cqe) == 0) {
+		take_list(scan);
+	} else if (ctrl->state == NVME_CTRL_READY) {
+		scan_stop(ctrl, "the SSD does not give its list");
+		return;
 	} else {
-		for (unsigned i = 0; i < NVME_IDENTIFY_SIZE / sizeof(le32) && le32_get(list[i]);
-		     i++)
-			ctrl->ns_list[ctrl->n_ns_list++] = le32_get(list[i]);
-	}
-	ctrl->ns = calloc(ctrl->n_ns_list + 1, sizeof(ctrl->ns[0]));
-	if (!ctrl->ns) {
-		nvme_ctrl_fail(ctrl, "out of memory");
-		return;
+		/* Before NVMe 1.1 there is no list: 1 .. NN exist. */
+		scan->n_list = num_min(le32_get(ctrl->info.id.nn), (uint32_t)NVME_MAX_NS);
+		for (unsigned i = 0; i < scan->n_list; i++)
+			scan->list[i] = i + 1;
 	}
 	next_ns(ctrl);
 }
@@ -185,6 +274,20 @@ static void list_done(void *arg, const struct nvme_cqe *cqe)
 /* The first page of the list holds 1024 namespaces, as many as a subsystem of ours can have. */
 void nvme_ns_scan(struct nvme_ctrl *ctrl)
 {
-	nvme_ctrl_set_state(ctrl, NVME_CTRL_NAMESPACES);
+	ctrl->scan.running = true;
+	ctrl->scan.again = ctrl->scan.changed = false;
+	for (unsigned i = 0; i < ctrl->n_ns; i++)
+		ctrl->ns[i]->seen = false;
 	identify(ctrl, 0, NVME_CNS_ACTIVE_NS_LIST, list_done);
+}
+
+int nvme_ctrl_rescan(struct nvme_ctrl *ctrl)
+{
+	if (ctrl->state != NVME_CTRL_READY)
+		return -ENODEV;
+	if (ctrl->scan.running)
+		ctrl->scan.again = true;
+	else
+		nvme_ns_scan(ctrl);
+	return 0;
 }

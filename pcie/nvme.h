@@ -532,6 +532,12 @@ WIRE_AT(struct nvme_id_ns, anagrpid, 92);
 WIRE_AT(struct nvme_id_ns, nguid, 104);
 WIRE_AT(struct nvme_id_ns, lbaf, 128);
 
+/* FLBAS 3:0 and 6:5: index of the format in use, 0 .. 63. */
+static inline unsigned nvme_id_ns_format(const struct nvme_id_ns *id)
+{
+	return (id->flbas & 0xf) | (id->flbas >> 5 & 3) << 4;
+}
+
 #define NVME_NMIC_SHARED (1u << 0)
 
 /* Base 5.17.2.3: namespace identification descriptor; `nidl` bytes follow. */

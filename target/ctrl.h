@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "target/ns.h"
 #include "target/nvmf.h"
 
 struct event;
@@ -65,10 +66,8 @@ struct nvmet_ctrl {
 	uint64_t error_count;
 	struct nvme_error_entry errors[NVMET_ERROR_SLOTS];
 
-	/* Changed namespace list since it was read; n_changed_ns > 1024: "too many", one FFFFFFFFh.
-	 */
-	uint32_t changed_ns[1024];
-	unsigned n_changed_ns;
+	/* Changed namespace list since it was read: a bit for each NSID. */
+	uint64_t changed_ns[NVMET_MAX_NSID / 64 + 1];
 };
 
 /* Makes a controller for a host that was found to be allowed, and links it. 0, -ENOSPC (no CNTLID),

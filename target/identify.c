@@ -159,11 +159,31 @@ static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 	memset(id->vs, 0, sizeof(id->vs));
 }
 
+/*
+ * What the SSD says now may be newer than what commands are checked against. Hosts get the size
+ * that holds for them; a new one reaches them, with an event, when the SSD has been looked at
+ * again. A block size that hosts cannot use yet is no answer at all: they ask again.
+ */
+static uint16_t reconcile_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
+{
+	uint64_t blocks = nvmet_ns_blocks(ns);
+	bool same_format = id->lbaf[nvme_id_ns_format(id)].lbads == ns->lba_shift;
+
+	if (le64_get(id->nsze) != blocks || !same_format)
+		nvme_ctrl_rescan(ns->ssd->ctrl);
+	id->nsze = le64_set(blocks);
+	id->ncap = le64_set(num_min(le64_get(id->ncap), blocks));
+	id->nuse = le64_set(num_min(le64_get(id->nuse), le64_get(id->ncap)));
+	return same_format ? 0 : NVME_SC_NS_NOT_READY;
+}
+
 static void identify_ns_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
 	uint16_t status = nvmet_status_from_ssd(cqe);
 
+	if (!status)
+		status = reconcile_ns(req->ns, req->data.va);
 	if (!status)
 		rewrite_ns(req->ns, req->data.va);
 	nvmet_req_complete(req, status);
@@ -207,7 +227,7 @@ static void identify_active_list(struct nvmet_req *req)
 		return;
 	}
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid && n < NVME_IDENTIFY_SIZE / 4; nsid++) {
-		if (nsid > after && subsys->ns[nsid])
+		if (nsid > after && nvmet_subsystem_ns(subsys, nsid))
 			list[n++] = le32_set(nsid);
 	}
 	nvmet_req_complete(req, 0);

@@ -78,9 +78,9 @@ static uint32_t io_blocks(const struct nvmet_req *req)
 /* NVM Command Set 2.1: SLBA + NLB within NSZE, without wrapping. */
 static uint16_t check_range(struct nvmet_req *req)
 {
-	uint64_t slba = nvmet_slba(req);
+	uint64_t slba = nvmet_slba(req), blocks = nvmet_ns_blocks(req->ns);
 
-	if (slba >= req->ns->nsze || io_blocks(req) > req->ns->nsze - slba)
+	if (slba >= blocks || io_blocks(req) > blocks - slba)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
 				       NVME_SC_LBA_RANGE | NVME_STATUS_DNR);
 	return 0;

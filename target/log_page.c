@@ -30,8 +30,8 @@ static uint8_t page_id(const struct nvmet_req *req)
 	return nvmet_cdw10(req) & 0xff;
 }
 
-/* Completes with a page of `size` bytes. */
-static void answer(struct nvmet_req *req, const void *page, size_t size)
+/* Completes with a page of `size` bytes; false: refused, nothing was read. */
+static bool answer(struct nvmet_req *req, const void *page, size_t size)
 {
 	uint64_t offset = page_offset(req);
 	size_t part;
@@ -39,7 +39,7 @@ static void answer(struct nvmet_req *req, const void *page, size_t size)
 	if (offset > size) {
 		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
 							NVME_SC_INVALID_FIELD | NVME_STATUS_DNR));
-		return;
+		return false;
 	}
 	part = num_min(size - (size_t)offset, (size_t)req->transfer_len);
 	memcpy(req->data.va, (const uint8_t *)page + offset, part);
@@ -47,6 +47,7 @@ static void answer(struct nvmet_req *req, const void *page, size_t size)
 	if (!(nvmet_cdw10(req) & RAE))
 		nvmet_aen_log_read(req->queue->ctrl, page_id(req));
 	nvmet_req_complete(req, 0);
+	return true;
 }
 
 /* Newest first. */
@@ -115,19 +116,20 @@ static void log_fw_slot(struct nvmet_req *req)
 	answer(req, &page, sizeof(page));
 }
 
-/* Base 5.16.1.5: a list that is read without RAE starts anew. */
+/* Base 5.16.1.5: in ascending order; a list that is read without RAE starts anew. */
 static void log_changed_ns(struct nvmet_req *req)
 {
 	struct nvmet_ctrl *ctrl = req->queue->ctrl;
-	le32 page[ARRAY_SIZE(ctrl->changed_ns)] = { 0 };
+	bool retain = nvmet_cdw10(req) & RAE;
+	le32 page[NVMET_MAX_NSID] = { 0 };
+	unsigned n = 0;
 
-	if (ctrl->n_changed_ns > ARRAY_SIZE(page))
-		page[0] = le32_set(NVME_NSID_ALL);
-	for (unsigned i = 0; ctrl->n_changed_ns <= ARRAY_SIZE(page) && i < ctrl->n_changed_ns; i++)
-		page[i] = le32_set(ctrl->changed_ns[i]);
-	if (!(nvmet_cdw10(req) & RAE))
-		ctrl->n_changed_ns = 0;
-	answer(req, page, sizeof(page));
+	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
+		if (ctrl->changed_ns[nsid / 64] >> (nsid % 64) & 1)
+			page[n++] = le32_set(nsid);
+	}
+	if (answer(req, page, sizeof(page)) && !retain)
+		memset(ctrl->changed_ns, 0, sizeof(ctrl->changed_ns));
 }
 
 /* Exactly what is answered: admin.c and io.c. */

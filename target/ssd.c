@@ -15,6 +15,7 @@
 
 #include "pcie/ctrl.h"
 #include "pcie/qpair.h"
+#include "target/ns.h"
 #include "target/queue.h"
 #include "target/target.h"
 #include "target/worker.h"
@@ -126,7 +127,8 @@ static void serve_waiters(struct nvmet_ssd *ssd)
 static void share_free(struct nvmet_qpair_share *share)
 {
 	TAILQ_REMOVE(&share->ssd->shares, share, link);
-	share->ssd->n_shares--;
+	if (--share->ssd->n_shares == 0)
+		nvmet_ssd_namespaces_changed(share->ssd); /* what had to wait for this */
 	if (share->drain_timer)
 		event_free(share->drain_timer);
 	free(share);

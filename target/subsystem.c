@@ -8,17 +8,14 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
-#include "pcie/ctrl.h"
 #include "target/ctrl.h"
-#include "target/ssd.h"
 #include "target/target.h"
 #include "util/check.h"
-#include "util/num.h"
 
 /* Namespace of the version 5 UUIDs that are derived for SSDs without any identifier of their own.
  */
-static const uint8_t uuid_space[16] = { 0x2d, 0x1f, 0x6c, 0x1e, 0x5a, 0x0b, 0x4c, 0x55,
-					0x9a, 0x0e, 0x71, 0x63, 0x0c, 0x2b, 0x9e, 0x44 };
+const uint8_t nvmet_uuid_space[16] = { 0x2d, 0x1f, 0x6c, 0x1e, 0x5a, 0x0b, 0x4c, 0x55,
+				       0x9a, 0x0e, 0x71, 0x63, 0x0c, 0x2b, 0x9e, 0x44 };
 
 bool nvmet_nqn_valid(const char *nqn)
 {
@@ -38,7 +35,7 @@ static void default_serial(struct nvmet_subsystem *subsys)
 {
 	uuid_t id;
 
-	uuid_generate_sha1(id, uuid_space, subsys->nqn, strlen(subsys->nqn));
+	uuid_generate_sha1(id, nvmet_uuid_space, subsys->nqn, strlen(subsys->nqn));
 	for (unsigned i = 0; i < 10; i++)
 		snprintf(subsys->serial + 2 * i, 3, "%02x", id[i]);
 }
@@ -117,87 +114,4 @@ bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const ch
 			return true;
 	}
 	return false;
-}
-
-/* Index of the SSD among the subsystem's; added when new. -ENOSPC: too many. */
-static int path_of(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
-{
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		if (subsys->ssds[i] == ssd)
-			return (int)i;
-	}
-	if (subsys->n_ssds == NVMET_MAX_SSDS)
-		return -ENOSPC;
-	subsys->ssds[subsys->n_ssds] = ssd;
-	subsys->max_transfer = (uint32_t)num_min((size_t)subsys->max_transfer,
-						 nvme_ctrl_info(ssd->ctrl)->max_transfer);
-	return (int)subsys->n_ssds++;
-}
-
-static bool is_zero(const uint8_t id[16])
-{
-	static const uint8_t zero[16];
-
-	return memcmp(id, zero, sizeof(zero)) == 0;
-}
-
-/*
- * The SSD's own identifiers where it has them. Otherwise they follow from its serial number and
- * NSID, so that they are the same after a restart and on another port.
- */
-static void set_identity(struct nvmet_ns *ns)
-{
-	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ns->ns->ctrl)->id;
-	char name[sizeof(id->sn) + sizeof(id->mn) + 16];
-	int len = snprintf(name, sizeof(name), "%.20s/%.40s/%u", id->sn, id->mn, ns->ns->nsid);
-	size_t used = num_min((size_t)len, sizeof(name) - 1);
-
-	if (ns->ns->has_uuid && !is_zero(ns->ns->uuid))
-		memcpy(ns->uuid, ns->ns->uuid, sizeof(ns->uuid));
-	else
-		uuid_generate_sha1(ns->uuid, uuid_space, name, used);
-	if (ns->ns->has_nguid && !is_zero(ns->ns->nguid))
-		memcpy(ns->nguid, ns->ns->nguid, sizeof(ns->nguid));
-	else
-		memcpy(ns->nguid, ns->uuid, sizeof(ns->nguid));
-}
-
-int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
-			   struct nvme_ns *nvme_ns)
-{
-	struct nvmet_ns *ns;
-	int path;
-
-	if (nvme_ns->metadata)
-		return -ENOTSUP;
-	for (uint32_t i = 1; nsid == 0 && i <= NVMET_MAX_NSID; i++) {
-		if (!subsys->ns[i])
-			nsid = i;
-	}
-	if (nsid == 0 || nsid > NVMET_MAX_NSID)
-		return -EINVAL;
-	if (subsys->ns[nsid])
-		return -EEXIST;
-	ns = calloc(1, sizeof(*ns));
-	if (!ns)
-		return -ENOMEM;
-	path = path_of(subsys, ssd);
-	if (path < 0) {
-		free(ns);
-		return path;
-	}
-	*ns = (struct nvmet_ns){
-		.subsys = subsys,
-		.nsid = nsid,
-		.ns = nvme_ns,
-		.ssd = ssd,
-		.path = (unsigned)path,
-		.lba_shift = nvme_ns->lba_shift,
-		.nsze = nvme_ns->nsze,
-	};
-	set_identity(ns);
-	subsys->ns[nsid] = ns;
-	subsys->max_nsid = num_max(subsys->max_nsid, nsid);
-	subsys->n_ns++;
-	return 0;
 }

@@ -3,8 +3,7 @@
  * An NVM subsystem as hosts see it: its name, who may use it, its namespaces and the controllers
  * that hosts have made in it. The discovery subsystem is one too, without namespaces.
  *
- * Main thread's. The namespace table is complete before the first host connects, and workers read
- * it.
+ * Main thread's, but for the namespace table, which workers read.
  */
 #ifndef NVMETD_TARGET_SUBSYSTEM_H
 #define NVMETD_TARGET_SUBSYSTEM_H
@@ -13,28 +12,13 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "target/ns.h"
 #include "target/nvmf.h"
 #include "target/queue.h"
 
-struct nvme_ns;
 struct nvmet_ctrl;
 struct nvmet_ssd;
 struct nvmet_target;
-
-#define NVMET_MAX_NSID 1024
-
-/* A namespace that is exported. Owned by its subsystem. */
-struct nvmet_ns {
-	struct nvmet_subsystem *subsys;
-	uint32_t nsid;      /* the host's */
-	struct nvme_ns *ns; /* the SSD's */
-	struct nvmet_ssd *ssd;
-	unsigned path;     /* index of the SSD in the subsystem and in nvmet_queue.paths */
-	uint8_t lba_shift; /* copies, for the I/O path */
-	uint64_t nsze;
-	uint8_t uuid[16]; /* stable: the SSD's, or derived from the SSD's serial number and NSID */
-	uint8_t nguid[16];
-};
 
 struct nvmet_host_entry {
 	TAILQ_ENTRY(nvmet_host_entry) link;
@@ -54,9 +38,11 @@ struct nvmet_subsystem {
 
 	struct nvmet_ssd *ssds[NVMET_MAX_SSDS];
 	unsigned n_ssds;
-	uint32_t max_transfer; /* bytes: the least that the target and all SSDs can do at once */
-	struct nvmet_ns *ns[NVMET_MAX_NSID + 1]; /* by host NSID; 0 is unused */
-	uint32_t max_nsid;                       /* highest NSID that exists */
+	uint32_t max_transfer;    /* bytes: the least that the target and all SSDs can do at once */
+	struct nvmet_ssd *all_of; /* all its namespaces are exported, later ones too; or NULL */
+	/* By host NSID; 0 is unused. Entries are added while workers read, never taken away. */
+	struct nvmet_ns *_Atomic ns[NVMET_MAX_NSID + 1];
+	uint32_t max_nsid; /* highest NSID that exists */
 	uint32_t n_ns;
 
 	TAILQ_HEAD(, nvmet_ctrl) ctrls;
@@ -70,20 +56,20 @@ int nvmet_subsystem_new(struct nvmet_target *target, const char *nqn,
 void nvmet_subsystem_free(struct nvmet_subsystem *subsys);
 /* 0, -EEXIST, -EINVAL (NQN) or -ENOMEM. */
 int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn);
-/*
- * Exports a namespace of a ready SSD under `nsid` (0: the lowest free one). 0, -EEXIST, -EINVAL
- * (nsid out of range), -ENOTSUP (it has metadata), -ENOSPC (too many SSDs) or -ENOMEM.
- */
-int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
-			   struct nvme_ns *ns);
-
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn);
-/* Worker or main thread. NULL: no such namespace (0 and NVME_NSID_ALL among them). */
+/* Worker or main thread. NULL: no such active namespace (0 and NVME_NSID_ALL among them). */
 static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *subsys,
 						  uint32_t nsid)
 {
-	return nsid <= NVMET_MAX_NSID ? subsys->ns[nsid] : NULL;
+	struct nvmet_ns *ns = nsid <= NVMET_MAX_NSID ? atomic_load_explicit(&subsys->ns[nsid],
+									    memory_order_acquire)
+						     : NULL;
+
+	return ns && nvmet_ns_is_active(ns) ? ns : NULL;
 }
+
+/* Name space of the version 5 UUIDs that are derived for what has no identifier of its own. */
+extern const uint8_t nvmet_uuid_space[16];
 
 /* "nqn." and up to 223 printable characters, as Base 4.5 wants them. */
 bool nvmet_nqn_valid(const char *nqn);

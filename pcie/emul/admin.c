@@ -6,9 +6,7 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/num.h"
 
-#define TEMPERATURE_K       310
-#define WARNING_TEMPERATURE (1u << 1) /* in SMART, and in the event configuration */
-#define SMART_TEMPERATURE   1         /* information of the event: temperature threshold */
+#define TEMPERATURE_K 310
 
 /* Copies `len` bytes of an answer from `offset` on to the command's PRPs; beyond `size` are zeroes.
  */
@@ -55,6 +53,7 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 	id->oacs = le16_set(emul->options.dbbuf ? NVME_OACS_DBBUF : 0);
 	id->acl = 3;
 	id->aerl = EMUL_AERS - 1;
+	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->frmw = 1 | 1 << 1;     /* one slot, read-only */
 	id->lpa = 1 << 1 | 1 << 2; /* effects log, extended Get Log Page */
 	id->elpe = 0;
@@ -89,15 +88,15 @@ static void identify_descriptors(const struct emul *emul, uint32_t nsid, uint8_t
 
 static void identify_list(const struct emul *emul, uint32_t after, le32 *list)
 {
-	for (uint32_t nsid = after + 1; nsid <= emul->options.namespaces; nsid++)
+	for (uint32_t nsid = after + 1; nsid <= atomic_load(&emul->n_ns); nsid++)
 		*list++ = le32_set(nsid);
 }
 
-static uint16_t identify(const struct emul *emul, const struct nvme_sqe *sqe)
+static uint16_t identify(struct emul *emul, const struct nvme_sqe *sqe)
 {
 	uint8_t data[NVME_IDENTIFY_SIZE] __attribute__((aligned(8))) = { 0 };
 	uint32_t nsid = le32_get(sqe->nsid), cns = le32_get(sqe->cdw10) & 0xff;
-	bool known = nsid >= 1 && nsid <= emul->options.namespaces;
+	bool known = emul_has_ns(emul, nsid);
 
 	switch (cns) {
 	case NVME_CNS_CTRL:
@@ -105,6 +104,7 @@ static uint16_t identify(const struct emul *emul, const struct nvme_sqe *sqe)
 		break;
 	case NVME_CNS_NS:
 	case NVME_CNS_NS_DESC_LIST:
+		emul_follow_medium(emul);
 		if (!known)
 			return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
 		if (cns == NVME_CNS_NS)
@@ -179,7 +179,7 @@ static void log_effects(const struct emul *emul, struct nvme_effects_log *log)
 
 static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe)
 {
-	uint8_t data[sizeof(struct nvme_effects_log)] __attribute__((aligned(8))) = { 0 };
+	uint8_t data[NVME_IDENTIFY_SIZE] __attribute__((aligned(8))) = { 0 };
 	uint32_t cdw10 = le32_get(sqe->cdw10);
 	uint64_t numd = (cdw10 >> 16 | (uint64_t)(le32_get(sqe->cdw11) & 0xffff) << 16) + 1;
 	uint64_t offset = le32_get(sqe->cdw12) | (uint64_t)le32_get(sqe->cdw13) << 32;
@@ -198,6 +198,10 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 		slots->afi = 1;
 		pad(slots->frs[0], sizeof(slots->frs[0]), "1.0");
 		size = sizeof(*slots);
+		break;
+	case NVME_LOG_CHANGED_NS: /* which is not told: whoever hears of it looks at all */
+		*(le32 *)(void *)data = le32_set(NVME_NSID_ALL);
+		size = NVME_IDENTIFY_SIZE;
 		break;
 	case NVME_LOG_EFFECTS:
 		log_effects(emul, (void *)data);
@@ -350,35 +354,6 @@ static uint16_t dbbuf_config(struct emul *emul, const struct nvme_sqe *sqe)
 	return 0;
 }
 
-void emul_raise_temperature(struct emul *emul)
-{
-	const uint32_t dw0 = NVME_AER_DW0(NVME_AER_SMART, SMART_TEMPERATURE, NVME_LOG_SMART);
-
-	emul->critical_warning |= WARNING_TEMPERATURE;
-	if (!(emul->features[NVME_FEAT_AEC] & WARNING_TEMPERATURE) ||
-	    !atomic_load(&emul->sq[0].enabled))
-		return;
-	if (!emul->n_aers) {
-		emul->event = dw0;
-		return;
-	}
-	emul_post(&emul->sq[0], emul->aers[--emul->n_aers], 0, dw0);
-	emul_signal(emul, &emul->cq[0]); /* no doorbell, so nobody looks by itself */
-}
-
-static uint16_t async_event(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
-{
-	if (emul->event) {
-		*ret_dw0 = emul->event;
-		emul->event = 0;
-		return 0;
-	}
-	if (emul->n_aers == EMUL_AERS)
-		return NVME_SC_AER_LIMIT | NVME_STATUS_DNR;
-	emul->aers[emul->n_aers++] = le16_get(sqe->cid);
-	return EMUL_PENDING;
-}
-
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0)
 {
 	switch (sqe->opcode) {
@@ -401,7 +376,7 @@ uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret
 	case NVME_ADMIN_DBBUF_CONFIG:
 		return dbbuf_config(emul, sqe);
 	case NVME_ADMIN_AER:
-		return async_event(emul, sqe, ret_dw0);
+		return emul_async_event(emul, sqe, ret_dw0);
 	case NVME_ADMIN_ABORT:
 		*ret_dw0 = 1; /* not aborted: what is under way ends by itself */
 		return 0;

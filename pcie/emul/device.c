@@ -319,7 +319,8 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 		close_device(&emul->dev);
 		return err;
 	}
-	emul->ns_blocks = blocks / options->namespaces;
+	emul->ns_blocks = emul->ns_span = blocks / options->namespaces;
+	emul->n_ns = options->namespaces - (options->faults.attach_after ? 1 : 0);
 	set_identity(emul, opened++);
 	*ret_dev = &emul->dev;
 	return 0;

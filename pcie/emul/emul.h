@@ -26,8 +26,11 @@
  *   fault.unknown_cid=N every Nth is followed by a completion that nobody asked for
  *   fault.cfs_after=N   after N commands of one queue: CSTS.CFS, nothing is answered any more
  *   fault.smart_after=N after N commands of one queue: too hot, told by an asynchronous event and
- * in SMART fault.gone_after=N  after N commands of one queue: the device is gone (registers read
- * all ones)
+ * in SMART
+ *   fault.shrink_after=N, fault.detach_after=N, fault.attach_after=N
+ *                       after N commands of one queue: namespaces have half their size, the last
+ * one is gone, the last one (that was not there) comes; told by an event fault.gone_after=N  after
+ * N commands of one queue: the device is gone (registers read all ones)
  */
 #ifndef NVMETD_PCIE_EMUL_EMUL_H
 #define NVMETD_PCIE_EMUL_EMUL_H
@@ -41,6 +44,7 @@ struct pcie_device;
 struct emul_faults {
 	int op; /* an enum nvme_io_opcode, or -1 for any */
 	unsigned error, status, delay, delay_ms, unknown_cid, cfs_after, gone_after, smart_after;
+	unsigned shrink_after, detach_after, attach_after;
 };
 
 struct emul_options {

@@ -92,7 +92,9 @@ struct emul {
 	struct pcie_device dev;
 	struct emul_options options;
 	struct emul_media media;
-	uint64_t ns_blocks; /* of each namespace */
+	_Atomic uint64_t ns_blocks; /* of each namespace */
+	uint64_t ns_span;           /* blocks from the start of one to the next: constant */
+	_Atomic unsigned n_ns;      /* attached: 1 .. n_ns */
 	uint8_t ns_uuid[EMUL_MAX_NS][16];
 
 	uint32_t cc, csts, aqa;
@@ -113,14 +115,14 @@ struct emul {
 	unsigned n_aers;
 	uint32_t event;           /* DW0 of one that no AER has carried yet; 0: none */
 	uint8_t critical_warning; /* in SMART */
-	_Atomic bool smart_told;
+	_Atomic bool smart_told, ns_told;
 
 	volatile uint32_t *shadow, *events;
 
 	struct loop *watch_loop;
 	pcie_device_event_fn *watch_fn;
 	void *watch_arg;
-	struct loop_msg gone_msg, smart_msg;
+	struct loop_msg gone_msg, smart_msg, ns_msg;
 };
 
 /* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes
@@ -144,8 +146,12 @@ void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0);
 uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t len,
 		   struct iovec *iov, unsigned *ret_n);
 
-/* admin.c: too hot from now on. Main thread. */
-void emul_raise_temperature(struct emul *emul);
+/* events.c: the command is an Asynchronous Event Request. */
+uint16_t emul_async_event(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
+/* A queue has seen so many commands: what is to happen after them, happens. Any thread. */
+void emul_events_count(struct emul *emul, unsigned n_commands);
+/* Takes over the size that a file has now. Main thread. */
+void emul_follow_medium(struct emul *emul);
 /* admin.c, io.c: a status, or EMUL_PENDING. */
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
@@ -153,6 +159,8 @@ uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* media.c */
 int emul_media_open(const struct emul_options *options, struct emul_media *media);
 void emul_media_close(struct emul_media *media);
+/* Looks at the size of a file again that was opened without one; true: it is another one now. */
+bool emul_media_resized(const struct emul_options *options, struct emul_media *media);
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
 
 /* uring.c: commands that end later. */
@@ -167,6 +175,11 @@ void emul_uring_submit(struct emul_sq *sq);
 void emul_uring_reap(struct emul_sq *sq);
 /* Waits, a bounded time, until nothing is under way. False: something still is. */
 bool emul_uring_drain(struct emul_sq *sq);
+
+static inline bool emul_has_ns(const struct emul *emul, uint32_t nsid)
+{
+	return nsid >= 1 && nsid <= atomic_load_explicit(&emul->n_ns, memory_order_relaxed);
+}
 
 static inline bool emul_cq_room(const struct emul_cq *cq)
 {

@@ -12,13 +12,15 @@ struct extent {
 
 static uint64_t ns_offset(const struct emul *emul, uint32_t nsid)
 {
-	return ((nsid - 1) * emul->ns_blocks) << emul->options.lba_shift;
+	return ((nsid - 1) * emul->ns_span) << emul->options.lba_shift;
 }
 
 static uint16_t extent_of(const struct emul *emul, const struct nvme_sqe *sqe, uint64_t slba,
 			  uint64_t blocks, struct extent *ret)
 {
-	if (slba >= emul->ns_blocks || blocks > emul->ns_blocks - slba)
+	uint64_t ns_blocks = atomic_load_explicit(&emul->ns_blocks, memory_order_relaxed);
+
+	if (slba >= ns_blocks || blocks > ns_blocks - slba)
 		return NVME_SC_LBA_RANGE | NVME_STATUS_DNR;
 	ret->offset = ns_offset(emul, le32_get(sqe->nsid)) + (slba << emul->options.lba_shift);
 	ret->len = blocks << emul->options.lba_shift;
@@ -177,7 +179,7 @@ uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
 	if (nsid == NVME_NSID_ALL && sqe->opcode == NVME_IO_FLUSH)
 		return flush(sq, sqe);
-	if (nsid == 0 || nsid > sq->emul->options.namespaces)
+	if (!emul_has_ns(sq->emul, nsid))
 		return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
 	switch (sqe->opcode) {
 	case NVME_IO_READ:

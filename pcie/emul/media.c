@@ -145,6 +145,17 @@ void emul_media_close(struct emul_media *media)
 	*media = (struct emul_media){ .fd = -1 };
 }
 
+bool emul_media_resized(const struct emul_options *options, struct emul_media *media)
+{
+	uint64_t size;
+
+	if (media->ram || options->size || medium_size(media->fd, options, &size) ||
+	    size >> options->lba_shift == 0 || size == media->size)
+		return false;
+	media->size = size;
+	return true;
+}
+
 /* Memory only: whole pages go back to the system, the rest is cleared. */
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len)
 {

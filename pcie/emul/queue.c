@@ -112,11 +112,6 @@ static void report_gone(struct loop_msg *msg)
 	emul->watch_fn(emul->watch_arg, PCIE_DEVICE_GONE);
 }
 
-static void report_smart(struct loop_msg *msg)
-{
-	emul_raise_temperature(container_of(msg, struct emul, smart_msg));
-}
-
 static bool every(unsigned n, unsigned count)
 {
 	return n && count % n == 0;
@@ -131,9 +126,7 @@ static bool fault_count(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	sq->n_commands++;
 	if (faults->op < 0 || faults->op == sqe->opcode)
 		sq->n_counted++;
-	if (faults->smart_after && sq->n_commands > faults->smart_after && emul->watch_loop &&
-	    !atomic_exchange(&emul->smart_told, true))
-		loop_post(emul->watch_loop, &emul->smart_msg, report_smart);
+	emul_events_count(emul, sq->n_commands);
 	if (faults->cfs_after && sq->n_commands > faults->cfs_after) {
 		atomic_store(&emul->fatal, true);
 		return false;

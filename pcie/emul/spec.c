@@ -43,6 +43,12 @@ static const struct key keys[] = {
 	{ "fault.cfs_after", KEY_UINT, OPT(faults.cfs_after), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.smart_after", KEY_UINT, OPT(faults.smart_after), 1, UINT32_MAX,
 	  "a number from 1" },
+	{ "fault.shrink_after", KEY_UINT, OPT(faults.shrink_after), 1, UINT32_MAX,
+	  "a number from 1" },
+	{ "fault.detach_after", KEY_UINT, OPT(faults.detach_after), 1, UINT32_MAX,
+	  "a number from 1" },
+	{ "fault.attach_after", KEY_UINT, OPT(faults.attach_after), 1, UINT32_MAX,
+	  "a number from 1" },
 	{ "fault.gone_after", KEY_UINT, OPT(faults.gone_after), 1, UINT32_MAX, "a number from 1" },
 };
 

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Namespaces: their export, identity, and what becomes of them at run time; see ns.h. */
+#include "target/ns.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uuid/uuid.h>
+
+#include "pcie/ctrl.h"
+#include "target/aen.h"
+#include "target/ctrl.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/log.h"
+#include "util/num.h"
+
+/* --- Export -------------------------------------------------------------------------------------
+ */
+
+/* Index of the SSD among the subsystem's; added when new. -ENOSPC: too many. */
+static int path_of(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
+{
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (subsys->ssds[i] == ssd)
+			return (int)i;
+	}
+	if (subsys->n_ssds == NVMET_MAX_SSDS)
+		return -ENOSPC;
+	subsys->ssds[subsys->n_ssds] = ssd;
+	subsys->max_transfer = (uint32_t)num_min((size_t)subsys->max_transfer,
+						 nvme_ctrl_info(ssd->ctrl)->max_transfer);
+	return (int)subsys->n_ssds++;
+}
+
+static bool is_zero(const uint8_t id[16])
+{
+	static const uint8_t zero[16];
+
+	return memcmp(id, zero, sizeof(zero)) == 0;
+}
+
+/*
+ * The SSD's own identifiers where it has them. Otherwise they follow from its serial number and
+ * NSID, so that they are the same after a restart and on another port.
+ */
+static void set_identity(struct nvmet_ns *ns)
+{
+	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ns->ns->ctrl)->id;
+	char name[sizeof(id->sn) + sizeof(id->mn) + 16];
+	int len = snprintf(name, sizeof(name), "%.20s/%.40s/%u", id->sn, id->mn, ns->ns->nsid);
+	size_t used = num_min((size_t)len, sizeof(name) - 1);
+
+	if (ns->ns->has_uuid && !is_zero(ns->ns->uuid))
+		memcpy(ns->uuid, ns->ns->uuid, sizeof(ns->uuid));
+	else
+		uuid_generate_sha1(ns->uuid, nvmet_uuid_space, name, used);
+	if (ns->ns->has_nguid && !is_zero(ns->ns->nguid))
+		memcpy(ns->nguid, ns->ns->nguid, sizeof(ns->nguid));
+	else
+		memcpy(ns->nguid, ns->uuid, sizeof(ns->nguid));
+}
+
+/* Takes over what the SSD says. Only while no command can be under way, or of a new object. */
+static void take_over(struct nvmet_ns *ns)
+{
+	ns->lba_shift = ns->ns->lba_shift;
+	set_identity(ns);
+	atomic_store(&ns->blocks, ns->ns->nsze);
+	atomic_store(&ns->active, ns->enabled && ns->ns->present && !ns->ns->metadata);
+}
+
+int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
+			   struct nvme_ns *nvme_ns)
+{
+	struct nvmet_ns *ns;
+	int path;
+
+	if (nvme_ns->metadata)
+		return -ENOTSUP;
+	for (uint32_t i = 1; nsid == 0 && i <= NVMET_MAX_NSID; i++) {
+		if (!subsys->ns[i])
+			nsid = i;
+	}
+	if (nsid == 0 || nsid > NVMET_MAX_NSID)
+		return -EINVAL;
+	if (subsys->ns[nsid])
+		return -EEXIST;
+	ns = calloc(1, sizeof(*ns));
+	if (!ns)
+		return -ENOMEM;
+	path = path_of(subsys, ssd);
+	if (path < 0) {
+		free(ns);
+		return path;
+	}
+	*ns = (struct nvmet_ns){ .subsys = subsys,
+				 .nsid = nsid,
+				 .ns = nvme_ns,
+				 .ssd = ssd,
+				 .path = (unsigned)path,
+				 .enabled = true };
+	take_over(ns);
+	atomic_store_explicit(&subsys->ns[nsid], ns, memory_order_release);
+	subsys->max_nsid = num_max(subsys->max_nsid, nsid);
+	subsys->n_ns++;
+	return 0;
+}
+
+/* --- At run time --------------------------------------------------------------------------------
+ */
+
+/* Every controller of the subsystem notes it, and tells its host if that wants to know. */
+static void announce(const struct nvmet_ns *ns)
+{
+	struct nvmet_ctrl *ctrl;
+
+	TAILQ_FOREACH (ctrl, &ns->subsys->ctrls, link) {
+		ctrl->changed_ns[ns->nsid / 64] |= UINT64_C(1) << (ns->nsid % 64);
+		nvmet_aen_raise(ctrl, NVME_AER_DW0(NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED,
+						   NVME_LOG_CHANGED_NS));
+	}
+}
+
+static bool fits(const struct nvmet_ns *ns)
+{
+	return ns->ns->present && !ns->ns->metadata && ns->ns->lba_shift == ns->lba_shift;
+}
+
+static void refresh(struct nvmet_ns *ns)
+{
+	bool was = nvmet_ns_is_active(ns), idle = ns->ssd->n_shares == 0;
+	uint64_t blocks = nvmet_ns_blocks(ns);
+	uint8_t uuid[16], nguid[16];
+
+	memcpy(uuid, ns->uuid, sizeof(uuid));
+	memcpy(nguid, ns->nguid, sizeof(nguid));
+	if (idle || fits(ns)) {
+		take_over(ns);
+	} else {
+		atomic_store(&ns->active, false);
+		if (was && ns->ns->present)
+			log_err("%s: namespace %u: its format changed on the SSD while hosts use "
+				"it: "
+				"it comes back when they have disconnected",
+				ns->subsys->nqn, ns->nsid);
+	}
+	if (was == nvmet_ns_is_active(ns) && blocks == nvmet_ns_blocks(ns) &&
+	    memcmp(uuid, ns->uuid, sizeof(uuid)) == 0 &&
+	    memcmp(nguid, ns->nguid, sizeof(nguid)) == 0)
+		return;
+	log_info("%s: namespace %u: %s, %llu blocks of %u bytes", ns->subsys->nqn, ns->nsid,
+		 nvmet_ns_is_active(ns) ? "active" : "not active",
+		 (unsigned long long)nvmet_ns_blocks(ns), 1u << ns->lba_shift);
+	announce(ns);
+}
+
+void nvmet_ns_enable(struct nvmet_ns *ns, bool enabled)
+{
+	ns->enabled = enabled;
+	refresh(ns);
+}
+
+/* Of a subsystem that exports all of the SSD: those that it does not have yet. */
+static void export_new(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
+{
+	for (unsigned i = 0; i < nvme_ctrl_n_ns(ssd->ctrl); i++) {
+		struct nvme_ns *nvme_ns = nvme_ctrl_ns(ssd->ctrl, i);
+		int err;
+
+		if (!nvme_ns->present ||
+		    (nvme_ns->nsid <= NVMET_MAX_NSID && subsys->ns[nvme_ns->nsid]))
+			continue;
+		err = nvmet_subsystem_add_ns(subsys, nvme_ns->nsid, ssd, nvme_ns);
+		if (err) {
+			log_warn("%s: namespace %u of %s is not exported: %s", subsys->nqn,
+				 nvme_ns->nsid, nvme_ctrl_name(ssd->ctrl),
+				 err == -ENOTSUP ? "it is formatted with metadata"
+						 : strerror(-err));
+			continue;
+		}
+		log_info("%s: namespace %u: new, %llu blocks of %u bytes", subsys->nqn,
+			 nvme_ns->nsid, (unsigned long long)nvme_ns->nsze,
+			 1u << nvme_ns->lba_shift);
+		announce(subsys->ns[nvme_ns->nsid]);
+	}
+}
+
+void nvmet_ssd_namespaces_changed(struct nvmet_ssd *ssd)
+{
+	struct nvmet_subsystem *subsys;
+
+	TAILQ_FOREACH (subsys, &ssd->target->subsystems, link) {
+		for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+			if (subsys->ns[nsid] && subsys->ns[nsid]->ssd == ssd)
+				refresh(subsys->ns[nsid]);
+		}
+		if (subsys->all_of == ssd)
+			export_new(subsys, ssd);
+	}
+}
