@@ -91,13 +91,15 @@ def test_identify_length(host, length):
 @pytest.mark.parametrize("lid, length", [(0, 1024), (1, 4096), (2, 512), (3, 512), (4, 4096),
                                          (5, 4096)])
 def test_log_pages(host, lid, length):
-    """In one piece and in parts: the same."""
+    """In one piece and in parts: the same, but for what counts other hosts' commands."""
     whole = host.log_page(lid, length)
     assert len(whole) == length
     if lid != 1:
         parts = b"".join(host.log_page(lid, 128, offset=offset)
                          for offset in range(0, length, 128))
-        assert parts == whole
+        constant = slice(128, None) if lid == 2 else slice(None)
+        assert parts[constant] == whole[constant]
+        assert parts[:32] == whole[:32]
     assert host.log_page(lid, 64, offset=length) == bytes(64)
     assert host.admin.status(2, read=64, cdw10=lid | 15 << 16, cdw12=length + 4) == 0x002
     assert host.admin.status(2, read=64, cdw10=lid | 15 << 16, cdw12=2) == 0x002
