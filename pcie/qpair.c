@@ -200,8 +200,9 @@ int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova
 	list_offset = (size_t)cid * qp->prp_stride;
 	must(prp_list_bytes(len) <= qp->prp_stride);
 	sqe->cid = le16_set(cid);
-	if (len)
-		prp_build(sqe, iova, len, (le64 *)(void *)(qp->prp_va + list_offset),
+	if (len) /* transfers of two pages need no list, and where none is larger there is none */
+		prp_build(sqe, iova, len,
+			  qp->prp_va ? (le64 *)(void *)(qp->prp_va + list_offset) : NULL,
 			  qp->prp_iova + list_offset);
 	qp->sq[qp->sq_tail] = *sqe;
 	qp->sq_tail = qp->sq_tail + 1 == qp->entries ? 0 : qp->sq_tail + 1;

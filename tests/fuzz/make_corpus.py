@@ -117,9 +117,136 @@ def conn_seeds():
     yield "icd-sizes", plain + io(1, 1, 16, in_capsule=8192) + io(1, 1, 17, cid=2, in_capsule=8704)
 
 
+# --- conf ---------------------------------------------------------------------------------------------
+
+SSD = 'ssds = ( { name = "a"; spec = "emulated:size=1G"; } );'
+SUBSYSTEM = ('subsystems = ( { nqn = "nqn.2026-11.io:x"; allow_any_host = true; '
+             'namespaces = ( { nsid = 1; ssd = "a"; } ); } );')
+
+
+def conf_seeds():
+    """Files with every key, and with what is wrong about some."""
+    good = f'listen = ( "127.0.0.1:4420", "[::1]:0" );\n{SSD}\n{SUBSYSTEM}\n'
+    yield "example", (CORPUS.parent.parent.parent / "nvmet.conf.example").read_bytes()
+    texts = {
+        "good": good,
+        "limits": good + 'limits = { connections = 1; connections_per_host = 2; handshakes = 3; controllers = 4; '
+                         'handshake_timeout = "1s"; pdu_timeout = "100ms"; term_timeout = "30s"; };',
+        "top": good + 'workers = 3; control = "/run/c"; log_level = "debug"; dma_memory = "256M"; max_transfer = 65536;',
+        "hosts": f'listen = ["[fe80::1%eth0]:1"]; {SSD} subsystems = ( {{ nqn = "nqn.a"; serial = "S"; model = "M"; '
+                 'max_queues = 9; hosts = ( "nqn.b", "nqn.c" ); namespaces = ( { nsid = 2; ssd = "a"; ssd_nsid = 7; } ); } );',
+        "ssd": 'ssds = ( { name = "a"; spec = "0000:01:00.0"; max_queues = 4; command_timeout = "2s"; }, { name = "b"; '
+               'spec = "emulated:file=/f,size=1G,lba=4096,queues=3,depth=7,mdts=8K,namespaces=2,vectors=0,serial=x,'
+               'dbbuf=1,fault.op=read,fault.error=3,fault.status=0x281,fault.delay=2,fault.delay_ms=5"; } );',
+        "twice": good + "workers = 1; workers = 2;", "type": 'workers = "1"; listen = 5; ssds = true;',
+        "unknown": "nonsense = { a = ( 1, 2.5, [ 0x10L ] ); };", "range": "workers = -1; dma_memory = 99999999999999999999;",
+        "syntax": 'listen = ( "', "empty": "", "list": "ssds = ( ( 1 ), 2, { } ); subsystems = { };",
+        "no-ssd": 'subsystems = ( { nqn = "nqn.a"; allow_any_host = true; namespaces = ( { nsid = 1; ssd = "z"; } ); } );',
+    }
+    for name, text in texts.items():
+        yield name, text.encode()
+
+
+# --- ctl ----------------------------------------------------------------------------------------------
+
+
+def ctl_seeds():
+    """Requests, whole and broken."""
+    for name in ("status", "list", "counters", "nothing"):
+        yield name, b'{"request": "%s"}\n' % name.encode()
+    yield "many", b'{"request": "list"}\n' * 40
+    yield "parts", b'{"requ\xffest": "sta\xfftus"}\n\xff{"request": "list"}\n'
+    yield "idle", b'{"request": "list"}\n\xfe{"request": "list"}\n'
+    yield "no-line", b"x" * 4200
+    yield "broken", b'{\n[]\n"request"\n{"request": 1}\n{"request": null}\n\0\n\n{"request": "\\u0000"}\n'
+    yield "deep", b"[" * 2100 + b"\n"
+
+
+# --- fabrics ------------------------------------------------------------------------------------------
+
+
+def sqe(queue, opcode, nsid=0, length=0, content=b"", in_capsule=False, cid=1, flags=0, **cdw):
+    """A command of fuzz_fabrics with its data."""
+    raw = struct.pack("<BBHI", opcode, flags, cid, nsid) + bytes(16) + struct.pack(
+        "<QI3xB", 0, length or len(content), 0x01 if in_capsule else 0x5A) + struct.pack(
+            "<6I", *(cdw.get(f"cdw{n}", 0) for n in range(10, 16)))
+    return bytes([queue]) + raw + bytes([in_capsule]) + struct.pack("<H", len(content)) + content
+
+
+def nqn_connect(queue, qid=0, subnqn="nqn.2026-11.io.nvmetd:fuzz", cntlid=1, hostnqn="nqn.h", sqsize=15, cattr=4, kato=0):
+    """Connect, with all its data."""
+    content = struct.pack("<16sH238x256s256s256x", b"\1", cntlid if qid else 0xFFFF, subnqn.encode(), hostnqn.encode())
+    return sqe(queue, 0x7F, 1, 1024, content, True, cdw10=qid << 16, cdw11=sqsize | cattr << 16, cdw12=kato)
+
+
+ENABLE = {"cdw11": 0x14, "cdw12": 0x460001}
+
+
+def fabrics_seeds():
+    """Each command, on a queue that takes it."""
+    admin = nqn_connect(0) + sqe(0, 0x7F, 0, **ENABLE)
+    queue = admin + nqn_connect(1, 1)
+    disco = nqn_connect(0, subnqn="nqn.2014-08.org.nvmexpress.discovery") + sqe(0, 0x7F, 0, **ENABLE)
+    yield "discovery", disco + b"".join(
+        sqe(0, 2, length=4096, cdw10=0x70 | 1023 << 16, cdw12=at) for at in (0, 4, 1020, 1024, 2048, 4092, 5000))
+    yield "discovery-high", disco + sqe(0, 2, length=4096, cdw10=0x70 | 1023 << 16, cdw12=0xFFFFFFFC, cdw13=0xFFFFFFFF)
+    yield "connect-io", queue + nqn_connect(2, 1) + nqn_connect(2, 2) + nqn_connect(3, 3) + nqn_connect(3, 99)
+    yield "connect-bad", b"".join([
+        nqn_connect(0, subnqn=""), nqn_connect(0, hostnqn="x"), nqn_connect(0, subnqn="nqn.none"), nqn_connect(0, sqsize=0),
+        nqn_connect(0, sqsize=5000), nqn_connect(0, 1), nqn_connect(0, subnqn="nqn.2026-11.io.nvmetd:closed")])
+    yield "keep-alive", nqn_connect(0, kato=5000) + b"\x14\x30" + sqe(0, 0x18) + b"\x14\x60\x14\x60"
+    yield "properties", admin + b"".join(
+        sqe(0, 0x7F, 4, cdw10=size, cdw11=at) for at in (0, 8, 0x14, 0x1C, 0x20) for size in (0, 1))
+    yield "io", queue + sqe(1, 1, 1, content=bytes(range(256)) * 2) + sqe(1, 2, 1, 512) + sqe(1, 5, 1, 512) + \
+        sqe(1, 9, 1, 16) + sqe(1, 8, 1, cdw12=7) + sqe(1, 12, 1) + sqe(1, 0, 1) + sqe(1, 2, 1, 512, cdw10=0xFFFFFFFF)
+    yield "held", queue + b"\x18" + sqe(1, 2, 1, 512) * 20 + sqe(0, 8, cdw10=1 | 1 << 16) + b"\x1c"
+    yield "held-close", queue + b"\x18" + sqe(1, 2, 1, 512) * 3 + b"\x11\x10\x14\x05" + nqn_connect(0)
+    yield "identify", admin + b"".join(sqe(0, 6, nsid, 4096, cdw10=cns) for cns in range(9) for nsid in (0, 1))
+    yield "log-pages", admin + b"".join(sqe(0, 2, 0xFFFFFFFF, 512, cdw10=lid | 127 << 16) for lid in range(20))
+    yield "features", admin + b"".join(
+        sqe(0, opcode, 1, cdw10=fid, cdw11=1) for fid in range(1, 18) for opcode in (9, 10))
+    yield "aers", admin + sqe(0, 12) * 5 + sqe(0, 8, cdw10=1 << 16) + sqe(0, 0x7F, 0, cdw11=0x14, cdw12=0x460000)
+    yield "auth", admin + sqe(0, 0x7F, 5, content=bytes(64), cdw10=0x01010000, cdw11=64) + \
+        sqe(0, 0x7F, 6, 64, cdw10=0x01010000, cdw11=64)
+    yield "disconnect", queue + sqe(1, 0x7F, 8) + sqe(1, 2, 1, 512)
+
+
+# --- ssd ----------------------------------------------------------------------------------------------
+
+def ssd_seeds():
+    """One lie each, at every step of bring-up and use; and what Identify can lie about."""
+    def at(step, *lie):
+        return bytes(8) + bytes(step) + b"".join(lie)
+    lies = {"cid": [b"\x01\x05\x00"], "status": [b"\x02\x04\x00"], "dw0": [b"\x03\xff\xff\xff\xff"], "lost": [b"\x05"],
+            "twice": [b"\x06"], "phase": [b"\x07"], "later": [b"\x08"], "cfs": [b"\x09\x02\0\0\0"], "gone": [b"\x0a"],
+            "event": [b"\x0b\x01\x01\x02\x00"], "other": [b"\x0c\x03\x00\x01"], "fill": [b"\x0d\x00\x00\xff\xff\xff"]}
+    yield "truth", bytes(8)
+    for name, lie in lies.items():
+        for step in (0, 1, 2, 3, 4, 6, 8, 12, 20, 30):
+            yield f"{name}-{step}", at(step, *lie)
+    for bit in (0, 4, 16, 24, 32, 37, 48, 52):
+        yield f"cap-{bit}", (1 << bit).to_bytes(8, "little")
+
+    def patch(offset, value):
+        return b"\x04" + struct.pack("<HB", offset, len(value)) + value
+    yield "mdts-1", at(0, patch(77, b"\x01"))
+    yield "mdts-31", at(0, patch(77, b"\x1f"))
+    yield "discovery-controller", at(0, patch(111, b"\x02"))
+    yield "oncs-0", at(0, patch(520, b"\0\0"))
+    yield "no-such-format", at(4, patch(26, b"\x6f"))
+    yield "nlbaf", at(4, patch(25, b"\xff\xff"))
+    yield "metadata", at(4, patch(128, b"\x08\x00\x0c\x00"))
+    yield "nsze-huge", at(4, patch(0, b"\xff" * 8))
+    yield "nsze-0", at(4, patch(0, bytes(8)))
+    yield "lbads-64", at(4, patch(130, b"\x40"))
+    yield "descriptor-long", at(5, patch(1, b"\xff"))
+    yield "descriptors", at(5, patch(0, b"\x02\x10\0\0"), b"")
+    yield "many-namespaces", at(3, b"\x0d\x00\x00\x00\x10\x05")
+
+
 # --- all ----------------------------------------------------------------------------------------------
 
-SEEDS = {"conn": conn_seeds}
+SEEDS = {"conf": conf_seeds, "conn": conn_seeds, "ctl": ctl_seeds, "fabrics": fabrics_seeds, "ssd": ssd_seeds}
 
 
 def main():

@@ -15,6 +15,9 @@
 #include "pcie/ctrl.h"
 #include "pcie/device.h"
 #include "pcie/dma.h"
+#include "pcie/emul/emul.h"
+#include "pcie/qpair.h"
+#include "target/aen.h"
 #include "target/ctrl.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
@@ -26,14 +29,13 @@
 #include "util/clock.h"
 
 #define MAX_TURNS 10000
-#define HELD_MAX  64
 
 struct daemon rig;
 struct conf rig_conf;
+bool rig_ssd_may_fail;
 
 static struct nvmet_port port = { .adrfam = NVMF_ADRFAM_IPV4, .wildcard = false };
 static uint64_t base_pages, base_queues;
-static bool ready;
 
 void fuzz_fail(const char *fmt, ...)
 {
@@ -72,12 +74,6 @@ void rig_clock_forward(uint64_t ns)
 static struct pcie_device_ops ops;
 static const struct pcie_device_ops *ssd_ops;
 static bool held;
-static struct {
-	struct pcie_device *dev;
-	uint32_t off;
-	uint64_t value;
-} doorbells[HELD_MAX];
-static unsigned n_doorbells;
 
 static bool is_io_doorbell(uint32_t off)
 {
@@ -86,20 +82,8 @@ static bool is_io_doorbell(uint32_t off)
 
 static void ssd_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
 {
-	unsigned i = 0;
-
-	if (!held || !is_io_doorbell(off)) {
+	if (!held || !is_io_doorbell(off))
 		ssd_ops->write(dev, off, size, value);
-		return;
-	}
-	while (i < n_doorbells && doorbells[i].off != off)
-		i++;
-	if (i == HELD_MAX)
-		return;
-	doorbells[i].dev = dev;
-	doorbells[i].off = off;
-	doorbells[i].value = value;
-	n_doorbells += i == n_doorbells;
 }
 
 void rig_hold_ssd(void)
@@ -109,20 +93,20 @@ void rig_hold_ssd(void)
 
 void rig_release_ssd(void)
 {
-	unsigned n = n_doorbells;
+	struct nvmet_qpair_share *share;
 
+	if (!held)
+		return;
 	held = false;
-	n_doorbells = 0;
-	for (unsigned i = 0; i < n; i++)
-		ssd_ops->write(doorbells[i].dev, doorbells[i].off, 4, doorbells[i].value);
-	/* An interrupt would tell that there is something to look at now. */
-	for (unsigned i = 0; i < rig.n_ssds && n; i++) {
-		struct nvmet_qpair_share *share;
+	TAILQ_FOREACH (share, &rig.ssds[0].ssd->shares, link) {
+		struct nvme_qpair *qp = share->qpair;
 
-		TAILQ_FOREACH (share, &rig.ssds[i].ssd->shares, link) {
-			if (share->qpair && share->qpair->loop)
-				loop_defer(share->qpair->loop, &share->qpair->work);
-		}
+		if (!qp)
+			continue;
+		ssd_ops->write(qp->dev, qp->cq_doorbell, 4, qp->cq_head_rung);
+		ssd_ops->write(qp->dev, qp->sq_doorbell, 4, qp->sq_tail_rung);
+		if (qp->loop)
+			loop_defer(qp->loop, &qp->work); /* where an interrupt would lead */
 	}
 }
 
@@ -135,14 +119,18 @@ static void on_ready(struct nvme_ctrl *ctrl, void *arg)
 
 	(void)ctrl;
 	ssd->ready = true;
-	ready = true;
 }
 
 static void on_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 {
+	struct daemon_ssd *ssd = arg;
+
 	(void)ctrl;
-	(void)arg;
-	fuzz_fail("the SSD failed: %s", why);
+	if (!rig_ssd_may_fail)
+		fuzz_fail("the SSD failed: %s", why);
+	ssd->stopped = true;
+	if (ssd->ssd)
+		nvmet_ssd_failed(ssd->ssd);
 }
 
 static void on_stopped(struct nvme_ctrl *ctrl, void *arg)
@@ -153,32 +141,68 @@ static void on_stopped(struct nvme_ctrl *ctrl, void *arg)
 	ssd->stopped = true;
 }
 
-static void start_ssd(struct daemon_ssd *ssd)
+static void on_event(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->ssd)
+		nvmet_aen_from_ssd(ssd->ssd, dw0);
+}
+
+bool rig_bring_up(struct pcie_device *dev)
 {
 	static const struct nvme_ctrl_events events = { .ready = on_ready,
 							.failed = on_failed,
-							.stopped = on_stopped };
+							.stopped = on_stopped,
+							.async_event = on_event };
+	struct daemon_ssd *ssd = &rig.ssds[0];
 	const struct nvme_ctrl_params params = {
 		.loop = &rig.loop,
-		.dev = ssd->dev,
+		.dev = dev,
 		.pool = rig.pool,
 		.max_transfer = rig_conf.max_transfer,
-		.max_queues = ssd->conf->max_queues,
-		.command_timeout_ms = ssd->conf->command_timeout_ms,
+		.max_queues = rig_conf.ssds[0].max_queues,
+		.command_timeout_ms = rig_conf.ssds[0].command_timeout_ms,
 		.events = &events,
 		.arg = ssd,
 	};
 
-	ssd_ops = ssd->dev->ops;
-	ops = *ssd_ops;
-	ops.write = ssd_write;
-	ssd->dev->ops = &ops;
+	*ssd = (struct daemon_ssd){ .daemon = &rig, .conf = &rig_conf.ssds[0], .dev = dev };
+	rig.n_ssds = 1;
+	must(dma_arena_map(rig.arena, dev) == 0);
+	ssd->mapped = true;
 	must(nvme_ctrl_new(&params, &ssd->ctrl) == 0);
 	nvme_ctrl_start(ssd->ctrl);
-	for (ready = false; !ready;) {
-		rig_clock_forward(NSEC_PER_MSEC);
-		loop_turn(&rig.loop, false);
+	for (unsigned ms = 0; !ssd->ready && !ssd->stopped && ms < 100000; ms += 50)
+		rig_sleep(50);
+	return ssd->ready && !ssd->stopped && apply_exports(&rig) == 0;
+}
+
+void rig_take_down(void)
+{
+	struct daemon_ssd *ssd = &rig.ssds[0];
+	struct nvmet_subsystem *subsys, *next;
+
+	rig_settle();
+	if (!ssd->stopped)
+		nvme_ctrl_shutdown(ssd->ctrl);
+	for (unsigned ms = 0; !ssd->stopped; ms += 50) {
+		if (ms > 100000)
+			fuzz_fail("the SSD is neither stopped nor failed");
+		rig_sleep(50);
 	}
+	for (subsys = TAILQ_FIRST(&rig.target.subsystems); subsys; subsys = next) {
+		next = TAILQ_NEXT(subsys, link);
+		if (!subsys->discovery)
+			nvmet_subsystem_free(subsys);
+	}
+	nvmet_ssd_free(ssd->ssd);
+	nvme_ctrl_free(ssd->ctrl);
+	dma_arena_unmap(rig.arena, ssd->dev);
+	ssd->dev->ops->close(ssd->dev);
+	*ssd = (struct daemon_ssd){ .conf = &rig_conf.ssds[0] };
+	rig.n_ssds = 0;
 }
 
 void rig_init(const char *spec)
@@ -193,7 +217,7 @@ void rig_init(const char *spec)
 	rig_conf.n_ssds = 1;
 	rig_conf.ssds[0] =
 		(struct conf_ssd){ .name = "a", .max_queues = 128, .command_timeout_ms = 10000 };
-	snprintf(rig_conf.ssds[0].spec, sizeof(rig_conf.ssds[0].spec), "%s", spec);
+	snprintf(rig_conf.ssds[0].spec, sizeof(rig_conf.ssds[0].spec), "%s", spec ? spec : "");
 	rig_conf.n_subsystems = 2;
 	subsys = &rig_conf.subsystems[0];
 	*subsys = (struct conf_subsystem){ .nqn = RIG_NQN,
@@ -211,36 +235,48 @@ void rig_init(const char *spec)
 	must(conf_add_host(subsys, RIG_FRIEND) == 0);
 }
 
+static struct pcie_device *open_ssd(void)
+{
+	struct emul_options options;
+	struct pcie_device *dev;
+	char why[256];
+
+	must(emul_options_parse(rig_conf.ssds[0].spec, &options, why, sizeof(why)) == 0);
+	must(emul_device_open(&options, &dev) == 0);
+	ssd_ops = dev->ops;
+	ops = *ssd_ops;
+	ops.write = ssd_write;
+	dev->ops = &ops;
+	return dev;
+}
+
 void rig_start(void)
 {
-	struct daemon_ssd *ssd = &rig.ssds[0];
-
 	rig = (struct daemon){ .conf = &rig_conf, .started_ns = clock_now_ns() };
 	must(loop_init(&rig.loop, "main") == 0);
 	rig.loop_made = true;
-	must(apply_memory(&rig) == 0 && apply_open_ssds(&rig) == 0);
-	start_ssd(ssd);
-	must(apply_exports(&rig) == 0);
-	must(nvme_tcp_init(&rig.target, &rig.tcp) == 0);
+	must(apply_memory(&rig) == 0 && nvme_tcp_init(&rig.target, &rig.tcp) == 0);
 	snprintf(port.traddr, sizeof(port.traddr), "192.0.2.1");
 	snprintf(port.trsvcid, sizeof(port.trsvcid), "4420");
 	nvmet_target_add_port(&rig.target, &port);
 	rig.state = DAEMON_LIVE;
+	if (rig_conf.ssds[0].spec[0])
+		must(rig_bring_up(open_ssd()));
 	rig_settle();
 	base_pages = dma_pool_used(rig.pool);
-	base_queues = nvme_ctrl_queues_free(ssd->ctrl);
+	base_queues = rig.n_ssds ? nvme_ctrl_queues_free(rig.ssds[0].ctrl) : 0;
 }
 
 void rig_stop(void)
 {
 	rig_expect_clean();
-	nvme_ctrl_shutdown(rig.ssds[0].ctrl);
-	while (!rig.ssds[0].stopped)
-		rig_sleep(5);
+	if (rig.n_ssds)
+		rig_take_down();
 	nvmet_target_remove_port(&rig.target, &port);
 	apply_undo(&rig);
 	loop_fini(&rig.loop);
-	conf_fini(&(struct conf){ .n_subsystems = 0 });
+	free(rig_conf.subsystems[1].hosts[0]);
+	free(rig_conf.subsystems[1].hosts);
 }
 
 /* --- Running ------------------------------------------------------------------------------------
@@ -293,33 +329,34 @@ void rig_sleep(unsigned ms)
 
 static bool is_clean(void)
 {
-	const struct nvme_ctrl *ctrl = rig.ssds[0].ctrl;
-
 	for (unsigned i = 0; i < rig.n_workers; i++) {
 		if (counter_get(&rig.workers[i].stats.connections) ||
 		    counter_get(&rig.workers[i].stats.requests) ||
 		    dma_pool_used(rig.workers[i].pool))
 			return false;
 	}
-	return rig.target.n_ctrls == 0 && nvme_ctrl_queues_free(ctrl) == base_queues &&
-	       dma_pool_used(rig.pool) == base_pages;
+	if (rig.target.n_ctrls)
+		return false;
+	return !base_queues || (nvme_ctrl_queues_free(rig.ssds[0].ctrl) == base_queues &&
+				dma_pool_used(rig.pool) == base_pages);
 }
 
 void rig_expect_clean(void)
 {
+	const struct worker *worker = &rig.workers[0];
 	struct nvmet_subsystem *subsys;
 
 	rig_settle();
 	for (unsigned ms = 0; !is_clean(); ms += 500) {
 		if (ms > 60000)
-			fuzz_fail(
-				"left over: %llu connections, %llu requests, %llu pages, "
-				"%u controllers, %u free queues, %llu pages of the main pool",
-				(unsigned long long)counter_get(&rig.workers[0].stats.connections),
-				(unsigned long long)counter_get(&rig.workers[0].stats.requests),
-				(unsigned long long)dma_pool_used(rig.workers[0].pool),
-				rig.target.n_ctrls, nvme_ctrl_queues_free(rig.ssds[0].ctrl),
-				(unsigned long long)dma_pool_used(rig.pool));
+			fuzz_fail("left over: %llu connections, %llu requests, %llu pages, "
+				  "%u controllers, %u queue pairs, %llu pages of the main pool",
+				  (unsigned long long)counter_get(&worker->stats.connections),
+				  (unsigned long long)counter_get(&worker->stats.requests),
+				  (unsigned long long)dma_pool_used(worker->pool),
+				  rig.target.n_ctrls,
+				  rig.ssds[0].ssd ? rig.ssds[0].ssd->n_shares : 0,
+				  (unsigned long long)dma_pool_used(rig.pool));
 		rig_sleep(500);
 	}
 	TAILQ_FOREACH (subsys, &rig.target.subsystems, link)

@@ -19,12 +19,19 @@
 extern struct daemon rig;
 extern struct conf rig_conf; /* rig_init() fills it; may be changed before rig_start() */
 
-/* The clock and the configuration: one SSD in memory, two subsystems, one worker. */
+/* The clock and the configuration: one emulated SSD, two subsystems, one worker. NULL: no SSD yet.
+ */
 void rig_init(const char *spec);
 /* Brings everything up; aborts the process when that fails. */
 void rig_start(void);
 /* Takes everything down. Every connection was closed. */
 void rig_stop(void);
+
+/* For an SSD of the test's own: brings it up and exports it, and takes it down and closes it.
+ * False: it cannot be used; it must be taken down all the same. */
+bool rig_bring_up(struct pcie_device *dev);
+void rig_take_down(void);
+extern bool rig_ssd_may_fail;
 
 /* Our end of a new connection to the daemon, non-blocking. -1: it was refused. */
 int rig_connect(void);
