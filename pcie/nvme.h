@@ -119,6 +119,8 @@ WIRE_AT(struct nvme_sqe, cdw10, 40);
 WIRE_AT(struct nvme_sqe, cdw15, 60);
 
 #define NVME_SQE_FUSE(flags) ((flags)&3)
+#define NVME_FUSE_FIRST      1u
+#define NVME_FUSE_SECOND     2u
 #define NVME_SQE_PSDT(flags) ((flags) >> 6)
 #define NVME_PSDT_PRP        0u
 #define NVME_PSDT_SGL        1u
@@ -179,6 +181,7 @@ enum nvme_status_code {
 	NVME_SC_SGL_TYPE_INVALID = 0x011,
 	NVME_SC_INVALID_CMB_USE = 0x012,
 	NVME_SC_INVALID_PRP_OFFSET = 0x013,
+	NVME_SC_ATOMIC_WRITE_UNIT = 0x014,
 	NVME_SC_SGL_OFFSET_INVALID = 0x016,
 	NVME_SC_HOSTID_INCONSISTENT = 0x018,
 	NVME_SC_KATO_EXPIRED = 0x019,
@@ -216,6 +219,7 @@ enum nvme_status_code {
 	NVME_SC_CONFLICTING_ATTRIBUTES = 0x180,
 	NVME_SC_INVALID_PI = 0x181,
 	NVME_SC_READ_ONLY_RANGE = 0x182,
+	NVME_SC_SIZE_LIMIT = 0x183,
 
 	NVME_SC_WRITE_FAULT = 0x280,
 	NVME_SC_UNRECOVERED_READ = 0x281,
@@ -277,7 +281,23 @@ struct nvme_dsm_range {
 	le64 slba;
 };
 WIRE_SIZE(struct nvme_dsm_range, 16);
-#define NVME_DSM_AD (UINT32_C(1) << 2) /* CDW11: deallocate */
+#define NVME_DSM_AD         (UINT32_C(1) << 2) /* CDW11: deallocate */
+#define NVME_DSM_ATTRIBUTES UINT32_C(7)        /* and integral dataset for read, write */
+
+/* NVM Command Set 3.2.2: a source range of Copy, descriptor format 0. */
+struct nvme_copy_range {
+	uint8_t rsvd0[8];
+	le64 slba;
+	le16 nlb; /* 0's based */
+	uint8_t rsvd18[6];
+	le32 eilbrt;
+	le16 elbat;
+	le16 elbatm;
+};
+WIRE_SIZE(struct nvme_copy_range, 32);
+WIRE_AT(struct nvme_copy_range, eilbrt, 24);
+#define NVME_COPY_FORMAT(cdw12) ((cdw12) >> 8 & 0xf)
+#define NVME_OCFS_FORMAT0       (1u << 0)
 
 /* CDW10 of Identify: CNS. */
 enum nvme_cns {
@@ -421,7 +441,7 @@ struct nvme_id_ctrl {
 	uint8_t icsvscc;
 	uint8_t nwpc;
 	le16 acwu;
-	le16 cdfs;
+	le16 ocfs;
 	le32 sgls;
 	le32 mnan;
 	uint8_t maxdna[16];
@@ -464,6 +484,8 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 #define NVME_ONCS_TIMESTAMP           (1u << 6)
 #define NVME_ONCS_VERIFY              (1u << 7)
 #define NVME_ONCS_COPY                (1u << 8)
+
+#define NVME_FUSES_COMPARE_AND_WRITE  (1u << 0)
 
 #define NVME_OACS_DBBUF               (1u << 8)
 #define NVME_VWC_PRESENT              (1u << 0)
@@ -538,7 +560,10 @@ static inline unsigned nvme_id_ns_format(const struct nvme_id_ns *id)
 	return (id->flbas & 0xf) | (id->flbas >> 5 & 3) << 4;
 }
 
-#define NVME_NMIC_SHARED (1u << 0)
+#define NVME_NMIC_SHARED    (1u << 0)
+#define NVME_FLBAS_EXTENDED (1u << 4)
+#define NVME_MC_EXTENDED    (1u << 0)
+#define NVME_MC_SEPARATE    (1u << 1)
 
 /* Base 5.17.2.3: namespace identification descriptor; `nidl` bytes follow. */
 struct nvme_ns_id_desc {

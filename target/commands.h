@@ -34,7 +34,7 @@ uint16_t nvmet_parse_get_log_page(struct nvmet_req *req);
  */
 uint16_t nvmet_discovery_log(struct nvmet_req *req, uint64_t offset);
 
-/* io.c: I/O queues. Everything on the worker. */
+/* nvm.c: I/O queues. Everything on the worker. */
 uint16_t nvmet_parse_io(struct nvmet_req *req);
 
 #endif

@@ -11,6 +11,7 @@
 #include "pcie/ctrl.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -60,17 +61,6 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->msdbd = 1;
 }
 
-/* A bridge offers what all its SSDs can do and io.c forwards. */
-static uint16_t common_oncs(const struct nvmet_subsystem *subsys)
-{
-	uint16_t oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
-			NVME_ONCS_VERIFY;
-
-	for (unsigned i = 0; i < subsys->n_ssds; i++)
-		oncs &= nvme_ctrl_info(subsys->ssds[i]->ctrl)->oncs;
-	return subsys->n_ssds ? oncs : 0;
-}
-
 static bool has_write_cache(const struct nvmet_subsystem *subsys)
 {
 	for (unsigned i = 0; i < subsys->n_ssds; i++) {
@@ -95,7 +85,9 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = le32_set(NVMET_MAX_NSID);
 	id->mnan = le32_set(NVMET_MAX_NSID);
-	id->oncs = le16_set(common_oncs(subsys));
+	id->oncs = le16_set(nvmet_nvm_oncs(subsys));
+	if (le16_get(id->oncs) & NVME_ONCS_COPY)
+		id->ocfs = le16_set(NVME_OCFS_FORMAT0);
 	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (has_write_cache(subsys) ? NVME_VWC_PRESENT : 0));
 	id->ofcs = le16_set(OFCS_DISCONNECT);
 	if (subsys->n_ssds) {
@@ -149,9 +141,11 @@ static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 	id->anagrpid = le32_set(0);
 	id->nsattr = 0;
 	id->nvmsetid = id->endgid = le16_set(0);
-	id->mssrl = le16_set(0); /* no Copy */
-	id->mcl = le32_set(0);
-	id->msrc = 0;
+	if (!(nvmet_nvm_oncs(ns->subsys) & NVME_ONCS_COPY)) {
+		id->mssrl = le16_set(0);
+		id->mcl = le32_set(0);
+		id->msrc = 0;
+	}
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->ns->eui64, sizeof(id->eui64));
 	memset(id->rsvd81, 0, sizeof(id->rsvd81));

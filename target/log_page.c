@@ -12,6 +12,7 @@
 #include "target/aen.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -132,39 +133,18 @@ static void log_changed_ns(struct nvmet_req *req)
 		memset(ctrl->changed_ns, 0, sizeof(ctrl->changed_ns));
 }
 
-/* Exactly what is answered: admin.c and io.c. */
+/* Exactly what is answered: admin.c and nvm.c. */
 static void log_effects(struct nvmet_req *req)
 {
 	static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
 					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
 					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER,
 					 NVME_ADMIN_KEEP_ALIVE };
-	static const struct {
-		uint8_t opcode;
-		uint16_t oncs;
-		uint32_t effects;
-	} io[] = {
-		{ NVME_IO_FLUSH, 0, NVME_EFFECTS_CSUPP },
-		{ NVME_IO_READ, 0, NVME_EFFECTS_CSUPP },
-		{ NVME_IO_WRITE, 0, NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
-		{ NVME_IO_COMPARE, NVME_ONCS_COMPARE, NVME_EFFECTS_CSUPP },
-		{ NVME_IO_VERIFY, NVME_ONCS_VERIFY, NVME_EFFECTS_CSUPP },
-		{ NVME_IO_DSM, NVME_ONCS_DSM, NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
-		{ NVME_IO_WRITE_ZEROES, NVME_ONCS_WRITE_ZEROES,
-		  NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC },
-	};
-	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
 	struct nvme_effects_log page = { 0 };
-	uint16_t oncs = subsys->n_ssds ? UINT16_MAX : 0;
 
-	for (unsigned i = 0; i < subsys->n_ssds; i++)
-		oncs &= nvme_ctrl_info(subsys->ssds[i]->ctrl)->oncs;
 	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
 		page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
-	for (size_t i = 0; i < ARRAY_SIZE(io); i++) {
-		if ((oncs & io[i].oncs) == io[i].oncs)
-			page.iocs[io[i].opcode] = le32_set(io[i].effects);
-	}
+	nvmet_nvm_effects(req->queue->ctrl->subsys, page.iocs);
 	answer(req, &page, sizeof(page));
 }
 

@@ -27,6 +27,7 @@
 
 struct nvmet_ctrl;
 struct nvmet_ns;
+struct nvmet_nvm_op;
 struct nvmet_queue;
 
 /* Direction of the data as the host names it. */
@@ -54,6 +55,7 @@ struct nvmet_req {
 	struct dma_buf data;   /* transport's; at least transfer_len bytes when execute is called */
 
 	/* I/O only. */
+	const struct nvmet_nvm_op *op;
 	struct nvmet_ns *ns;
 	struct nvme_qpair *qpair;  /* NULL: not at the SSD */
 	uint16_t ssd_cid;          /* at the SSD */
@@ -122,6 +124,10 @@ static inline uint32_t nvmet_cdw11(const struct nvmet_req *req)
 static inline uint32_t nvmet_cdw12(const struct nvmet_req *req)
 {
 	return le32_get(req->cmd.cdw12);
+}
+static inline uint32_t nvmet_cdw13(const struct nvmet_req *req)
+{
+	return le32_get(req->cmd.cdw13);
 }
 static inline uint64_t nvmet_slba(const struct nvmet_req *req)
 {

@@ -63,7 +63,13 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = le32_set(emul->options.namespaces);
 	id->oncs = le16_set(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
-			    NVME_ONCS_VERIFY);
+			    NVME_ONCS_VERIFY | NVME_ONCS_COPY |
+			    (emul->media.ram ? NVME_ONCS_WRITE_UNCORRECTABLE : 0));
+	id->ocfs = le16_set(NVME_OCFS_FORMAT0);
+	if (emul->options.fused) {
+		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
+		id->acwu = le16_set((uint16_t)(emul->options.mdts / emul->block_bytes - 1));
+	}
 	id->vwc = emul->media.volatile_cache ? NVME_VWC_PRESENT | 3 << 1 : 0;
 	snprintf(id->subnqn, sizeof(id->subnqn), "nqn.2026-11.io.nvmetd:emulated:%s",
 		 emul->options.serial);
@@ -75,6 +81,14 @@ static void identify_ns(const struct emul *emul, uint32_t nsid, struct nvme_id_n
 	id->nsfeat = emul->media.ram ? 0 : 1; /* thin provisioning: a sparse file */
 	id->dlfeat = 1 | 1 << 3; /* deallocated blocks read as zeroes; DEAC in Write Zeroes */
 	id->lbaf[0].lbads = (uint8_t)emul->options.lba_shift;
+	id->lbaf[0].ms = le16_set((uint16_t)emul->options.ms);
+	if (emul->options.ms) {
+		id->flbas = NVME_FLBAS_EXTENDED;
+		id->mc = NVME_MC_EXTENDED;
+	}
+	id->mssrl = le16_set(EMUL_COPY_RANGE_BLOCKS);
+	id->mcl = le32_set(EMUL_COPY_BLOCKS);
+	id->msrc = EMUL_COPY_RANGES - 1;
 	memcpy(id->nguid, emul->ns_uuid[nsid - 1], sizeof(id->nguid));
 }
 
@@ -165,7 +179,8 @@ static void log_effects(const struct emul *emul, struct nvme_effects_log *log)
 					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER };
 	static const uint8_t io[] = { NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE,
 				      NVME_IO_VERIFY };
-	static const uint8_t io_changes[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM };
+	static const uint8_t io_changes[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM,
+					      NVME_IO_COPY };
 
 	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
 		log->acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
@@ -175,6 +190,9 @@ static void log_effects(const struct emul *emul, struct nvme_effects_log *log)
 		log->iocs[io[i]] = le32_set(NVME_EFFECTS_CSUPP);
 	for (size_t i = 0; i < ARRAY_SIZE(io_changes); i++)
 		log->iocs[io_changes[i]] = le32_set(NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC);
+	if (emul->media.ram)
+		log->iocs[NVME_IO_WRITE_UNCORRECTABLE] =
+			le32_set(NVME_EFFECTS_CSUPP | NVME_EFFECTS_LBCC);
 }
 
 static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe)

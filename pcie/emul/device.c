@@ -245,6 +245,8 @@ static void close_device(struct pcie_device *dev)
 
 	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++)
 		emul_queue_free(emul, (uint16_t)qid);
+	emul_bad_fini(&emul->bad);
+	pthread_mutex_destroy(&emul->change_lock);
 	emul_media_close(&emul->media);
 	free(emul);
 }
@@ -309,8 +311,12 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	emul->dev.n_vectors = options->vectors;
 	emul->dev.iova_max = UINT64_MAX;
 	snprintf(emul->dev.name, sizeof(emul->dev.name), "emulated:%u", opened);
+	pthread_mutex_init(&emul->change_lock, NULL);
+	emul->block_bytes = (1u << options->lba_shift) + options->ms;
 	err = emul_media_open(options, &emul->media);
-	blocks = emul->media.size >> options->lba_shift;
+	blocks = emul->media.size / emul->block_bytes;
+	if (!err && emul->media.ram)
+		err = emul_bad_init(&emul->bad, blocks);
 	if (!err && blocks < options->namespaces) {
 		log_err("%s: too small for %u namespaces", emul->dev.name, options->namespaces);
 		err = -EINVAL;

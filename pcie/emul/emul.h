@@ -17,6 +17,9 @@
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
  *   serial=TEXT      up to 20 characters; default follows from the file
  *   dbbuf=0|1        offer shadow doorbells; default 0
+ *   ms=BYTES         metadata behind each block, transferred with it (extended LBA); memory only;
+ * default 0
+ *   fused=0|1        offer fused Compare and Write; memory only; default 0
  * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
  *   fault.op=read|write|flush|any  which I/O commands count; default any
  *   fault.error=N       every Nth ends with fault.status and is not done
@@ -58,6 +61,8 @@ struct emul_options {
 	unsigned vectors;
 	char serial[21];
 	bool dbbuf;
+	bool fused;
+	unsigned ms; /* metadata bytes of a block */
 	struct emul_faults faults;
 };
 

@@ -11,6 +11,7 @@
 #define NVMETD_PCIE_EMUL_INTERNAL_H
 
 #include <liburing.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
 
@@ -25,8 +26,12 @@
 #define EMUL_MAX_NS     32
 #define EMUL_MAX_IOVS \
 	(1u << (20 - NVME_PAGE_SHIFT)) /* of the largest MDTS, page-aligned or not: + 1 */
-#define EMUL_AERS    4
-#define EMUL_PENDING UINT16_C(0xffff) /* instead of a status: the command ends later */
+/* Copy: source ranges, blocks of each, blocks of all (MSRC, MSSRL, MCL). */
+#define EMUL_COPY_RANGES       16
+#define EMUL_COPY_RANGE_BLOCKS 256
+#define EMUL_COPY_BLOCKS       1024
+#define EMUL_AERS              4
+#define EMUL_PENDING           UINT16_C(0xffff) /* instead of a status: the command ends later */
 
 struct emul_range {
 	uint8_t *va;
@@ -47,8 +52,10 @@ struct emul_slot {
 	size_t left;       /* bytes */
 	struct iovec *iov; /* EMUL_MAX_IOVS + 1 of them */
 	unsigned n_iov, iov_pos;
-	void *scratch; /* Compare: what was read; DSM: the ranges */
+	void *scratch; /* Compare and Copy: what was read */
 	unsigned n_ranges, range_pos;
+	uint64_t copy_to;  /* bytes on the medium: where the current range of a Copy goes */
+	bool copy_writing; /* it has been read */
 	struct __kernel_timespec due;
 };
 
@@ -88,13 +95,23 @@ struct emul_media {
 	bool volatile_cache; /* writes need a flush to be durable */
 };
 
+/* Blocks that cannot be read (bad.c). */
+struct emul_bad {
+	_Atomic uint64_t *words; /* one bit a block; NULL: the medium does not have this */
+	size_t bytes;
+	_Atomic uint64_t n; /* bits that are set */
+};
+
 struct emul {
 	struct pcie_device dev;
 	struct emul_options options;
 	struct emul_media media;
-	_Atomic uint64_t ns_blocks; /* of each namespace */
-	uint64_t ns_span;           /* blocks from the start of one to the next: constant */
-	_Atomic unsigned n_ns;      /* attached: 1 .. n_ns */
+	struct emul_bad bad;
+	pthread_mutex_t change_lock; /* of what the medium holds, if fused commands are offered */
+	uint32_t block_bytes;        /* with metadata */
+	_Atomic uint64_t ns_blocks;  /* of each namespace */
+	uint64_t ns_span;            /* blocks from the start of one to the next: constant */
+	_Atomic unsigned n_ns;       /* attached: 1 .. n_ns */
 	uint8_t ns_uuid[EMUL_MAX_NS][16];
 
 	uint32_t cc, csts, aqa;
@@ -155,6 +172,17 @@ void emul_follow_medium(struct emul *emul);
 /* admin.c, io.c: a status, or EMUL_PENDING. */
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* A fused pair, as one operation (memory only). */
+void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
+			    const struct nvme_sqe *write, uint16_t *ret_compare,
+			    uint16_t *ret_write);
+
+/* bad.c: blocks are counted over all namespaces. Any thread. */
+int emul_bad_init(struct emul_bad *bad, uint64_t blocks);
+void emul_bad_fini(struct emul_bad *bad);
+bool emul_bad_any(const struct emul_bad *bad, uint64_t first, uint64_t n);
+void emul_bad_mark(struct emul_bad *bad, uint64_t first, uint64_t n);
+void emul_bad_clear(struct emul_bad *bad, uint64_t first, uint64_t n);
 
 /* media.c */
 int emul_media_open(const struct emul_options *options, struct emul_media *media);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The emulated SSD's I/O commands: checks, and the work itself on memory (NVM Command Set 3.2). */
+/*
+ * The emulated SSD's I/O commands: checks, and the work itself on memory (NVM Command Set 3.2). On
+ * a file a command goes on in uring.c.
+ *
+ * A block lies on the medium with its metadata behind it, as it is transferred (extended LBA).
+ */
 #include <string.h>
 
 #include "pcie/emul/emul_internal.h"
@@ -7,33 +12,53 @@
 
 /* Where a command lies on the medium. */
 struct extent {
-	uint64_t offset, len; /* bytes */
+	uint64_t first, blocks; /* counted over all namespaces */
+	uint64_t offset, len;   /* bytes */
 };
-
-static uint64_t ns_offset(const struct emul *emul, uint32_t nsid)
-{
-	return ((nsid - 1) * emul->ns_span) << emul->options.lba_shift;
-}
 
 static uint16_t extent_of(const struct emul *emul, const struct nvme_sqe *sqe, uint64_t slba,
 			  uint64_t blocks, struct extent *ret)
 {
 	uint64_t ns_blocks = atomic_load_explicit(&emul->ns_blocks, memory_order_relaxed);
 
-	if (slba >= ns_blocks || blocks > ns_blocks - slba)
+	if (slba > ns_blocks || blocks > ns_blocks - slba)
 		return NVME_SC_LBA_RANGE | NVME_STATUS_DNR;
-	ret->offset = ns_offset(emul, le32_get(sqe->nsid)) + (slba << emul->options.lba_shift);
-	ret->len = blocks << emul->options.lba_shift;
+	ret->first = (le32_get(sqe->nsid) - 1) * emul->ns_span + slba;
+	ret->blocks = blocks;
+	ret->offset = ret->first * emul->block_bytes;
+	ret->len = blocks * emul->block_bytes;
 	return 0;
+}
+
+static uint64_t slba_of(const struct nvme_sqe *sqe)
+{
+	return le32_get(sqe->cdw10) | (uint64_t)le32_get(sqe->cdw11) << 32;
 }
 
 static uint16_t command_extent(const struct emul *emul, const struct nvme_sqe *sqe,
 			       struct extent *ret)
 {
-	uint64_t slba = le32_get(sqe->cdw10) | (uint64_t)le32_get(sqe->cdw11) << 32;
-
-	return extent_of(emul, sqe, slba, (le32_get(sqe->cdw12) & 0xffff) + 1, ret);
+	return extent_of(emul, sqe, slba_of(sqe), (le32_get(sqe->cdw12) & 0xffff) + 1, ret);
 }
+
+/*
+ * Only an SSD that offers Compare and Write keeps its changes apart from each other, so that
+ * nothing comes between the two halves.
+ */
+static void change_begin(struct emul *emul)
+{
+	if (emul->options.fused)
+		pthread_mutex_lock(&emul->change_lock);
+}
+
+static void change_end(struct emul *emul)
+{
+	if (emul->options.fused)
+		pthread_mutex_unlock(&emul->change_lock);
+}
+
+/* --- Read, Write, Compare -----------------------------------------------------------------------
+ */
 
 static void count_io(struct emul_sq *sq, uint8_t opcode, uint64_t len)
 {
@@ -46,42 +71,83 @@ static void count_io(struct emul_sq *sq, uint8_t opcode, uint64_t len)
 	}
 }
 
-static uint16_t ram_transfer(uint8_t *media, uint8_t opcode, const struct iovec *iov, unsigned n)
+static void ram_write(struct emul *emul, const struct extent *extent, const struct iovec *iov,
+		      unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		size_t len = iov[i].iov_len;
+	uint8_t *media = emul->media.ram + extent->offset;
 
-		if (opcode == NVME_IO_READ)
-			memcpy(iov[i].iov_base, media, len);
-		else if (opcode == NVME_IO_WRITE)
-			memcpy(media, iov[i].iov_base, len);
-		else if (memcmp(media, iov[i].iov_base, len) != 0)
+	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
+		memcpy(media, iov[i].iov_base, iov[i].iov_len);
+	emul_bad_clear(&emul->bad, extent->first, extent->blocks);
+}
+
+static uint16_t ram_read(struct emul *emul, const struct extent *extent, const struct iovec *iov,
+			 unsigned n)
+{
+	const uint8_t *media = emul->media.ram + extent->offset;
+
+	if (emul_bad_any(&emul->bad, extent->first, extent->blocks))
+		return NVME_SC_UNRECOVERED_READ;
+	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
+		memcpy(iov[i].iov_base, media, iov[i].iov_len);
+	return 0;
+}
+
+static uint16_t ram_compare(struct emul *emul, const struct extent *extent, const struct iovec *iov,
+			    unsigned n)
+{
+	const uint8_t *media = emul->media.ram + extent->offset;
+
+	if (emul_bad_any(&emul->bad, extent->first, extent->blocks))
+		return NVME_SC_UNRECOVERED_READ;
+	for (unsigned i = 0; i < n; media += iov[i++].iov_len) {
+		if (memcmp(media, iov[i].iov_base, iov[i].iov_len) != 0)
 			return NVME_SC_COMPARE_FAILURE;
-		media += len;
 	}
 	return 0;
 }
 
-/* Read, Write, Compare. */
+static uint16_t ram_transfer(struct emul *emul, uint8_t opcode, const struct extent *extent,
+			     const struct iovec *iov, unsigned n)
+{
+	if (opcode == NVME_IO_READ)
+		return ram_read(emul, extent, iov, n);
+	if (opcode == NVME_IO_COMPARE)
+		return ram_compare(emul, extent, iov, n);
+	change_begin(emul);
+	ram_write(emul, extent, iov, n);
+	change_end(emul);
+	return 0;
+}
+
+/* The command's place on the medium, and its memory. */
+static uint16_t prepare(struct emul_sq *sq, const struct nvme_sqe *sqe, struct extent *extent,
+			struct iovec *iov, unsigned *n)
+{
+	uint16_t status = command_extent(sq->emul, sqe, extent);
+
+	if (status)
+		return status;
+	if (extent->len > sq->emul->options.mdts)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	status = emul_prps(sq->emul, sqe, extent->len, iov, n);
+	if (!status)
+		count_io(sq, sqe->opcode, extent->len);
+	return status;
+}
+
 static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
-	struct emul *emul = sq->emul;
 	struct iovec iov[EMUL_MAX_IOVS + 1];
 	struct emul_slot *slot;
 	struct extent extent;
 	unsigned n;
-	uint16_t status = command_extent(emul, sqe, &extent);
+	uint16_t status = prepare(sq, sqe, &extent, iov, &n);
 
 	if (status)
 		return status;
-	if (extent.len > emul->options.mdts)
-		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	status = emul_prps(emul, sqe, extent.len, iov, &n);
-	if (status)
-		return status;
-	count_io(sq, sqe->opcode, extent.len);
-	if (emul->media.ram)
-		return ram_transfer(emul->media.ram + extent.offset, sqe->opcode, iov, n);
+	if (sq->emul->media.ram)
+		return ram_transfer(sq->emul, sqe->opcode, &extent, iov, n);
 	slot = emul_slot_take(sq, sqe);
 	memcpy(slot->iov, iov, n * sizeof(iov[0]));
 	slot->n_iov = n;
@@ -90,6 +156,17 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	slot->fua = le32_get(sqe->cdw12) & NVME_IO_FUA;
 	emul_uring_start(slot);
 	return EMUL_PENDING;
+}
+
+/* --- Without data -------------------------------------------------------------------------------
+ */
+
+static void ram_deallocate(struct emul *emul, const struct extent *extent)
+{
+	change_begin(emul);
+	emul_media_deallocate(&emul->media, extent->offset, extent->len);
+	emul_bad_clear(&emul->bad, extent->first, extent->blocks);
+	change_end(emul);
 }
 
 static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
@@ -102,7 +179,7 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	if (status)
 		return status;
 	if (emul->media.ram) {
-		emul_media_deallocate(&emul->media, extent.offset, extent.len);
+		ram_deallocate(emul, &extent);
 		return 0;
 	}
 	slot = emul_slot_take(sq, sqe);
@@ -112,45 +189,21 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return EMUL_PENDING;
 }
 
-/* All ranges are checked before the first is touched. */
-static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
+static uint16_t write_uncorrectable(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
-	struct nvme_dsm_range ranges[256] = { 0 };
-	unsigned n_ranges = (le32_get(sqe->cdw10) & 0xff) + 1, n;
-	size_t len = n_ranges * sizeof(ranges[0]), at = 0;
-	struct extent extents[256];
-	struct iovec iov[3];
-	struct emul_slot *slot;
-	uint16_t status = emul_prps(emul, sqe, len, iov, &n);
+	struct extent extent;
+	uint16_t status;
 
+	if (!emul->media.ram)
+		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
+	status = command_extent(emul, sqe, &extent);
 	if (status)
 		return status;
-	for (unsigned i = 0; i < n; at += iov[i++].iov_len)
-		memcpy((uint8_t *)ranges + at, iov[i].iov_base, iov[i].iov_len);
-	for (unsigned i = 0; i < n_ranges; i++) {
-		status = extent_of(emul, sqe, le64_get(ranges[i].slba), le32_get(ranges[i].nlb),
-				   &extents[i]);
-		if (status)
-			return status;
-	}
-	if (!(le32_get(sqe->cdw11) & NVME_DSM_AD))
-		return 0; /* hints on access: nothing to do with them */
-	if (emul->media.ram) {
-		for (unsigned i = 0; i < n_ranges; i++)
-			emul_media_deallocate(&emul->media, extents[i].offset, extents[i].len);
-		return 0;
-	}
-	slot = emul_slot_take(sq, sqe);
-	/* The slot's iovecs are free for it: base is the offset, length the length. */
-	for (unsigned i = 0; i < n_ranges; i++)
-		slot->iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)extents[i].offset,
-					       .iov_len = extents[i].len };
-	slot->n_ranges = n_ranges;
-	slot->offset = extents[0].offset;
-	slot->left = extents[0].len;
-	emul_uring_start(slot);
-	return EMUL_PENDING;
+	change_begin(emul);
+	emul_bad_mark(&emul->bad, extent.first, extent.blocks);
+	change_end(emul);
+	return 0;
 }
 
 static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
@@ -164,22 +217,182 @@ static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return EMUL_PENDING;
 }
 
+/* There is no protection information to verify. */
 static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct extent extent;
+	uint16_t status = command_extent(sq->emul, sqe, &extent);
 
-	return command_extent(sq->emul, sqe, &extent); /* no protection information to verify */
+	if (!status && emul_bad_any(&sq->emul->bad, extent.first, extent.blocks))
+		return NVME_SC_UNRECOVERED_READ;
+	return status;
+}
+
+/* --- With a list of ranges ----------------------------------------------------------------------
+ */
+
+/* Copies the list out of the driver's memory, which may change. */
+static uint16_t fetch_list(const struct emul *emul, const struct nvme_sqe *sqe, void *list,
+			   size_t len)
+{
+	struct iovec iov[4];
+	unsigned n;
+	size_t at = 0;
+	uint16_t status = emul_prps(emul, sqe, len, iov, &n);
+
+	for (unsigned i = 0; !status && i < n; at += iov[i++].iov_len)
+		memcpy((uint8_t *)list + at, iov[i].iov_base, iov[i].iov_len);
+	return status;
+}
+
+/* A slot's iovecs carry the ranges: base is the offset, length the length. */
+static void slot_ranges(struct emul_slot *slot, const struct extent *extents, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		slot->iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)extents[i].offset,
+					       .iov_len = extents[i].len };
+	slot->n_ranges = n;
+	slot->offset = extents[0].offset;
+	slot->left = extents[0].len;
+}
+
+/* All ranges are checked before the first is touched. */
+static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	struct emul *emul = sq->emul;
+	struct nvme_dsm_range ranges[256];
+	unsigned n_ranges = (le32_get(sqe->cdw10) & 0xff) + 1, n = 0;
+	struct extent extents[256];
+	struct emul_slot *slot;
+	uint16_t status = fetch_list(emul, sqe, ranges, n_ranges * sizeof(ranges[0]));
+
+	if (status)
+		return status;
+	for (unsigned i = 0; i < n_ranges; i++) {
+		status = extent_of(emul, sqe, le64_get(ranges[i].slba), le32_get(ranges[i].nlb),
+				   &extents[n]);
+		if (status)
+			return status;
+		n += extents[n].blocks != 0;
+	}
+	if (!(le32_get(sqe->cdw11) & NVME_DSM_AD) || !n)
+		return 0; /* hints on access: nothing to do with them */
+	if (emul->media.ram) {
+		for (unsigned i = 0; i < n; i++)
+			ram_deallocate(emul, &extents[i]);
+		return 0;
+	}
+	slot = emul_slot_take(sq, sqe);
+	slot_ranges(slot, extents, n);
+	emul_uring_start(slot);
+	return EMUL_PENDING;
+}
+
+/* The source ranges and where they go; everything within its limits. */
+static uint16_t copy_extents(const struct emul *emul, const struct nvme_sqe *sqe,
+			     struct extent *extents, unsigned n, struct extent *to)
+{
+	struct nvme_copy_range ranges[EMUL_COPY_RANGES];
+	uint64_t total = 0;
+	uint16_t status = fetch_list(emul, sqe, ranges, n * sizeof(ranges[0]));
+
+	for (unsigned i = 0; !status && i < n; i++) {
+		uint32_t blocks = le16_get(ranges[i].nlb) + 1u;
+
+		total += blocks;
+		if (blocks > EMUL_COPY_RANGE_BLOCKS || total > EMUL_COPY_BLOCKS)
+			return NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR;
+		status = extent_of(emul, sqe, le64_get(ranges[i].slba), blocks, &extents[i]);
+	}
+	return status ? status : extent_of(emul, sqe, slba_of(sqe), total, to);
+}
+
+static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned n, struct extent to)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (emul_bad_any(&emul->bad, from[i].first, from[i].blocks))
+			return NVME_SC_UNRECOVERED_READ;
+	}
+	change_begin(emul);
+	emul_bad_clear(&emul->bad, to.first, to.blocks);
+	for (unsigned i = 0; i < n; to.offset += from[i++].len)
+		memmove(emul->media.ram + to.offset, emul->media.ram + from[i].offset, from[i].len);
+	change_end(emul);
+	return 0;
+}
+
+static uint16_t copy(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	struct emul *emul = sq->emul;
+	uint32_t cdw12 = le32_get(sqe->cdw12);
+	unsigned n = (cdw12 & 0xff) + 1;
+	struct extent from[EMUL_COPY_RANGES], to;
+	struct emul_slot *slot;
+	uint16_t status;
+
+	if (NVME_COPY_FORMAT(cdw12) != 0)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (n > EMUL_COPY_RANGES)
+		return NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR;
+	status = copy_extents(emul, sqe, from, n, &to);
+	if (status)
+		return status;
+	if (emul->media.ram)
+		return ram_copy(emul, from, n, to);
+	slot = emul_slot_take(sq, sqe);
+	slot_ranges(slot, from, n);
+	slot->copy_to = to.offset;
+	emul_uring_start(slot);
+	return EMUL_PENDING;
+}
+
+/* --- Commands -----------------------------------------------------------------------------------
+ */
+
+static bool same_blocks(const struct nvme_sqe *one, const struct nvme_sqe *two)
+{
+	return le32_get(one->nsid) == le32_get(two->nsid) && slba_of(one) == slba_of(two) &&
+	       (le32_get(one->cdw12) & 0xffff) == (le32_get(two->cdw12) & 0xffff);
+}
+
+void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
+			    const struct nvme_sqe *write, uint16_t *ret_compare,
+			    uint16_t *ret_write)
+{
+	struct iovec iov[2][EMUL_MAX_IOVS + 1];
+	struct extent extent;
+	unsigned n[2];
+
+	*ret_compare = NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	*ret_write = NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (!sq->emul->options.fused || compare->opcode != NVME_IO_COMPARE ||
+	    write->opcode != NVME_IO_WRITE || !same_blocks(compare, write) ||
+	    !emul_has_ns(sq->emul, le32_get(compare->nsid)))
+		return;
+	*ret_write = NVME_SC_ABORTED_FUSED_FAILED;
+	*ret_compare = prepare(sq, compare, &extent, iov[0], &n[0]);
+	if (*ret_compare)
+		return;
+	*ret_write = prepare(sq, write, &extent, iov[1], &n[1]);
+	*ret_compare = NVME_SC_ABORTED_FUSED_FAILED;
+	if (*ret_write)
+		return;
+	change_begin(sq->emul);
+	*ret_compare = ram_compare(sq->emul, &extent, iov[0], n[0]);
+	if (*ret_compare)
+		*ret_write = NVME_SC_ABORTED_FUSED_FAILED;
+	else
+		ram_write(sq->emul, &extent, iov[1], n[1]);
+	change_end(sq->emul);
 }
 
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
-	uint32_t nsid = le32_get(sqe->nsid);
-
-	if (NVME_SQE_PSDT(sqe->flags) != NVME_PSDT_PRP || NVME_SQE_FUSE(sqe->flags))
+	if (NVME_SQE_PSDT(sqe->flags) != NVME_PSDT_PRP)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	if (nsid == NVME_NSID_ALL && sqe->opcode == NVME_IO_FLUSH)
+	if (sqe->opcode == NVME_IO_FLUSH && le32_get(sqe->nsid) == NVME_NSID_ALL)
 		return flush(sq, sqe);
-	if (!emul_has_ns(sq->emul, nsid))
+	if (!emul_has_ns(sq->emul, le32_get(sqe->nsid)))
 		return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
 	switch (sqe->opcode) {
 	case NVME_IO_READ:
@@ -190,10 +403,14 @@ uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return flush(sq, sqe);
 	case NVME_IO_WRITE_ZEROES:
 		return write_zeroes(sq, sqe);
+	case NVME_IO_WRITE_UNCORRECTABLE:
+		return write_uncorrectable(sq, sqe);
 	case NVME_IO_DSM:
 		return dsm(sq, sqe);
 	case NVME_IO_VERIFY:
 		return verify(sq, sqe);
+	case NVME_IO_COPY:
+		return copy(sq, sqe);
 	default:
 		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
 	}

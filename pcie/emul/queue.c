@@ -158,23 +158,72 @@ static void run_admin(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		emul_post(sq, le16_get(sqe->cid), status, dw0);
 }
 
-static void run_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
+static bool fault_error(const struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	return fault_applies(sq, sqe) && every(sq->emul->options.faults.error, sq->n_counted);
+}
+
+/* The command has its status: now, or after a while. */
+static void end_io(struct emul_sq *sq, const struct nvme_sqe *sqe, uint16_t status)
 {
 	const struct emul_faults *faults = &sq->emul->options.faults;
-	bool applies = fault_applies(sq, sqe);
-	uint16_t status;
 
-	if (applies && every(faults->error, sq->n_counted))
-		status = (uint16_t)faults->status;
-	else
-		status = emul_io(sq, sqe);
-	if (status == EMUL_PENDING)
-		return;
-	if (applies && every(faults->delay, sq->n_counted)) {
+	if (fault_applies(sq, sqe) && every(faults->delay, sq->n_counted))
 		emul_uring_delay(emul_slot_take(sq, sqe), status, faults->delay_ms);
-		return;
+	else
+		emul_post(sq, le16_get(sqe->cid), status, 0);
+}
+
+static void run_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	uint16_t status = fault_error(sq, sqe) ? (uint16_t)sq->emul->options.faults.status
+					       : emul_io(sq, sqe);
+
+	if (status != EMUL_PENDING)
+		end_io(sq, sqe, status);
+}
+
+static unsigned fuse_at(const struct emul_sq *sq, uint32_t at)
+{
+	return at == sq->tail ? 0 : NVME_SQE_FUSE(sq->ring[at].flags);
+}
+
+static uint32_t after(const struct emul_sq *sq, uint32_t at)
+{
+	return at + 1 == sq->entries ? 0 : at + 1;
+}
+
+/*
+ * Base 6.1: two commands next to each other, told with one doorbell; neither is done alone. The
+ * first has been fetched. Returns false when the device dies of the second.
+ */
+static bool run_fused(struct emul_sq *sq, const struct nvme_sqe *first)
+{
+	bool first_fails = fault_error(sq, first);
+	uint16_t statuses[2], fault = (uint16_t)sq->emul->options.faults.status;
+	struct nvme_sqe second;
+
+	if (NVME_SQE_FUSE(first->flags) != NVME_FUSE_FIRST ||
+	    fuse_at(sq, sq->head) != NVME_FUSE_SECOND) {
+		end_io(sq, first, NVME_SC_ABORTED_FUSED_MISSING);
+		return true;
 	}
-	emul_post(sq, le16_get(sqe->cid), status, 0);
+	second = sq->ring[sq->head];
+	if (!fault_count(sq, &second))
+		return false;
+	sq->head = after(sq, sq->head);
+	if (first_fails) {
+		statuses[0] = fault;
+		statuses[1] = NVME_SC_ABORTED_FUSED_FAILED;
+	} else if (fault_error(sq, &second)) {
+		statuses[0] = NVME_SC_ABORTED_FUSED_FAILED;
+		statuses[1] = fault;
+	} else {
+		emul_compare_and_write(sq, first, &second, &statuses[0], &statuses[1]);
+	}
+	end_io(sq, first, statuses[0]);
+	end_io(sq, &second, statuses[1]);
+	return true;
 }
 
 /* One completion more than was asked for, with a CID that no command has. */
@@ -190,8 +239,9 @@ static bool may_fetch(const struct emul_sq *sq)
 {
 	const struct emul_cq *cq = &sq->emul->cq[sq->cqid];
 	uint32_t used = (cq->tail + cq->entries - cq->head) % cq->entries;
+	uint32_t n = fuse_at(sq, sq->head) == NVME_FUSE_FIRST ? 2 : 1;
 
-	return sq->head != sq->tail && used + sq->pending + 1 < cq->entries &&
+	return sq->head != sq->tail && used + sq->pending + n < cq->entries &&
 	       sq->free_slot != UINT16_MAX;
 }
 
@@ -206,11 +256,13 @@ static void sq_run(struct emul_sq *sq)
 
 		if (sq->qid && !fault_count(sq, &sqe))
 			return;
-		sq->head = sq->head + 1 == sq->entries ? 0 : sq->head + 1;
-		if (sq->qid)
-			run_io(sq, &sqe);
-		else
+		sq->head = after(sq, sq->head);
+		if (!sq->qid)
 			run_admin(sq, &sqe);
+		else if (!NVME_SQE_FUSE(sqe.flags))
+			run_io(sq, &sqe);
+		else if (!run_fused(sq, &sqe))
+			return;
 		if (sq->qid)
 			fault_unknown_cid(sq, &sqe);
 	}

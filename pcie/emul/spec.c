@@ -33,6 +33,8 @@ static const struct key keys[] = {
 	{ "namespaces", KEY_UINT, OPT(namespaces), 1, EMUL_MAX_NS, "a number from 1 to 32" },
 	{ "vectors", KEY_UINT, OPT(vectors), 0, EMUL_MAX_QUEUES + 1, "a number from 0 to 257" },
 	{ "dbbuf", KEY_BOOL, OPT(dbbuf), 0, 1, "0 or 1" },
+	{ "ms", KEY_UINT, OPT(ms), 0, 128, "a number from 0 to 128" },
+	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },
 	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, flush or any" },
 	{ "fault.error", KEY_UINT, OPT(faults.error), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.status", KEY_CODE, OPT(faults.status), 1, 0x7ff, "a status from 0x1 to 0x7ff" },
@@ -160,6 +162,15 @@ static int check(const struct emul_options *options, char *err, size_t err_size)
 	if (!num_is_pow2(options->mdts)) {
 		snprintf(err, err_size, "mdts=%zu: expected a power of two from 8K to 1M",
 			 options->mdts);
+		return -EINVAL;
+	}
+	if (options->file[0] && (options->ms || options->fused)) {
+		snprintf(err, err_size, "%s: not on a file, only in memory",
+			 options->ms ? "ms=" : "fused=1");
+		return -EINVAL;
+	}
+	if (options->fused && options->depth < 3) {
+		snprintf(err, err_size, "fused=1: expected depth= of at least 3");
 		return -EINVAL;
 	}
 	return 0;

@@ -89,6 +89,7 @@ struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	slot->left = 0;
 	slot->n_iov = slot->iov_pos = 0;
 	slot->n_ranges = slot->range_pos = 0;
+	slot->copy_writing = false;
 	return slot;
 }
 
@@ -132,6 +133,14 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 	case NVME_IO_COMPARE:
 		io_uring_prep_read(sqe, 0, slot->scratch, (unsigned)slot->left, slot->offset);
 		break;
+	case NVME_IO_COPY:
+		if (slot->copy_writing)
+			io_uring_prep_write(sqe, 0, slot->scratch, (unsigned)slot->left,
+					    slot->copy_to);
+		else
+			io_uring_prep_read(sqe, 0, slot->scratch, (unsigned)slot->left,
+					   slot->offset);
+		break;
 	case NVME_IO_FLUSH:
 		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
 		break;
@@ -146,9 +155,14 @@ void emul_uring_start(struct emul_slot *slot)
 {
 	struct io_uring_sqe *sqe;
 
-	if (slot->opcode == NVME_IO_COMPARE && !slot->scratch) {
-		/* The one command that needs a place of its own for what it reads. */
-		if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, slot->left)) {
+	size_t scratch = slot->opcode == NVME_IO_COMPARE ? slot->left
+			 : slot->opcode == NVME_IO_COPY
+				 ? (size_t)EMUL_COPY_RANGE_BLOCKS * slot->sq->emul->block_bytes
+				 : 0;
+
+	if (scratch && !slot->scratch) {
+		/* The commands that need a place of their own for what they read. */
+		if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, scratch)) {
 			slot->scratch = NULL;
 			slot_end(slot, NVME_SC_INTERNAL);
 			return;
@@ -233,6 +247,33 @@ static uint16_t compare(const struct emul_slot *slot)
 	return 0;
 }
 
+static void next_range(struct emul_slot *slot)
+{
+	if (++slot->range_pos == slot->n_ranges) {
+		slot_end(slot, 0);
+		return;
+	}
+	slot->offset = (uintptr_t)slot->iov[slot->range_pos].iov_base;
+	slot->left = slot->iov[slot->range_pos].iov_len;
+	emul_uring_start(slot);
+}
+
+/* A range was read, or written: the other half of it, or the next one. */
+static void copy_done(struct emul_slot *slot, size_t n)
+{
+	if (n != slot->left) {
+		slot_end(slot, slot->copy_writing ? NVME_SC_WRITE_FAULT : NVME_SC_UNRECOVERED_READ);
+		return;
+	}
+	slot->copy_writing = !slot->copy_writing;
+	if (slot->copy_writing) {
+		emul_uring_start(slot);
+		return;
+	}
+	slot->copy_to += slot->left;
+	next_range(slot);
+}
+
 /* A request has come back with `res`: the command ends, or goes on with what is left of it. */
 static void slot_done(struct emul_slot *slot, int res)
 {
@@ -264,13 +305,12 @@ static void slot_done(struct emul_slot *slot, int res)
 			 (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
 		return;
 	}
-	if (slot->opcode == NVME_IO_DSM && ++slot->range_pos < slot->n_ranges) {
-		slot->offset = (uintptr_t)slot->iov[slot->range_pos].iov_base;
-		slot->left = slot->iov[slot->range_pos].iov_len;
-		emul_uring_start(slot);
-		return;
-	}
-	slot_end(slot, 0);
+	if (slot->opcode == NVME_IO_COPY)
+		copy_done(slot, (size_t)res);
+	else if (slot->opcode == NVME_IO_DSM)
+		next_range(slot);
+	else
+		slot_end(slot, 0);
 }
 
 void emul_uring_reap(struct emul_sq *sq)

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The way of an I/O command to the SSD and back. */
+#ifndef NVMETD_TARGET_IO_H
+#define NVMETD_TARGET_IO_H
+
+struct nvmet_req;
+
+/* Worker: req->execute of every I/O command; req->op is set, and its data is here. */
+void nvmet_io_execute(struct nvmet_req *req);
+
+#endif
