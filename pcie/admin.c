@@ -21,7 +21,8 @@ static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
 	void *arg = cmd->arg;
 
 	TAILQ_REMOVE(&cmd->ctrl->admin_cmds, cmd, link);
-	free(cmd);
+	if (!cmd->embedded)
+		free(cmd);
 	done(arg, cqe);
 }
 
@@ -102,28 +103,48 @@ void nvme_admin_fini(struct nvme_ctrl *ctrl)
 		event_free(ctrl->admin_timer);
 }
 
-static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sqe, uint64_t iova,
-		    size_t len, nvme_done_fn *done, void *arg)
+/* `cmd` has its sqe, and is otherwise zero but for what it is. */
+static void cmd_start(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd, nvme_done_fn *done,
+		      void *arg)
 {
-	struct nvme_admin_cmd *cmd;
-
-	if (ctrl->state == NVME_CTRL_FAILED || ctrl->state == NVME_CTRL_STOPPED || !ctrl->adminq)
-		return -ENODEV;
-	cmd = calloc(1, sizeof(*cmd));
-	if (!cmd || !ctrl->admin_timer) {
-		free(cmd);
-		return -ENOMEM;
-	}
 	cmd->ctrl = ctrl;
-	cmd->ours = ours;
-	cmd->sqe = *sqe;
-	cmd->iova = iova;
-	cmd->len = len;
 	cmd->done = done;
 	cmd->arg = arg;
 	cmd->waiter.run = cmd_room;
 	TAILQ_INSERT_TAIL(&ctrl->admin_cmds, cmd, link);
 	cmd_submit(cmd);
+}
+
+static bool takes_commands(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->state != NVME_CTRL_FAILED && ctrl->state != NVME_CTRL_STOPPED && ctrl->adminq;
+}
+
+static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sqe, uint64_t iova,
+		    size_t len, nvme_done_fn *done, void *arg)
+{
+	struct nvme_admin_cmd *cmd;
+
+	if (!takes_commands(ctrl))
+		return -ENODEV;
+	cmd = calloc(1, sizeof(*cmd));
+	if (!cmd)
+		return -ENOMEM;
+	cmd->ours = ours;
+	cmd->sqe = *sqe;
+	cmd->iova = iova;
+	cmd->len = len;
+	cmd_start(ctrl, cmd, done, arg);
+	return 0;
+}
+
+int nvme_admin_send_in(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd,
+		       const struct nvme_sqe *sqe, nvme_done_fn *done, void *arg)
+{
+	if (!takes_commands(ctrl))
+		return -ENODEV;
+	*cmd = (struct nvme_admin_cmd){ .sqe = *sqe, .ours = true, .embedded = true };
+	cmd_start(ctrl, cmd, done, arg);
 	return 0;
 }
 

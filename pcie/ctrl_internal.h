@@ -34,6 +34,7 @@ struct nvme_admin_cmd {
 	size_t len;
 	nvme_done_fn *done;
 	void *arg;
+	bool embedded;        /* in what its sender owns */
 	bool ours;            /* not a host's: goes ahead of those that wait for room */
 	uint64_t deadline_ns; /* 0: none (AER), or still waiting for room */
 	struct nvme_waiter waiter;
@@ -96,6 +97,10 @@ void nvme_admin_fini(struct nvme_ctrl *ctrl);
  * room. */
 int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		    nvme_done_fn *done, void *arg);
+/* The same without data, in memory of the sender's that is free for it until done(): -ENODEV only.
+ */
+int nvme_admin_send_in(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd,
+		       const struct nvme_sqe *sqe, nvme_done_fn *done, void *arg);
 /* The SSD is off: ends all commands with Host Path Error. */
 void nvme_admin_abort_all(struct nvme_ctrl *ctrl);
 /* Asks the SSD for its asynchronous events from now on. */

@@ -13,8 +13,12 @@
 #define QUEUE_PC  (1u << 0) /* physically contiguous */
 #define QUEUE_IEN (1u << 1)
 
-/* A creation or deletion under way. */
+/*
+ * A creation or deletion under way. In between the queue pair keeps it, for its deletion: once the
+ * SSD knows of a queue, nothing that makes it forget may fail for lack of memory.
+ */
 struct queue_op {
+	struct nvme_admin_cmd cmd;
 	struct nvme_ctrl *ctrl;
 	struct nvme_qpair *qp;
 	nvme_qpair_created_fn *created;
@@ -61,7 +65,7 @@ static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uin
 		.cdw11 = le32_set(cdw11),
 	};
 
-	return nvme_admin_send(op->ctrl, &sqe, 0, 0, done, op);
+	return nvme_admin_send_in(op->ctrl, &op->cmd, &sqe, done, op);
 }
 
 /* --- Creation -----------------------------------------------------------------------------------
@@ -77,7 +81,8 @@ static void created(struct queue_op *op, int err)
 		qp = NULL;
 	}
 	op->created(op->arg, err, qp);
-	free(op);
+	if (err)
+		free(op);
 }
 
 static void undo_done(void *arg, const struct nvme_cqe *cqe)
@@ -166,6 +171,7 @@ int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_
 		free(op);
 		return err;
 	}
+	op->qp->op = op;
 	use_shadow(ctrl, op->qp);
 	err = queue_command(op, NVME_ADMIN_CREATE_CQ, op->qp->cq_iova,
 			    (op->qp->entries - 1) << 16 | op->qp->qid,
@@ -223,10 +229,9 @@ static void delete_sq_done(void *arg, const struct nvme_cqe *cqe)
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 			    nvme_qpair_deleted_fn *deleted, void *arg)
 {
-	struct queue_op *op = calloc(1, sizeof(*op));
+	struct queue_op *op = qp->op;
 
 	must(!qp->loop);
-	must(op); /* a few bytes, for the one action that must not fail */
 	*op = (struct queue_op){ .ctrl = ctrl, .qp = qp, .deleted = deleted, .arg = arg };
 	if (queue_command(op, NVME_ADMIN_DELETE_SQ, 0, qp->qid, 0, delete_sq_done) == 0)
 		return;

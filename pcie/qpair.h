@@ -23,6 +23,7 @@
 
 struct pcie_device;
 struct event;
+struct queue_op;
 
 /*
  * A command ended: `cqe` is the SSD's (DW0, DW1, status; its CID and SQHD are the SSD's own), valid
@@ -82,7 +83,8 @@ struct nvme_qpair {
 	struct pcie_device *dev;
 	uint16_t qid;
 	uint16_t vector;
-	int irq_fd; /* eventfd of the vector; -1: polled. Belongs to the controller. */
+	int irq_fd;          /* eventfd of the vector; -1: polled. Belongs to the controller. */
+	struct queue_op *op; /* io_queues.c's, for the deletion */
 	uint64_t sq_iova, cq_iova;
 	struct dma_buf ring_mem;
 	struct dma_buf prp_mem;

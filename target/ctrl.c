@@ -71,6 +71,8 @@ static uint64_t make_cap(const struct nvmet_subsystem *subsys)
 	       (uint64_t)CAP_TO_500MS << NVME_CAP_TO_SHIFT | UINT64_C(1) << NVME_CAP_CSS_SHIFT;
 }
 
+static void keep_alive_expired(evutil_socket_t fd, short what, void *arg);
+
 int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
 		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl)
 {
@@ -82,6 +84,11 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	if (!ctrl->cntlid) {
 		free(ctrl);
 		return -ENOSPC;
+	}
+	ctrl->keep_alive = evtimer_new(subsys->target->loop->base, keep_alive_expired, ctrl);
+	if (!ctrl->keep_alive) {
+		free(ctrl);
+		return -ENOMEM;
 	}
 	ctrl->subsys = subsys;
 	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
@@ -101,8 +108,7 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 	struct nvmet_target *target = ctrl->subsys->target;
 
 	log_info("%s: gone", nvmet_ctrl_name(ctrl));
-	if (ctrl->keep_alive)
-		event_free(ctrl->keep_alive);
+	event_free(ctrl->keep_alive);
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
 	free(ctrl);
@@ -134,8 +140,7 @@ void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why)
 {
 	ctrl->dead = true;
 	ctrl->csts |= NVME_CSTS_CFS;
-	if (ctrl->keep_alive)
-		event_del(ctrl->keep_alive);
+	event_del(ctrl->keep_alive);
 	close_io_queues(ctrl, why);
 	if (ctrl->queues[0])
 		nvmet_queue_close(ctrl->queues[0], why);
@@ -260,13 +265,6 @@ void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
 	const struct timeval timeout = { .tv_sec = round_kato(kato_ms) / 1000 };
 
 	ctrl->kato_ms = round_kato(kato_ms);
-	if (!ctrl->keep_alive)
-		ctrl->keep_alive =
-			evtimer_new(ctrl->subsys->target->loop->base, keep_alive_expired, ctrl);
-	if (!ctrl->keep_alive) {
-		log_err("%s: no memory for its keep-alive timer", nvmet_ctrl_name(ctrl));
-		return;
-	}
 	if (kato_ms && !ctrl->dead)
 		evtimer_add(ctrl->keep_alive, &timeout);
 	else

@@ -129,8 +129,7 @@ static void share_free(struct nvmet_qpair_share *share)
 	TAILQ_REMOVE(&share->ssd->shares, share, link);
 	if (--share->ssd->n_shares == 0)
 		nvmet_ssd_namespaces_changed(share->ssd); /* what had to wait for this */
-	if (share->drain_timer)
-		event_free(share->drain_timer);
+	event_free(share->drain_timer);
 	free(share);
 }
 
@@ -185,6 +184,8 @@ static void share_created(void *arg, int err, struct nvme_qpair *qpair)
 		serve_waiters(ssd);
 }
 
+static void drain_timeout(evutil_socket_t fd, short what, void *arg);
+
 static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t entries)
 {
 	struct nvmet_qpair_share *share = calloc(1, sizeof(*share));
@@ -192,6 +193,11 @@ static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t
 
 	if (!share)
 		return -ENOMEM;
+	share->drain_timer = evtimer_new(ssd->target->loop->base, drain_timeout, share);
+	if (!share->drain_timer) {
+		free(share);
+		return -ENOMEM;
+	}
 	share->ssd = ssd;
 	share->worker = path->queue->worker;
 	TAILQ_INIT(&share->users);
@@ -299,8 +305,7 @@ static void share_detach(struct loop_msg *msg)
 static void share_delete(struct nvmet_qpair_share *share)
 {
 	share->deleting = true;
-	if (share->drain_timer)
-		event_del(share->drain_timer);
+	event_del(share->drain_timer);
 	loop_post(&share->worker->loop, &share->msg, share_detach);
 }
 
@@ -314,7 +319,7 @@ static void path_drained(struct loop_msg *msg)
 	if (share->deleting)
 		return; /* share_deleted() will tell the queue */
 	leave(path);
-	if (share->n_putting == 0 && share->drain_timer)
+	if (share->n_putting == 0)
 		event_del(share->drain_timer);
 	if (share->n_putting == share->n_users)
 		share_delete(share);
@@ -361,10 +366,7 @@ static void arm_drain_timer(struct nvmet_qpair_share *share)
 {
 	const struct timeval timeout = { .tv_sec = DRAIN_TIMEOUT_S };
 
-	if (!share->drain_timer)
-		share->drain_timer =
-			evtimer_new(share->ssd->target->loop->base, drain_timeout, share);
-	if (!share->drain_timer || evtimer_add(share->drain_timer, &timeout) < 0)
+	if (evtimer_add(share->drain_timer, &timeout) < 0)
 		log_err("%s: no memory for a timer: a shared queue pair is drained without a limit",
 			nvme_ctrl_name(share->ssd->ctrl));
 }

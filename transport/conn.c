@@ -155,6 +155,12 @@ static void stop(struct nvme_tcp_conn *conn)
 		nvmet_queue_release(&conn->queue, on_released);
 }
 
+static void free_event(struct event *event)
+{
+	if (event)
+		event_free(event);
+}
+
 void conn_close(struct nvme_tcp_conn *conn, const char *why)
 {
 	if (conn->state == CONN_CLOSED)
@@ -164,9 +170,9 @@ void conn_close(struct nvme_tcp_conn *conn, const char *why)
 			    why);
 	set_state(conn, CONN_CLOSED, why);
 	loop_cancel(&conn->queue.worker->loop, &conn->tx_task);
-	event_free(conn->read_event);
-	event_free(conn->write_event);
-	event_free(conn->timer);
+	free_event(conn->read_event);
+	free_event(conn->write_event);
+	free_event(conn->timer);
 	close(conn->fd);
 	conn->fd = -1;
 	stop(conn);
@@ -373,8 +379,8 @@ void conn_start(struct nvme_tcp_conn *conn)
 	conn->read_event = event_new(base, conn->fd, EV_READ | EV_PERSIST, on_readable, conn);
 	conn->write_event = event_new(base, conn->fd, EV_WRITE, on_writable, conn);
 	conn->timer = evtimer_new(base, on_timer, conn);
-	must(conn->read_event && conn->write_event && conn->timer);
-	if (event_add(conn->read_event, NULL) < 0 || conn->tw->draining) {
+	if (!conn->read_event || !conn->write_event || !conn->timer ||
+	    event_add(conn->read_event, NULL) < 0 || conn->tw->draining) {
 		conn_close(conn, "the daemon cannot take it");
 		return;
 	}

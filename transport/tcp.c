@@ -336,6 +336,8 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service)
 /* --- Start and stop -----------------------------------------------------------------------------
  */
 
+static void stop_look(evutil_socket_t fd, short what, void *arg);
+
 int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 {
 	struct nvme_tcp *tcp = calloc(1, sizeof(*tcp));
@@ -360,7 +362,8 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		}
 		target->workers[i].transport = tw;
 	}
-	if (!tcp->workers) {
+	tcp->stop_timer = evtimer_new(target->loop->base, stop_look, tcp);
+	if (!tcp->workers || !tcp->stop_timer) {
 		nvme_tcp_fini(tcp);
 		return -ENOMEM;
 	}
@@ -458,8 +461,6 @@ void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void
 	tcp->stopped = stopped;
 	tcp->stopped_arg = arg;
 	tcp->stop_left_ms = drain_ms;
-	tcp->stop_timer = evtimer_new(tcp->target->loop->base, stop_look, tcp);
-	must(tcp->stop_timer);
 	for (unsigned i = 0; i < tcp->target->n_workers; i++)
 		loop_post(&tcp->workers[i].worker->loop, &tcp->workers[i].msg, drain_on_worker);
 	evtimer_add(tcp->stop_timer, &soon);

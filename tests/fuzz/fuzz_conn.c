@@ -18,12 +18,15 @@
 #include "util/num.h"
 
 #define HOSTS       4
-#define RECORDS_MAX 512
+#define RECORDS_MAX 600
+#define OPENS_MAX   16
+#define HELD_MAX_MS 8000 /* an SSD that does not answer for longer is given up */
 #define DATA_MAX    65536
 
 static struct host hosts[HOSTS];
 static uint8_t pattern[DATA_MAX];
-static bool batch;
+static unsigned n_records, n_opens, held_ms, cid_add;
+static bool batch, admin_held;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -31,9 +34,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 7 + (i >> 8));
-	/* Fewer queue pairs than hosts: some are shared. Few pages: commands wait for them. */
-	rig_init("emulated:size=1M,queues=2,depth=64,mdts=128K");
-	rig_conf.limits.connections = HOSTS;
+	/* Fewer queue pairs than hosts: one is shared. Few pages: commands wait for them. */
+	rig_init("emulated:size=1M,queues=1,depth=256,mdts=128K");
+	rig_conf.dma_memory = 8u << 20;
+	rig_conf.limits.connections = HOSTS - 1;
 	rig_conf.limits.controllers = 3;
 	rig_start();
 	for (unsigned i = 0; i < HOSTS; i++)
@@ -56,7 +60,9 @@ static void settle(void)
 static void open_host(struct host *host)
 {
 	host_close(host);
-	settle(); /* its place is free again */
+	if (++n_opens > OPENS_MAX)
+		return; /* the dearest record: an input full of them is a slow one */
+	settle();       /* its place is free again */
 	host_open(host, rig_connect());
 }
 
@@ -100,7 +106,7 @@ static void send_command(struct host *host, struct input *input)
 	uint8_t how = input_u8(input), nsid;
 	size_t in_capsule = how & 4 ? input_u16(input) : 0;
 
-	sqe.cid = le16_set(input_u16(input));
+	sqe.cid = le16_set((uint16_t)(input_u16(input) + cid_add));
 	nsid = input_u8(input);
 	sqe.nsid = le32_set(nsid == 0xff ? NVME_NSID_ALL : nsid);
 	sqe.flags = (uint8_t)(0x40 | (how & 8 ? 1 : 0));
@@ -175,7 +181,7 @@ static void send_data(struct host *host, struct input *input)
 		*r2t = host->r2ts[--host->n_r2ts];
 }
 
-/* Connected and enabled: host 0 as admin queue, the others as I/O queues. */
+/* Connected and enabled: host 0 as admin queue, the others as I/O queues, whatever the SSD has. */
 static void send_good(struct host *host, uint8_t opcode, uint8_t fctype, uint64_t cdw10,
 		      uint32_t cdw12)
 {
@@ -219,8 +225,6 @@ static void set_up(struct input *input)
 			continue;
 		send_good(host, NVME_OPCODE_FABRICS, NVMF_PROPERTY_SET, UINT64_C(0x14) << 32,
 			  0x00460001);
-		send_good(host, NVME_ADMIN_SET_FEATURES, 0,
-			  UINT64_C(0x00030003) << 32 | NVME_FEAT_NUM_QUEUES, 0);
 	}
 }
 
@@ -242,11 +246,42 @@ static void property(struct host *host, struct input *input)
 	host_send_command(host, (const struct nvme_sqe *)&cmd, NULL, 0, 0);
 }
 
+static void pass_time(struct input *input)
+{
+	unsigned ms = input_u8(input) * 100u;
+
+	settle();
+	if (admin_held) {
+		ms = num_min(ms, HELD_MAX_MS - held_ms);
+		held_ms += ms;
+	}
+	rig_sleep(ms);
+}
+
+static void run_record(struct input *input);
+
+/* The next record, up to 256 times, with other CIDs. */
+static void repeat(struct input *input)
+{
+	unsigned times = input_u8(input);
+	struct input once = *input;
+
+	for (unsigned i = 0; i <= times && !cid_add; i++) {
+		once = *input;
+		cid_add = i;
+		run_record(&once);
+		cid_add = 0;
+	}
+	*input = once;
+}
+
 static void run_record(struct input *input)
 {
 	uint8_t head = input_u8(input);
 	struct host *host = &hosts[head >> 4 & 3];
 
+	if (++n_records > RECORDS_MAX)
+		return;
 	batch = head & 64;
 	host->between = head & 128 ? settle : NULL;
 	switch (head & 15) {
@@ -275,14 +310,14 @@ static void run_record(struct input *input)
 		host_close(host);
 		break;
 	case 8:
-		settle();
-		rig_sleep(input_u8(input) * 100u);
+		pass_time(input);
 		break;
 	case 9:
-		rig_hold_ssd();
+		rig_hold_ssd(false);
 		break;
 	case 10:
 		rig_release_ssd();
+		admin_held = false;
 		break;
 	case 11:
 		host->deaf = !host->deaf;
@@ -293,8 +328,12 @@ static void run_record(struct input *input)
 	case 13:
 		property(host, input);
 		break;
-	default:
+	case 14:
+		repeat(input);
 		break;
+	default:
+		rig_hold_ssd(true);
+		admin_held = true;
 	}
 	if (!batch)
 		settle();
@@ -304,13 +343,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
 
-	for (unsigned i = 0; i < RECORDS_MAX && input.left; i++)
+	n_records = n_opens = held_ms = 0;
+	while (input.left)
 		run_record(&input);
 	settle();
 	for (unsigned i = 0; i < HOSTS; i++)
 		host_close(&hosts[i]);
 	rig_settle();
 	rig_release_ssd();
+	admin_held = false;
 	rig_expect_clean();
 	return 0;
 }

@@ -209,7 +209,7 @@ static void run_record(struct input *input)
 		rig_sleep(input_u8(input) * 100u);
 		break;
 	case 6:
-		rig_hold_ssd();
+		rig_hold_ssd(false);
 		break;
 	case 7:
 		rig_release_ssd();

@@ -470,8 +470,8 @@ static void settle(void)
 	}
 }
 
-static void send(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t length,
-		 const uint32_t cdw[3], size_t in_capsule)
+static void command(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t length,
+		    const uint32_t cdw[3], size_t in_capsule)
 {
 	static const uint8_t data[8192];
 	static uint16_t cid;
@@ -512,7 +512,7 @@ static void enable(struct host *admin)
 {
 	const uint32_t cdw[3] = { 0, NVME_REG_CC, 0x00460001 };
 
-	send(admin, NVME_OPCODE_FABRICS, NVMF_PROPERTY_SET, 0, cdw, 0);
+	command(admin, NVME_OPCODE_FABRICS, NVMF_PROPERTY_SET, 0, cdw, 0);
 }
 
 /* Everything that reaches the SSD. */
@@ -536,12 +536,13 @@ static void use_ssd(void)
 	static const uint32_t block[3] = { 0, 0, 7 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
-		send(&hosts[0], admin[i].opcode, admin[i].nsid, admin[i].length, admin[i].cdw, 0);
+		command(&hosts[0], admin[i].opcode, admin[i].nsid, admin[i].length, admin[i].cdw,
+			0);
 	for (unsigned i = 0; i < 24; i++)
-		send(&hosts[1 + i % 2], i % 3 ? NVME_IO_READ : NVME_IO_WRITE, 1 + i % 2, 4096,
-		     block, i % 3 ? 0 : 4096);
-	send(&hosts[1], NVME_IO_FLUSH, 1, 0, block, 0);
-	send(&hosts[2], NVME_IO_WRITE_ZEROES, 1, 0, block, 0);
+		command(&hosts[1 + i % 2], i % 3 ? NVME_IO_READ : NVME_IO_WRITE, 1 + i % 2, 4096,
+			block, i % 3 ? 0 : 4096);
+	command(&hosts[1], NVME_IO_FLUSH, 1, 0, block, 0);
+	command(&hosts[2], NVME_IO_WRITE_ZEROES, 1, 0, block, 0);
 	rig_sleep(2000);
 }
 

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
-RAW, PDU, COMMAND, CONNECT, DATA, OPEN, ICREQ, CLOSE, TIME, HOLD, RELEASE, DEAF, SET_UP, PROPERTY = range(14)
+RAW, PDU, COMMAND, CONNECT, DATA, OPEN, ICREQ, CLOSE, TIME, HOLD, RELEASE, DEAF, SET_UP, PROPERTY, REPEAT, HOLD_ALL = range(16)
 
 
 # --- conn ---------------------------------------------------------------------------------------------
@@ -51,6 +51,11 @@ def io(host, opcode, blocks, slba=0, **kwargs):
     return command(host, opcode, 1, blocks * 512, cdw=(slba, 0, blocks - 1), **kwargs)
 
 
+def repeat(times, record):
+    """A record several times, with other CIDs."""
+    return rec(REPEAT, body=bytes([times - 1])) + record
+
+
 def conn_seeds():
     """Whole lives of connections."""
     icreq_pdu = struct.pack("<BBBBIHBBI112x", 0, 0, 128, 0, 128, 0, 0, 0, 0)
@@ -73,6 +78,31 @@ def conn_seeds():
     yield "too-many", set_up(sqsize=2) + rec(HOLD) + b"".join(io(1, 2, 1, cid=n) for n in range(6))
     yield "no-pages", set_up() + rec(HOLD) + rec(DEAF, 1) + b"".join(
         io(1 + n % 2, 2 - n % 3 // 2, 240, cid=n, batch=n < 60) for n in range(64)) + rec(RELEASE)
+    yield "share-drains", plain + rec(HOLD) + io(1, 2, 8) + io(2, 2, 8) + rec(CLOSE, 1) + rec(RELEASE) + io(2, 2, 8)
+    yield "share-does-not-drain", plain + rec(HOLD) + io(1, 2, 8) + io(2, 2, 8) + rec(CLOSE, 1) + \
+        rec(TIME, body=b"\x80") + rec(TIME, body=b"\x80")
+    yield "ring-full", set_up(sqsize=3) + rec(HOLD) + repeat(4, io(1, 2, 8, cid=1)) + repeat(4, io(2, 2, 8, cid=1)) + \
+        rec(CLOSE, 2) + rec(RELEASE)
+    yield "ring-full-goes-on", set_up(sqsize=3) + rec(HOLD) + repeat(4, io(1, 2, 8, cid=1)) + \
+        repeat(4, io(2, 2, 8, cid=1)) + rec(RELEASE)
+    pages_gone = set_up(sqsize=250) + rec(HOLD) + repeat(60, io(1, 2, 240, cid=1)) + repeat(60, io(2, 2, 240, cid=1))
+    yield "pages-abort", pages_gone + command(0, 8, cdw=(1 | 55 << 16, 0, 0)) + rec(RELEASE)
+    yield "pages-close", pages_gone + rec(CLOSE, 1)
+    yield "pages-in-capsule", pages_gone + repeat(180, io(1, 1, 16, cid=100, in_capsule=8192)) + \
+        repeat(180, io(2, 1, 16, cid=100, in_capsule=8192)) + rec(RELEASE)
+    yield "pages-in-capsule-close", pages_gone + repeat(180, io(1, 1, 16, cid=100, in_capsule=8192)) + \
+        repeat(180, io(2, 1, 16, cid=100, in_capsule=8192)) + rec(CLOSE, 1) + rec(TIME, body=b"\xff\x08\xff")
+    other = rec(CLOSE, 2) + rec(OPEN, 3) + rec(ICREQ, 3, b"\0\0")
+    yield "parked", plain + other + rec(HOLD_ALL) + io(1, 2, 8) + rec(CLOSE, 0) + connect(3) + rec(RELEASE)
+    yield "parked-too-long", plain + other + rec(HOLD_ALL) + rec(CLOSE, 0) + connect(3) + rec(TIME, body=b"\x37")
+    yield "parked-and-gone", plain + other + rec(HOLD_ALL) + rec(CLOSE, 0) + connect(3) + rec(CLOSE, 3)
+    yield "connect-and-gone", plain + rec(CLOSE, 2) + rec(CLOSE, 1) + rec(OPEN, 2) + rec(ICREQ, 2, b"\0\0") + \
+        rec(HOLD_ALL) + connect(2, qid=1) + rec(CLOSE, 2) + rec(RELEASE)
+    yield "connect-waits", plain + rec(CLOSE, 2) + rec(CLOSE, 1) + rec(OPEN, 2) + rec(ICREQ, 2, b"\0\0") + \
+        rec(OPEN, 1) + rec(ICREQ, 1, b"\0\0") + rec(HOLD_ALL) + connect(2, qid=1) + connect(1, qid=2) + rec(RELEASE)
+    yield "handshake-slow", plain + rec(CLOSE, 2) + rec(OPEN, 2) + rec(ICREQ, 2, b"\0\0") + rec(HOLD_ALL) + \
+        connect(2, qid=2) + rec(TIME, body=b"\x50")
+    yield "too-many-connections", plain + rec(OPEN, 3)
     yield "abort", plain + rec(HOLD) + io(1, 1, 8, cid=7) + io(1, 2, 8, cid=8) + b"".join(
         command(0, 8, cdw=(1 | cid << 16, 0, 0), cid=20 + cid) for cid in (7, 8, 9)) + data(1)
     yield "close-under-way", plain + rec(HOLD) + io(1, 2, 8) + io(2, 1, 8) + data(2) + rec(CLOSE, 1) + \

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "pcie/ctrl.h"
+#include "pcie/ctrl_internal.h"
 #include "pcie/device.h"
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
@@ -73,7 +73,7 @@ void rig_clock_forward(uint64_t ns)
 
 static struct pcie_device_ops ops;
 static const struct pcie_device_ops *ssd_ops;
-static bool held;
+static bool held, admin_held;
 
 static bool is_io_doorbell(uint32_t off)
 {
@@ -82,13 +82,23 @@ static bool is_io_doorbell(uint32_t off)
 
 static void ssd_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
 {
-	if (!held || !is_io_doorbell(off))
+	if (off < NVME_REG_DOORBELLS || (is_io_doorbell(off) ? !held : !admin_held))
 		ssd_ops->write(dev, off, size, value);
 }
 
-void rig_hold_ssd(void)
+void rig_hold_ssd(bool admin)
 {
 	held = true;
+	admin_held = admin_held || admin;
+}
+
+/* What the driver has rung meanwhile, and what an interrupt would lead to. */
+static void ring_again(struct nvme_qpair *qp)
+{
+	ssd_ops->write(qp->dev, qp->cq_doorbell, 4, qp->cq_head_rung);
+	ssd_ops->write(qp->dev, qp->sq_doorbell, 4, qp->sq_tail_rung);
+	if (qp->loop)
+		loop_defer(qp->loop, &qp->work);
 }
 
 void rig_release_ssd(void)
@@ -97,16 +107,11 @@ void rig_release_ssd(void)
 
 	if (!held)
 		return;
-	held = false;
+	held = admin_held = false;
+	ring_again(rig.ssds[0].ctrl->adminq);
 	TAILQ_FOREACH (share, &rig.ssds[0].ssd->shares, link) {
-		struct nvme_qpair *qp = share->qpair;
-
-		if (!qp)
-			continue;
-		ssd_ops->write(qp->dev, qp->cq_doorbell, 4, qp->cq_head_rung);
-		ssd_ops->write(qp->dev, qp->sq_doorbell, 4, qp->sq_tail_rung);
-		if (qp->loop)
-			loop_defer(qp->loop, &qp->work); /* where an interrupt would lead */
+		if (share->qpair)
+			ring_again(share->qpair);
 	}
 }
 

@@ -44,8 +44,9 @@ void rig_settle(void);
 void rig_sleep(unsigned ms);
 void rig_clock_forward(uint64_t ns);
 
-/* The SSD takes no I/O command until rig_release_ssd(): commands stay under way. */
-void rig_hold_ssd(void);
+/* The SSD takes no I/O command until rig_release_ssd(): commands stay under way. `admin`: no admin
+ * command either; given up after 10 s of that. */
+void rig_hold_ssd(bool admin);
 void rig_release_ssd(void);
 
 /* All connections are closed: waits until the daemon has nothing of theirs, or aborts. */

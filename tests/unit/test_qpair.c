@@ -196,7 +196,7 @@ static void abort_all(void **state)
 static void shadow_doorbells(void **state)
 {
 	volatile uint32_t shadow = 0, event = 0, shadow_cq = 0, event_cq = 0;
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
@@ -233,7 +233,7 @@ static void on_room(struct nvme_waiter *waiter)
 static void waiters(void **state)
 {
 	struct nvme_waiter one = { .run = on_room }, two = { .run = on_room };
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	struct loop loop;
 	uint16_t cid;
 

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Memory runs out: hosts come, work and go while every single allocation of ours, of libevent's or
+ * from the DMA pools fails in its turn. Something is refused then; nothing crashes, and nothing is
+ * left when the hosts are gone.
+ */
+#include "tests/unit/unit.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "pcie/dma.h"
+#include "target/nvmf.h"
+#include "tests/fuzz/host.h"
+#include "tests/fuzz/rig.h"
+
+#define HOSTS 4
+
+static struct host hosts[HOSTS];
+static unsigned n_requests, fail_from, fail_to; /* requests for memory; those that fail */
+
+static bool fails(void)
+{
+	n_requests++;
+	return n_requests >= fail_from && n_requests < fail_to;
+}
+
+/* --- In the way of every allocation (--wrap) ----------------------------------------------------
+ */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+bool __real_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+bool __wrap_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf);
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return fails() ? NULL : __real_realloc(old, size);
+}
+
+bool __wrap_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
+{
+	return !fails() && __real_dma_alloc(pool, len, buf);
+}
+
+/* --- What hosts do ------------------------------------------------------------------------------
+ */
+
+static void settle(void)
+{
+	bool more = true;
+
+	while (more) {
+		rig_settle();
+		more = false;
+		for (unsigned i = 0; i < HOSTS; i++)
+			more = host_receive(&hosts[i]) || more;
+	}
+}
+
+static void connect_queue(struct host *host, uint16_t qid, const char *subnqn)
+{
+	const struct nvmf_connect_cmd cmd = {
+		.opcode = NVME_OPCODE_FABRICS,
+		.flags = 0x40,
+		.fctype = NVMF_CONNECT,
+		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
+			 .type = NVMF_SGL_DATA_OFFSET },
+		.qid = le16_set(qid),
+		.sqsize = le16_set(15),
+		.cattr = NVMF_CATTR_DISABLE_SQFC,
+		.kato = le32_set(qid ? 0 : 60000),
+	};
+	struct nvmf_connect_data data = { .hostnqn = RIG_FRIEND };
+
+	data.cntlid = le16_set(qid ? hosts[0].cntlid : NVMF_CNTLID_DYNAMIC);
+	snprintf(data.subnqn, sizeof(data.subnqn), "%s", subnqn);
+	host_open(host, rig_connect());
+	host_send_icreq(host, 3, 0);
+	settle();
+	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
+	settle();
+}
+
+static void command(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t length,
+		    uint32_t cdw10, uint32_t cdw11, uint32_t cdw12)
+{
+	static uint16_t cid;
+	const struct nvme_sqe sqe = { .opcode = opcode,
+				      .flags = 0x40,
+				      .cid = le16_set(++cid),
+				      .nsid = le32_set(nsid),
+				      .sgl = { .length = le32_set(length),
+					       .type = NVMF_SGL_TRANSPORT },
+				      .cdw10 = le32_set(cdw10),
+				      .cdw11 = le32_set(cdw11),
+				      .cdw12 = le32_set(cdw12) };
+
+	host_send_command(host, &sqe, NULL, 0, 0);
+	settle();
+}
+
+static void write_by_r2t(struct host *host)
+{
+	static const uint8_t bytes[8192];
+	struct nvme_tcp_data pdu = { .datal = le32_set(sizeof(bytes)) };
+
+	command(host, NVME_IO_WRITE, 1, sizeof(bytes), 0, 0, 15);
+	if (!host->n_r2ts)
+		return;
+	pdu.cccid = host->r2ts[0].cccid;
+	pdu.ttag = host->r2ts[0].ttag;
+	host_send_pdu(host, NVME_TCP_H2C_DATA, NVME_TCP_F_LAST, &pdu, sizeof(pdu), bytes,
+		      sizeof(bytes), 0);
+	settle();
+}
+
+static void write_in_capsule(struct host *host)
+{
+	static const uint8_t bytes[4096];
+	const struct nvme_sqe sqe = { .opcode = NVME_IO_WRITE,
+				      .flags = 0x40,
+				      .cid = le16_set(0x7777),
+				      .nsid = le32_set(1),
+				      .sgl = { .length = le32_set(sizeof(bytes)),
+					       .type = NVMF_SGL_DATA_OFFSET },
+				      .cdw12 = le32_set(7) };
+
+	/* Twice, in one wake-up: the second is already read while the first waits for pages. */
+	host_send_command(host, &sqe, bytes, sizeof(bytes), 0);
+	host_send_command(host, &sqe, bytes, sizeof(bytes), 0);
+	settle();
+}
+
+/* A host that is deaf until its socket is full. */
+static void read_without_listening(struct host *host)
+{
+	host->deaf = true;
+	for (unsigned i = 0; i < 8; i++)
+		command(host, NVME_IO_READ, 1, 65536, 0, 0, 127);
+	host->deaf = false;
+	settle();
+}
+
+static void hosts_come_and_go(void)
+{
+	n_requests = 0;
+	connect_queue(&hosts[0], 0, RIG_NQN);
+	command(&hosts[0], NVME_OPCODE_FABRICS, NVMF_PROPERTY_SET, 0, 0, NVME_REG_CC, 0x00460001);
+	connect_queue(&hosts[1], 1, RIG_NQN);
+	connect_queue(&hosts[2], 2, RIG_NQN);
+	connect_queue(&hosts[3], 0, NVMF_DISCOVERY_NQN);
+	command(&hosts[3], NVME_OPCODE_FABRICS, NVMF_PROPERTY_SET, 0, 0, NVME_REG_CC, 0x00460001);
+	command(&hosts[3], NVME_ADMIN_GET_LOG_PAGE, 0, 4096, NVME_LOG_DISCOVERY | 1023 << 16, 0, 0);
+	command(&hosts[0], NVME_ADMIN_AER, 0, 0, 0, 0, 0);
+	command(&hosts[0], NVME_ADMIN_IDENTIFY, 1, 4096, NVME_CNS_NS, 0, 0);
+	command(&hosts[0], NVME_ADMIN_GET_LOG_PAGE, NVME_NSID_ALL, 512, NVME_LOG_SMART | 127 << 16,
+		0, 0);
+	command(&hosts[0], NVME_ADMIN_GET_FEATURES, 0, 0, NVME_FEAT_VWC, 0, 0);
+	command(&hosts[1], NVME_IO_READ, 1, 8192, 0, 0, 15);
+	write_by_r2t(&hosts[1]);
+	write_in_capsule(&hosts[2]);
+	read_without_listening(&hosts[2]);
+	rig_hold_ssd(false);
+	command(&hosts[1], NVME_IO_READ, 1, 8192, 0, 0, 15);
+	host_close(&hosts[1]);
+	settle();
+	rig_release_ssd();
+	settle();
+	for (unsigned i = 0; i < HOSTS; i++)
+		host_close(&hosts[i]);
+	rig_expect_clean();
+}
+
+/* --- Tests --------------------------------------------------------------------------------------
+ */
+
+static unsigned count_requests(void)
+{
+	fail_from = fail_to = UINT32_MAX;
+	hosts_come_and_go();
+	assert_int_equal(hosts[1].entries, 16); /* all went well */
+	assert_int_equal(hosts[2].entries, 16);
+	return n_requests;
+}
+
+static void each_fails(void **state)
+{
+	unsigned n = count_requests();
+
+	(void)state;
+	for (unsigned i = 1; i <= n; i++) {
+		fail_from = i;
+		fail_to = i + 1;
+		hosts_come_and_go();
+	}
+	/* Afterwards all is as it was. */
+	assert_int_equal(count_requests(), n);
+}
+
+static void all_fail_for_a_while(void **state)
+{
+	unsigned n = count_requests();
+
+	(void)state;
+	for (unsigned i = 1; i <= n; i++) {
+		fail_from = i;
+		fail_to = i + 8;
+		hosts_come_and_go();
+	}
+	assert_int_equal(count_requests(), n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_fails),
+		cmocka_unit_test(all_fail_for_a_while),
+	};
+	int failed;
+
+	fail_from = fail_to = UINT32_MAX;
+	event_set_mem_functions(__wrap_malloc, __wrap_realloc, free);
+	rig_init("emulated:size=1M,queues=1,mdts=128K");
+	log_set_level(LOG_LEVEL_ERR);
+	rig_start();
+	for (unsigned i = 0; i < HOSTS; i++)
+		hosts[i].fd = -1;
+	hosts_come_and_go(); /* what is made once is made */
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rig_stop();
+	return failed;
+}
