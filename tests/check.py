@@ -26,10 +26,14 @@ VARIANTS = {
     "asan": ({"CC": "gcc"}, SANITIZE),
     # The fence of shadow doorbells orders the SSD, not a thread: TSan need not know it.
     "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-Wno-tsan"]),
+    # Threads count in the same places.
+    "coverage": ({"CC": "gcc"}, ["-Db_coverage=true", "--buildtype=debug",
+                                 "-Dc_args=-fprofile-update=atomic"]),
     "fuzz": ({"CC": "clang"}, ["-Dfuzz=true", *SANITIZE]),
 }
 UNIT_VARIANTS = ("gcc", "clang", "asan", "tsan")
 FUZZ_SECONDS = 60  # of new inputs, for each target
+COVERED = {"line": 90, "branch": 80}  # percent of transport/ and target/, at least
 MAX_FILE_LINES = 600
 WIRE_HEADERS = {"pcie/nvme.h"}
 
@@ -243,6 +247,38 @@ def threads():
                   timeout=900)
 
 
+def coverage_figures(folder):
+    """Per cent of the lines and branches of transport/ and target/ that ran; prints each file's."""
+    report = OUT / "coverage.json"
+    # The failing side of must() is no branch of ours: it says that there is none.
+    command = ["gcovr", "-r", TOP, "--filter", "transport/", "--filter", "target/", folder,
+               "--exclude-branches-by-pattern", r"\s*must\(", "--json-summary", report,
+               "--txt", OUT / "coverage.txt", "--html-details", OUT / "coverage.html"]
+    if not run("gcovr", command):
+        return None
+    figures = json.loads(report.read_text())
+    for name in figures["files"]:
+        log(f"  {name['filename']:24} {name['line_percent'] or 0:5.1f} % of {name['line_total']:4} lines, "
+            f"{name['branch_percent'] or 0:5.1f} % of {name['branch_total']:4} branches")
+    return figures
+
+
+def coverage():
+    """What the unit and wire-level tests run of transport/ and target/ (gcovr)."""
+    folder = build("coverage")
+    if not folder:
+        return Count(failed=1)
+    for old in folder.rglob("*.gcda"):
+        old.unlink()
+    count = unit_in("coverage") + pytest("coverage", "coverage", ["tests/py"], timeout=1500)
+    figures = coverage_figures(folder)
+    for kind, least in COVERED.items():
+        percent = figures[f"{kind}_percent"] if figures else 0
+        log(f"  {kind} coverage: {percent} % (at least {least} %)")
+        count += Count(passed=int(percent >= least), failed=int(percent < least))
+    return count
+
+
 def fuzz_target(folder, name):
     """A target's own inputs, once each; then new ones for a while. Each is a test."""
     program, corpus = folder / "tests" / "fuzz" / f"fuzz_{name}", TOP / "tests/fuzz/corpus" / name
@@ -277,7 +313,7 @@ def vm():
     return pytest("vm", "gcc", ["tests/vm"], timeout=2700)
 
 
-SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, fuzz, vm)}
+SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, coverage, fuzz, vm)}
 
 
 def main():
