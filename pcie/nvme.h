@@ -560,6 +560,7 @@ static inline unsigned nvme_id_ns_format(const struct nvme_id_ns *id)
 	return (id->flbas & 0xf) | (id->flbas >> 5 & 3) << 4;
 }
 
+#define NVME_NSFEAT_ATOMIC  (1u << 1) /* NAWUN, NAWUPF and NACWU mean something */
 #define NVME_NMIC_SHARED    (1u << 0)
 #define NVME_FLBAS_EXTENDED (1u << 4)
 #define NVME_MC_EXTENDED    (1u << 0)

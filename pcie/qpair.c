@@ -246,7 +246,8 @@ static void run_waiters(struct nvme_qpair *qp)
 {
 	struct nvme_waiter *waiter;
 
-	while (!nvme_qpair_full(qp) && (waiter = TAILQ_FIRST(&qp->waiters)) != NULL) {
+	while ((waiter = TAILQ_FIRST(&qp->waiters)) != NULL &&
+	       nvme_qpair_has_room(qp, waiter->slots)) {
 		nvme_qpair_unwait(qp, waiter);
 		waiter->run(waiter);
 	}

@@ -42,6 +42,7 @@ struct nvme_slot {
 struct nvme_waiter {
 	TAILQ_ENTRY(nvme_waiter) link;
 	void (*run)(struct nvme_waiter *waiter); /* a slot is free: submit again (or wait again) */
+	uint8_t slots; /* that it needs: 2 for a fused pair; 0 and 1: one */
 	bool queued;
 };
 
@@ -126,9 +127,24 @@ int nvme_qpair_attach(struct nvme_qpair *qp, struct loop *loop);
 /* The owner lets go. Commands may be outstanding; nobody reaps until the next attach. */
 void nvme_qpair_detach(struct nvme_qpair *qp);
 
+/* Whether there are free slots for `n` commands, 0 .. 2. */
+static inline bool nvme_qpair_has_room(const struct nvme_qpair *qp, unsigned n)
+{
+	uint16_t cid = qp->free_head;
+
+	if (n == 2 && cid != NVME_SLOT_NONE)
+		cid = qp->slots[cid].next_free;
+	return cid != NVME_SLOT_NONE;
+}
+
 static inline bool nvme_qpair_full(const struct nvme_qpair *qp)
 {
 	return qp->free_head == NVME_SLOT_NONE;
+}
+
+static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
+{
+	return !TAILQ_EMPTY(&qp->waiters);
 }
 
 /*

@@ -8,6 +8,7 @@
 #include "target/aen.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/fuse.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/subsystem.h"
@@ -41,10 +42,15 @@ static void abort_on_worker(struct loop_msg *msg)
 	struct nvmet_req *req = container_of(msg, struct nvmet_req, msg);
 	struct nvmet_queue *queue = req->abort_queue;
 	uint16_t cid = (uint16_t)(nvmet_cdw10(req) >> 16);
+	enum nvmet_abort_result result = NVMET_ABORT_NOT_FOUND;
 	struct nvmet_req *found;
 
 	/* A connection that is being closed has already taken its commands off its lists. */
-	if (queue->releasing || queue->ops->abort(queue, cid, &found) != NVMET_ABORT_DONE)
+	if (!queue->releasing)
+		result = queue->ops->abort(queue, cid, &found);
+	if (result == NVMET_ABORT_AT_SSD && nvmet_fuse_abort(found))
+		result = NVMET_ABORT_DONE;
+	if (result != NVMET_ABORT_DONE)
 		req->cqe.dw0 = le32_set(NOT_ABORTED);
 	loop_post(queue->target->loop, &req->msg, abort_answered);
 }

@@ -11,6 +11,7 @@
 #include "pcie/ctrl.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/fuse.h"
 #include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -61,6 +62,20 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->msdbd = 1;
 }
 
+/* Blocks of a fused pair, 0's based: what suits every namespace. */
+static uint16_t common_acwu(const struct nvmet_subsystem *subsys)
+{
+	uint16_t acwu = UINT16_MAX;
+
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+
+		if (ns)
+			acwu = num_min(acwu, nvmet_fuse_acwu(ns));
+	}
+	return subsys->n_ns ? acwu : 0;
+}
+
 static bool has_write_cache(const struct nvmet_subsystem *subsys)
 {
 	for (unsigned i = 0; i < subsys->n_ssds; i++) {
@@ -86,6 +101,10 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->nn = le32_set(NVMET_MAX_NSID);
 	id->mnan = le32_set(NVMET_MAX_NSID);
 	id->oncs = le16_set(nvmet_nvm_oncs(subsys));
+	if (nvmet_fuse_offered(subsys)) {
+		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
+		id->acwu = le16_set(common_acwu(subsys));
+	}
 	if (le16_get(id->oncs) & NVME_ONCS_COPY)
 		id->ocfs = le16_set(NVME_OCFS_FORMAT0);
 	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (has_write_cache(subsys) ? NVME_VWC_PRESENT : 0));
@@ -146,6 +165,8 @@ static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 		id->mcl = le32_set(0);
 		id->msrc = 0;
 	}
+	if (id->nsfeat & NVME_NSFEAT_ATOMIC)
+		id->nacwu = le16_set(nvmet_fuse_acwu(ns));
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->ns->eui64, sizeof(id->eui64));
 	memset(id->rsvd81, 0, sizeof(id->rsvd81));

@@ -41,12 +41,19 @@ static void io_room(struct nvme_waiter *waiter)
 	io_submit(container_of(waiter, struct nvmet_req, waiter));
 }
 
-static void io_submit(struct nvmet_req *req)
+static struct nvmet_path *path_of(const struct nvmet_req *req)
 {
-	struct nvmet_path *path = &req->queue->paths[req->ns->path];
+	return &req->queue->paths[req->ns->path];
+}
+
+/* Puts the command on the SSD's queue; false: there is no room. */
+static bool put_on_queue(struct nvmet_req *req)
+{
+	struct nvmet_path *path = path_of(req);
 	const struct nvmet_nvm_op *op = req->op;
 	struct nvme_sqe sqe = {
 		.opcode = req->cmd.opcode,
+		.flags = (uint8_t)NVME_SQE_FUSE(req->cmd.flags),
 		.nsid = le32_set(req->ns->ns->nsid),
 		.cdw10 = le32_set(nvmet_cdw10(req) & op->cdw10),
 		.cdw11 = le32_set(nvmet_cdw11(req) & op->cdw11),
@@ -55,13 +62,40 @@ static void io_submit(struct nvmet_req *req)
 	};
 
 	if (nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
-			      &req->ssd_cid)) {
-		req->waiter.run = io_room;
-		nvme_qpair_wait(path->qpair, &req->waiter);
-		return;
-	}
+			      &req->ssd_cid))
+		return false;
 	req->qpair = path->qpair;
 	path->outstanding++;
+	return true;
+}
+
+static void wait_for_room(struct nvmet_req *req, void (*run)(struct nvme_waiter *), uint8_t slots)
+{
+	req->waiter.run = run;
+	req->waiter.slots = slots;
+	nvme_qpair_wait(path_of(req)->qpair, &req->waiter);
+}
+
+static void io_submit(struct nvmet_req *req)
+{
+	if (!put_on_queue(req))
+		wait_for_room(req, io_room, 1);
+}
+
+static void pair_submit(struct nvmet_req *first);
+
+static void pair_room(struct nvme_waiter *waiter)
+{
+	pair_submit(container_of(waiter, struct nvmet_req, waiter));
+}
+
+/* The doorbell is rung at the end of the wake-up: the SSD hears of both at once. */
+static void pair_submit(struct nvmet_req *first)
+{
+	if (!nvme_qpair_has_room(path_of(first)->qpair, 2) || !put_on_queue(first))
+		wait_for_room(first, pair_room, 2);
+	else
+		must(put_on_queue(first->mate));
 }
 
 void nvmet_io_execute(struct nvmet_req *req)
@@ -70,6 +104,16 @@ void nvmet_io_execute(struct nvmet_req *req)
 
 	if (status)
 		nvmet_req_complete(req, status);
+	else if (nvme_qpair_has_waiters(path_of(req)->qpair))
+		wait_for_room(req, io_room, 1); /* a pair waits for two places: not before it */
 	else
 		io_submit(req);
+}
+
+void nvmet_io_execute_pair(struct nvmet_req *first)
+{
+	if (nvme_qpair_has_waiters(path_of(first)->qpair))
+		wait_for_room(first, pair_room, 2);
+	else
+		pair_submit(first);
 }

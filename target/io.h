@@ -7,5 +7,7 @@ struct nvmet_req;
 
 /* Worker: req->execute of every I/O command; req->op is set, and its data is here. */
 void nvmet_io_execute(struct nvmet_req *req);
+/* The same for a fused pair, `first` and first->mate: next to each other, with one doorbell. */
+void nvmet_io_execute_pair(struct nvmet_req *first);
 
 #endif

@@ -14,6 +14,7 @@
 #include "pcie/ctrl.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/fuse.h"
 #include "target/io.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -280,6 +281,7 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 {
 	const struct nvmet_nvm_op *op = NULL;
 	uint32_t unknown;
+	uint16_t status;
 
 	if (req->cmd.opcode < ARRAY_SIZE(ops) && ops[req->cmd.opcode].parse)
 		op = &ops[req->cmd.opcode];
@@ -297,6 +299,10 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 	if (unknown && op->cdw12)
 		return refuse_cdw12(req, unknown);
 	req->op = op;
-	req->execute = nvmet_io_execute;
-	return op->parse(req);
+	req->execute = req->fuse ? nvmet_fuse_execute : nvmet_io_execute;
+	status = op->parse(req);
+	if (!status && req->fuse && req->transfer_len > NVMET_FUSED_MAX)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
+				       NVME_SC_ATOMIC_WRITE_UNIT | NVME_STATUS_DNR);
+	return status;
 }

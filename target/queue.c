@@ -153,5 +153,6 @@ void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvme
 			forget_waiters(queue, queue->paths[i].qpair);
 	}
 	queue->live = false;
+	nvmet_fuse_forget(queue);
 	loop_post(queue->target->loop, &queue->release_msg, release_on_main);
 }

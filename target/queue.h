@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "pcie/nvme.h"
+#include "target/fuse.h"
 #include "util/loop.h"
 
 struct event;
@@ -72,6 +73,7 @@ struct nvmet_queue {
 	uint16_t sqhd;
 	uint32_t n_paths;
 	struct nvmet_path paths[NVMET_MAX_SSDS];
+	struct nvmet_fuse fuse;
 	uint64_t *cid_map; /* 65536 bits: CIDs that are outstanding */
 	bool active;       /* a command came since the keep-alive timer looked; relaxed atomic */
 

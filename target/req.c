@@ -7,6 +7,7 @@
 
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/fuse.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
 #include "target/target.h"
@@ -121,6 +122,7 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 	req->ns = NULL;
 	req->qpair = NULL;
 	req->waiter.queued = false;
+	req->fuse = 0;
 	req->on_control = false;
 	req->error_loc = NVMET_NO_ERROR_LOC;
 
@@ -128,8 +130,13 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 	if (!__atomic_load_n(&queue->active, __ATOMIC_RELAXED))
 		__atomic_store_n(&queue->active, true, __ATOMIC_RELAXED);
 
-	/* Base 4.1: no fused commands (FUSES = 0), and SGLs only. */
-	if (NVME_SQE_FUSE(req->cmd.flags) != 0 || NVME_SQE_PSDT(req->cmd.flags) != NVME_PSDT_SGL)
+	if (__builtin_expect(NVME_SQE_FUSE(req->cmd.flags) || nvmet_fuse_open(queue), 0)) {
+		uint16_t status = nvmet_fuse_arrive(req);
+
+		if (status)
+			return status;
+	}
+	if (NVME_SQE_PSDT(req->cmd.flags) != NVME_PSDT_SGL) /* Base 4.1: SGLs only */
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, flags),
 				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
 	if (req->cmd.opcode == NVME_OPCODE_FABRICS)
@@ -175,6 +182,8 @@ void nvmet_req_complete(struct nvmet_req *req, uint16_t status)
 	struct nvmet_queue *queue = req->queue;
 
 	req->cqe.status = nvme_status_to_wire(status, false);
+	if (__builtin_expect(req->fuse, 0))
+		nvmet_fuse_ended(req);
 	if (!req->on_control) {
 		if (__builtin_expect(status == 0, 1) || !queue->live) {
 			finish(req);

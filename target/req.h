@@ -61,6 +61,12 @@ struct nvmet_req {
 	uint16_t ssd_cid;          /* at the SSD */
 	struct nvme_waiter waiter; /* ring full */
 
+	/* Fused commands only (fuse.h). */
+	uint8_t fuse;     /* NVME_FUSE_…, until it is at the SSD or over; 0: not part of a pair */
+	bool fuse_parked; /* it waits for the other half only */
+	uint16_t fuse_status;   /* not 0: what it ends with once its data has come */
+	struct nvmet_req *mate; /* the other half, once it has come and while it is not over */
+
 	/* Admin and fabrics only. */
 	bool on_control;             /* the main thread has it */
 	struct loop_msg msg;         /* there and back */

@@ -37,6 +37,7 @@ struct worker {
 	char name[16];
 	struct dma_pool *pool;
 	struct worker_stats stats;
+	size_t fused_halves; /* of fused commands, on their way to the SSD: bounded (fuse.c) */
 
 	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
 	void *transport;

@@ -50,11 +50,12 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 	evtimer_add(conn->timer, &timeout);
 }
 
-/* Whether the next bytes are the host's to send: half a PDU is here, or data it was asked for is
- * not. Not while it is us who do not read. */
+/* Whether the next bytes are the host's to send: half a PDU is here, or half a fused pair, or data
+ * it was asked for is not. Not while it is us who do not read. */
 static bool awaits_host(const struct nvme_tcp_conn *conn)
 {
-	return !conn->rx_paused && (conn->n_receiving || conn->rx != RX_HEADER || conn->header_len);
+	return !conn->rx_paused && (conn->n_receiving || conn->rx != RX_HEADER ||
+				    conn->header_len || conn->queue.fuse.first);
 }
 
 /* A connection that has not connected a queue, or is in the middle of something. */
@@ -200,7 +201,7 @@ void conn_drain(struct nvme_tcp_conn *conn)
 		event_del(conn->read_event); /* what it has not sent yet was not acknowledged either
 					      */
 	conn->draining = true;
-	if (conn->queue.qid != 0 && conn->n_busy == conn->n_receiving)
+	if (conn->queue.qid != 0 && conn->n_busy == conn->n_receiving + conn->queue.fuse.n_parked)
 		conn_close(conn, NULL);
 }
 

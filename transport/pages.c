@@ -31,12 +31,18 @@ static bool in_capsule(const struct nvme_tcp_cmd *cmd)
 	return cmd == cmd->conn->rx_cmd;
 }
 
+/* Takes from what is reserved, and does not stand in line: what others hold may wait for it. */
+static bool privileged(const struct nvme_tcp_cmd *cmd)
+{
+	return in_capsule(cmd) || cmd->req.fuse;
+}
+
 static bool take(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 	size_t len = num_round_up(cmd->req.transfer_len, DMA_PAGE_SIZE);
 
-	if (!in_capsule(cmd) &&
+	if (!privileged(cmd) &&
 	    conn->pages_held + len + conn->tw->reserve > bytes_free(conn->queue.worker->pool))
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
@@ -49,11 +55,11 @@ bool pages_get(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 
-	if ((in_capsule(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
+	if ((privileged(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
 		return true;
 	counter_add(&conn->queue.worker->stats.page_waits, 1);
 	cmd->state = CMD_PAGES;
-	if (in_capsule(cmd))
+	if (privileged(cmd))
 		TAILQ_INSERT_HEAD(&conn->waiting, cmd, link);
 	else
 		TAILQ_INSERT_TAIL(&conn->waiting, cmd, link);

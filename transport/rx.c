@@ -410,6 +410,7 @@ void rx_readable(struct nvme_tcp_conn *conn)
 		if (conn->state == CONN_CLOSED || conn->rx_paused)
 			break;
 	}
-	if (conn->state == CONN_LIVE && (conn->rx != RX_HEADER || conn->header_len))
+	if (conn->state == CONN_LIVE &&
+	    (conn->rx != RX_HEADER || conn->header_len || conn->queue.fuse.first))
 		conn_expect(conn);
 }

@@ -21,7 +21,7 @@
  * default 0
  *   fused=0|1        offer fused Compare and Write; memory only; default 0
  * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
- *   fault.op=read|write|flush|any  which I/O commands count; default any
+ *   fault.op=read|write|compare|flush|any  which I/O commands count; default any
  *   fault.error=N       every Nth ends with fault.status and is not done
  *   fault.status=CODE   SCT and SC as one number, default 0x281 (Unrecovered Read Error)
  *   fault.delay=N       every Nth is answered fault.delay_ms later (default 100)

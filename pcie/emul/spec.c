@@ -35,7 +35,7 @@ static const struct key keys[] = {
 	{ "dbbuf", KEY_BOOL, OPT(dbbuf), 0, 1, "0 or 1" },
 	{ "ms", KEY_UINT, OPT(ms), 0, 128, "a number from 0 to 128" },
 	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },
-	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, flush or any" },
+	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, compare, flush or any" },
 	{ "fault.error", KEY_UINT, OPT(faults.error), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.status", KEY_CODE, OPT(faults.status), 1, 0x7ff, "a status from 0x1 to 0x7ff" },
 	{ "fault.delay", KEY_UINT, OPT(faults.delay), 1, UINT32_MAX, "a number from 1" },
@@ -89,6 +89,7 @@ static int set_op(int *op, const char *value)
 	} ops[] = { { "any", -1 },
 		    { "read", NVME_IO_READ },
 		    { "write", NVME_IO_WRITE },
+		    { "compare", NVME_IO_COMPARE },
 		    { "flush", NVME_IO_FLUSH } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
