@@ -94,9 +94,9 @@ class Daemon:
         """What exists is what existed when it had just started."""
         end = time.monotonic() + seconds
         while True:
+            fds = self.fds()  # before the look at the counters, which is a connection
             now = self.counters()
             left = {name: now[name] for name in PRESENT if now[name] != self.base[name]}
-            fds = self.fds()
             if not left and fds <= self.base_fds:
                 return
             assert time.monotonic() < end, f"left over: {left}, fds {fds} instead of {self.base_fds}"
