@@ -19,6 +19,7 @@
 #include "pcie/qpair.h"
 #include "target/aen.h"
 #include "target/ctrl.h"
+#include "target/ns.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/worker.h"
@@ -155,12 +156,22 @@ static void on_event(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg)
 		nvmet_aen_from_ssd(ssd->ssd, dw0);
 }
 
+static void on_namespaces(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->ssd)
+		nvmet_ssd_namespaces_changed(ssd->ssd);
+}
+
 bool rig_bring_up(struct pcie_device *dev)
 {
 	static const struct nvme_ctrl_events events = { .ready = on_ready,
 							.failed = on_failed,
 							.stopped = on_stopped,
-							.async_event = on_event };
+							.async_event = on_event,
+							.namespaces = on_namespaces };
 	struct daemon_ssd *ssd = &rig.ssds[0];
 	const struct nvme_ctrl_params params = {
 		.loop = &rig.loop,

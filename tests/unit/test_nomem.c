@@ -6,13 +6,20 @@
  */
 #include "tests/unit/unit.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 
+#include "pcie/ctrl.h"
 #include "pcie/dma.h"
+#include "target/ns.h"
 #include "target/nvmf.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
+#include "transport/tcp.h"
 
 #define HOSTS 4
 
@@ -179,6 +186,10 @@ static void hosts_come_and_go(void)
 	command(&hosts[1], NVME_IO_READ, 1, 8192, 0, 0, 15);
 	host_close(&hosts[1]);
 	settle();
+	rig_hold_ssd(true); /* the next association waits for the end of this one */
+	host_close(&hosts[0]);
+	settle();
+	connect_queue(&hosts[0], 0, RIG_NQN);
 	rig_release_ssd();
 	settle();
 	for (unsigned i = 0; i < HOSTS; i++)
@@ -225,11 +236,103 @@ static void all_fail_for_a_while(void **state)
 	assert_int_equal(count_requests(), n);
 }
 
+/* --- Makers, each until it finds all that it needs ----------------------------------------------
+ */
+
+static int make_subsystem(void)
+{
+	struct nvmet_subsystem *subsys;
+	int err = nvmet_subsystem_new(&rig.target, "nqn.new", &subsys);
+
+	if (err)
+		return err;
+	err = nvmet_subsystem_allow_host(subsys, "nqn.h");
+	if (!err)
+		err = nvmet_subsystem_add_ns(subsys, 0, rig.ssds[0].ssd,
+					     nvme_ctrl_ns(rig.ssds[0].ctrl, 0));
+	nvmet_subsystem_free(subsys);
+	return err;
+}
+
+static int make_ssd(void)
+{
+	struct nvmet_ssd *ssd = NULL;
+	int err = nvmet_ssd_new(&rig.target, rig.ssds[0].ctrl, "b", &ssd);
+
+	nvmet_ssd_free(ssd);
+	return err;
+}
+
+static int make_target(void)
+{
+	struct nvmet_target target;
+	int err = nvmet_target_init(&target, &rig.loop, rig.workers, rig.n_workers);
+
+	if (!err)
+		nvmet_target_fini(&target);
+	return err;
+}
+
+static int make_worker(void)
+{
+	struct dma_arena *arena;
+	struct worker worker;
+	int err = dma_arena_new(2u << 20, &arena);
+
+	if (err)
+		return err;
+	err = worker_init(&worker, 0, arena, 2u << 20);
+	if (!err) {
+		err = worker_start(&worker);
+		worker_fini(&worker);
+	}
+	dma_arena_free(arena);
+	return err;
+}
+
+static int make_transport(void)
+{
+	void *used = rig.workers[0].transport;
+	struct nvme_tcp *tcp = NULL;
+	int err = nvme_tcp_init(&rig.target, &tcp);
+
+	if (!err)
+		err = nvme_tcp_listen(tcp, "127.0.0.1", "0");
+	if (tcp)
+		nvme_tcp_fini(tcp);
+	rig.workers[0].transport = used;
+	return err;
+}
+
+static void makers(void **state)
+{
+	static int (*const make[])(void) = { make_subsystem, make_ssd, make_target, make_worker,
+					     make_transport };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(make); i++) {
+		unsigned n = 0;
+		int err;
+
+		do {
+			n_requests = 0;
+			fail_from = ++n;
+			fail_to = n + 1;
+			err = make[i]();
+			assert_true(err == 0 || err == -ENOMEM);
+		} while (n_requests >= n);
+		assert_int_equal(err, 0);
+		assert_true(n > 1);
+	}
+	fail_from = fail_to = UINT32_MAX;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fails),
 		cmocka_unit_test(all_fail_for_a_while),
+		cmocka_unit_test(makers),
 	};
 	int failed;
 
