@@ -272,7 +272,7 @@ def test_psdt_and_fuse(host, flags):
                              **io_fields(0, 1)) == 0x002
 
 
-@pytest.mark.parametrize("opcode", [0x03, 0x06, 0x0D, 0x19, 0x7D, 0x80, 0xC0, 0xFF])
+@pytest.mark.parametrize("opcode", [0x03, 0x06, 0x0D, 0x7D, 0x80, 0xC0, 0xFF])
 @pytest.mark.parametrize("length", [0, 4096])
 def test_io_opcode(host, opcode, length):
     """Unknown I/O commands, with and without data in the capsule."""
