@@ -20,6 +20,7 @@
 #include "util/check.h"
 #include "util/log.h"
 #include "util/num.h"
+#include "util/poison.h"
 
 #define ORDERS (21 - DMA_PAGE_SHIFT + 1) /* 4 KiB .. 2 MiB */
 
@@ -83,8 +84,10 @@ void dma_arena_free(struct dma_arena *arena)
 {
 	if (!arena)
 		return;
-	if (arena->va)
+	if (arena->va) {
+		memory_unpoison(arena->va, arena->size);
 		munmap(arena->va, arena->size);
+	}
 	if (arena->fd >= 0)
 		close(arena->fd);
 	free(arena);
@@ -148,6 +151,7 @@ int dma_pool_new(struct dma_arena *arena, size_t size, struct dma_pool **ret_poo
 	pool->iova = DMA_IOVA_BASE + arena->used;
 	pool->n_pages = n_pages;
 	arena->used += bytes;
+	memory_poison(pool->va, bytes);
 	for (size_t i = n_pages; i > 0; i -= DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT)
 		run_insert(pool, i - (DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT), ORDERS - 1);
 	*ret_pool = pool;
@@ -209,6 +213,7 @@ bool dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
 	}
 	range_free(pool, index + n_pages, ((size_t)1 << wanted) - n_pages);
 	counter_add(&pool->used, n_pages);
+	memory_unpoison(pool->va + (index << DMA_PAGE_SHIFT), n_pages << DMA_PAGE_SHIFT);
 	*buf = (struct dma_buf){
 		.va = pool->va + (index << DMA_PAGE_SHIFT),
 		.iova = pool->iova + (index << DMA_PAGE_SHIFT),
@@ -226,6 +231,7 @@ void dma_free(struct dma_pool *pool, struct dma_buf *buf)
 	must((uint8_t *)buf->va >= pool->va);
 	index = (size_t)((uint8_t *)buf->va - pool->va) >> DMA_PAGE_SHIFT;
 	must(index + n_pages <= pool->n_pages);
+	memory_poison(buf->va, n_pages << DMA_PAGE_SHIFT);
 	range_free(pool, index, n_pages);
 	counter_sub(&pool->used, n_pages);
 	buf->va = NULL;

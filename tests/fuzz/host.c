@@ -118,6 +118,9 @@ static void command_ended(struct host *host, const struct nvme_cqe *cqe)
 	struct host_command *command = find(host, cqe->cid, conflict);
 	unsigned index = (unsigned)(command - host->commands);
 
+	if (conflict)
+		NEED(find(host, cqe->cid, false) != command, "CID %04xh is no other command's",
+		     le16_get(cqe->cid));
 	NEED(!status || !command->got, "data for a command that ended with status %03xh", status);
 	if (!status && direction(&command->sqe) == TO_HOST)
 		NEED(command->got == sgl_length(command),

@@ -74,6 +74,22 @@ def conn_seeds():
                           + data(1, 2) + io(2, 2, 1, how=1))
     for bit in (8, 16, 32, 64):
         yield f"bad-data-{bit}", plain + io(1, 1, 8) + data(1, bit, b"\1")
+    yield "flow-control-digests", set_up(3, cattr=0) + io(1, 2, 8) * 3 + io(1, 2, 8, slba=5000)
+    for size, blocks in ((4096, 16), (8192, 1), (4096, 1), (512, 9)):
+        yield f"icd-{size}-sgl-{blocks}", plain + io(1, 1, blocks, in_capsule=size) + io(1, 2, 1)
+
+    def h2c(ttag, length, datao=0, cccid=1, datal=None, flags=4):
+        body = struct.pack("<HHII4x", cccid, ttag, datao, length if datal is None else datal)
+        return rec(PDU, 1, struct.pack("<BBBH", 6, flags, 24, length) + body[:16])
+    for ttag in (1, 31, 32, 33, 0xFFFF):
+        yield f"ttag-{ttag}", plain + io(1, 1, 8) + h2c(ttag, 4096)
+    yield "data-too-long", plain + io(1, 1, 8) + h2c(0, 8192)
+    yield "data-too-long-not-last", plain + io(1, 1, 8) + h2c(0, 8192, flags=0)
+    yield "data-too-far", plain + io(1, 1, 8) + h2c(0, 4096, datao=0xFFFFF000)
+    yield "data-lies", plain + io(1, 1, 8) + h2c(0, 4096, datal=8192)
+    for ttag in (0, 1, 2, 3, 10, 11, 12, 13):
+        yield f"data-before-r2t-{ttag}", plain + rec(DEAF, 1) + repeat(12, io(1, 2, 240, cid=1)) + \
+            io(1, 1, 8, cid=77) + h2c(ttag, 4096, cccid=77) + rec(DEAF, 1)
     yield "cid-conflict", plain + rec(HOLD) + io(1, 2, 8) + io(1, 2, 8) + rec(RELEASE)
     yield "too-many", set_up(sqsize=2) + rec(HOLD) + b"".join(io(1, 2, 1, cid=n) for n in range(6))
     yield "no-pages", set_up() + rec(HOLD) + rec(DEAF, 1) + b"".join(
@@ -83,6 +99,8 @@ def conn_seeds():
         rec(TIME, body=b"\x80") + rec(TIME, body=b"\x80")
     yield "ring-full", set_up(sqsize=3) + rec(HOLD) + repeat(4, io(1, 2, 8, cid=1)) + repeat(4, io(2, 2, 8, cid=1)) + \
         rec(CLOSE, 2) + rec(RELEASE)
+    yield "ring-full-waiters", set_up(sqsize=3) + rec(HOLD) + repeat(5, io(1, 2, 8, cid=1)) + \
+        repeat(4, io(2, 2, 8, cid=1)) + rec(CLOSE, 2) + rec(RELEASE)
     yield "ring-full-goes-on", set_up(sqsize=3) + rec(HOLD) + repeat(4, io(1, 2, 8, cid=1)) + \
         repeat(4, io(2, 2, 8, cid=1)) + rec(RELEASE)
     pages_gone = set_up(sqsize=250) + rec(HOLD) + repeat(60, io(1, 2, 240, cid=1)) + repeat(60, io(2, 2, 240, cid=1))
@@ -232,6 +250,9 @@ def fabrics_seeds():
     yield "held", queue + b"\x18" + sqe(1, 2, 1, 512) * 20 + sqe(0, 8, cdw10=1 | 1 << 16) + b"\x1c"
     yield "held-close", queue + b"\x18" + sqe(1, 2, 1, 512) * 3 + b"\x11\x10\x14\x05" + nqn_connect(0)
     yield "identify", admin + b"".join(sqe(0, 6, nsid, 4096, cdw10=cns) for cns in range(9) for nsid in (0, 1))
+    yield "log-pages-long", admin + b"".join(sqe(0, 2, 0xFFFFFFFF, 16384, cdw10=lid | 4095 << 16) for lid in range(20))
+    yield "log-pages-short", admin + b"".join(sqe(0, 2, 0xFFFFFFFF, 4, cdw10=lid, cdw12=at) for lid in range(14)
+                                              for at in (0, 8, 508, 512))
     yield "log-pages", admin + b"".join(sqe(0, 2, 0xFFFFFFFF, 512, cdw10=lid | 127 << 16) for lid in range(20))
     yield "features", admin + b"".join(
         sqe(0, opcode, 1, cdw10=fid, cdw11=1) for fid in range(1, 18) for opcode in (9, 10))
