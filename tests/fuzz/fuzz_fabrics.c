@@ -75,7 +75,7 @@ static void command_over(struct command *command)
 	if (!command->busy)
 		fuzz_fail("a command ended twice");
 	command->busy = false;
-	dma_free(rig.workers[0].pool, &command->req.data);
+	dma_free(command->req.queue->worker->pool, &command->req.data);
 }
 
 static void op_queue_response(struct nvmet_req *req)
@@ -146,7 +146,7 @@ static void open_queue(struct fuzz_queue *fq)
 	nvmet_queue_fini(&fq->queue);
 	*fq = (struct fuzz_queue){ .open = true };
 	fq->queue.target = &rig.target;
-	fq->queue.worker = &rig.workers[0];
+	fq->queue.worker = &rig.workers[(fq - queues) % rig.n_workers];
 	fq->queue.ops = &ops;
 	fq->queue.port = &port;
 	snprintf(fq->queue.local_addr, sizeof(fq->queue.local_addr), "192.0.2.1");
@@ -181,7 +181,7 @@ static void run_command(struct fuzz_queue *fq, struct input *input)
 	bytes = input_bytes(input, len, &have);
 	status = nvmet_req_parse(req, in_capsule ? le32_get(req->cmd.sgl.length) : 0);
 	if (!status && req->transfer_len &&
-	    !dma_alloc(rig.workers[0].pool, req->transfer_len, &req->data))
+	    !dma_alloc(fq->queue.worker->pool, req->transfer_len, &req->data))
 		status = NVME_SC_INTERNAL;
 	if (status) {
 		nvmet_req_complete(req, status);
@@ -217,8 +217,17 @@ static void run_record(struct input *input)
 	default:
 		run_command(fq, input);
 	}
-	if (!(head & 128))
+	switch (head >> 5 & 3) {
+	case 0:
 		rig_settle();
+		break;
+	case 1:
+		loop_turn(&rig.workers[(fq - queues) % rig.n_workers].loop, false);
+		break;
+	case 2:
+		loop_turn(&rig.loop, false);
+		break;
+	}
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -226,7 +235,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	secret = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(uintptr_t)&secret | 1;
-	rig_init("emulated:size=1M,queues=2,depth=16,mdts=64K,namespaces=2");
+	rig_init("emulated:size=1M,queues=3,depth=16,mdts=64K,namespaces=2");
+	rig_conf.workers = 2;
 	rig_start();
 	return 0;
 }

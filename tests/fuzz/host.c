@@ -59,8 +59,12 @@ static void note_command(struct host *host)
 		host->over = true; /* its answers could not be told from wrong ones */
 		return;
 	}
-	command = &host->commands[host->n_commands++];
+	command = &host->commands[host->n_commands];
 	*command = (struct host_command){ .sqe = pdu->sqe };
+	for (unsigned i = 0; i < host->n_commands; i++)
+		command->duplicate = command->duplicate ||
+				     host->commands[i].sqe.cid.raw == pdu->sqe.cid.raw;
+	host->n_commands++;
 	if (plen >= data_at + ddgst)
 		command->in_capsule = plen - data_at - ddgst;
 }
@@ -118,9 +122,8 @@ static void command_ended(struct host *host, const struct nvme_cqe *cqe)
 	struct host_command *command = find(host, cqe->cid, conflict);
 	unsigned index = (unsigned)(command - host->commands);
 
-	if (conflict)
-		NEED(find(host, cqe->cid, false) != command, "CID %04xh is no other command's",
-		     le16_get(cqe->cid));
+	NEED(!conflict || command->duplicate, "CID %04xh is no other command's",
+	     le16_get(cqe->cid));
 	NEED(!status || !command->got, "data for a command that ended with status %03xh", status);
 	if (!status && direction(&command->sqe) == TO_HOST)
 		NEED(command->got == sgl_length(command),

@@ -20,6 +20,7 @@
 /* A command that was sent and not answered. */
 struct host_command {
 	struct nvme_sqe sqe;
+	bool duplicate;      /* another one with its CID was under way */
 	uint32_t in_capsule; /* bytes that came with it */
 	uint32_t got;        /* bytes of data that came back */
 	uint32_t asked;      /* bytes that R2Ts asked for */

@@ -259,6 +259,10 @@ def fabrics_seeds():
     yield "aers", admin + sqe(0, 12) * 5 + sqe(0, 8, cdw10=1 << 16) + sqe(0, 0x7F, 0, cdw11=0x14, cdw12=0x460000)
     yield "auth", admin + sqe(0, 0x7F, 5, content=bytes(64), cdw10=0x01010000, cdw11=64) + \
         sqe(0, 0x7F, 6, 64, cdw10=0x01010000, cdw11=64)
+    for turn in (0x20, 0x40, 0x60):
+        late = bytes([1 | turn])
+        yield f"turns-{turn:x}", queue + (late + sqe(1, 2, 1, 512)[1:]) * 3 + bytes([0x10 | turn, 0x20, 0x40]) + \
+            nqn_connect(0) + bytes([turn]) + nqn_connect(0)[1:]
     yield "disconnect", queue + sqe(1, 0x7F, 8) + sqe(1, 2, 1, 512)
 
 
