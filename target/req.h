@@ -112,10 +112,13 @@ void nvmet_req_to_control(struct nvmet_req *req);
 uint16_t nvmet_status_from_errno(int err);
 
 /* The SSD's status for a host. More and the retry delay refer to a log page and to times that hosts
- * read from us, not from the SSD. */
+ * read from us, not from the SSD; and it knows our CIDs, not a host's. */
 static inline uint16_t nvmet_status_from_ssd(const struct nvme_cqe *cqe)
 {
-	return nvme_cqe_status(cqe) & (uint16_t) ~(NVME_STATUS_MORE | NVME_STATUS_CRD_MASK);
+	uint16_t status = nvme_cqe_status(cqe) &
+			  (uint16_t) ~(NVME_STATUS_MORE | NVME_STATUS_CRD_MASK);
+
+	return (status & ~NVME_STATUS_DNR) == NVME_SC_CID_CONFLICT ? NVME_SC_INTERNAL : status;
 }
 
 /* CDW10..15 in host byte order. */

@@ -80,7 +80,8 @@ static void send_raw(struct host *host, struct input *input)
 /* Any type, the common header filled in. */
 static void send_pdu(struct host *host, struct input *input)
 {
-	uint8_t header[128] = { 0 }, type = input_u8(input), flags = input_u8(input);
+	_Alignas(8) uint8_t header[128] = { 0 };
+	uint8_t type = input_u8(input), flags = input_u8(input);
 	size_t hlen = input_u8(input), data_len = input_u16(input), got;
 	const uint8_t *bytes;
 

@@ -347,10 +347,14 @@ static void read_along(struct host *host, const uint8_t *bytes, size_t len)
 			host->over = true;
 			return;
 		}
+		/* From here on the target may know of it, whatever of its data is still to come. */
+		if (ch->type == NVME_TCP_CAPSULE_CMD && tx->seen >= 72 && !host->noted) {
+			note_command(host);
+			host->noted = true;
+		}
 		if (!whole)
 			continue;
-		if (ch->type == NVME_TCP_CAPSULE_CMD && tx->seen >= 72)
-			note_command(host);
+		host->noted = false;
 		if (ch->type == NVME_TCP_ICREQ && tx->seen >= 12 && !host->asked) {
 			host->asked = true;
 			host->asked_dgst = tx->header[11] & 3;

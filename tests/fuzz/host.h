@@ -33,9 +33,9 @@ struct host_r2t {
 
 /* One direction of the stream, cut into PDUs. */
 struct host_stream {
-	uint8_t header[HOST_HEADER_MAX]; /* what was seen of the PDU: its beginning */
-	uint32_t seen;                   /* bytes of the PDU */
-	uint32_t crc;                    /* of its data */
+	_Alignas(8) uint8_t header[HOST_HEADER_MAX]; /* what was seen of the PDU: its beginning */
+	uint32_t seen;                               /* bytes of the PDU */
+	uint32_t crc;                                /* of its data */
 	uint8_t ddgst[NVME_TCP_DIGEST_SIZE];
 };
 
@@ -57,6 +57,7 @@ struct host {
 	unsigned n_commands;
 	struct host_r2t r2ts[16];
 	unsigned n_r2ts;
+	bool noted; /* the command in the PDU that is being sent */
 	struct host_stream tx, rx;
 };
 
