@@ -67,6 +67,8 @@ int apply_memory(struct daemon *daemon)
 		return err;
 	daemon->target_made = true;
 	daemon->target.limits = conf->limits;
+	daemon->target.auth_policy = conf->auth_policy;
+	daemon->target.keys = daemon->keys;
 	daemon->target.max_transfer = (uint32_t)conf->max_transfer;
 	return 0;
 }
@@ -193,8 +195,8 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 		snprintf(subsys->serial, sizeof(subsys->serial), "%s", conf->serial);
 	if (conf->model[0])
 		snprintf(subsys->model, sizeof(subsys->model), "%s", conf->model);
-	for (unsigned i = 0; i < conf->n_hosts && !err; i++) {
-		err = nvmet_subsystem_allow_host(subsys, conf->hosts[i]);
+	for (unsigned i = 0; i < conf->hosts.n && !err; i++) {
+		err = nvmet_subsystem_allow_host(subsys, conf->hosts.host[i].nqn);
 		if (err == -EEXIST)
 			err = 0; /* named twice: allowed all the same */
 	}
@@ -263,4 +265,5 @@ void apply_undo(struct daemon *daemon)
 	free(daemon->workers);
 	dma_pool_free(daemon->pool);
 	dma_arena_free(daemon->arena);
+	keyring_free(daemon->keys);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "config/conf.h"
+#include "config/conf_hosts.h"
 #include "config/version.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
@@ -120,7 +121,7 @@ static int take_option(struct conf *conf, int option, const char *value)
 		memcpy(subsys->nqn, value, strlen(value) + 1);
 		return 0;
 	case OPT_ALLOW_HOST:
-		if (conf_add_host(subsys, value))
+		if (conf_hosts_add(&subsys->hosts, value))
 			return bad("--allow-host", value, "expected nqn.…, up to 223 characters");
 		return 0;
 	case OPT_WORKERS:
@@ -198,6 +199,17 @@ static int check(const struct conf *conf)
 	return -EINVAL;
 }
 
+/* The files must be usable, too; what is wrong with one is logged. */
+static int check_keys(const struct conf *conf)
+{
+	struct keyring *keys;
+	int err = conf_load_keys(conf, &keys);
+
+	if (!err)
+		keyring_free(keys);
+	return err;
+}
+
 enum args_result args_parse(int argc, char **argv, struct conf *conf)
 {
 	struct args args = { .file = NULL };
@@ -219,8 +231,8 @@ enum args_result args_parse(int argc, char **argv, struct conf *conf)
 			return ARGS_ERROR;
 	}
 	if (args.direct)
-		conf->subsystems[0].allow_any_host = conf->subsystems[0].n_hosts == 0;
-	if (check(conf))
+		conf->subsystems[0].allow_any_host = conf->subsystems[0].hosts.n == 0;
+	if (check(conf) || (args.check && check_keys(conf)))
 		return ARGS_ERROR;
 	return args.check ? ARGS_CHECK : ARGS_RUN;
 }

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/conf_hosts.h"
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
 #include "pcie/pci.h"
+#include "security/dhchap.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
 #include "util/num.h"
@@ -31,6 +33,13 @@ void conf_init(struct conf *conf)
 			.pdu_timeout_ms = 30000,
 			.term_timeout_ms = 10000,
 		},
+		.auth_policy = {
+			.hashes = { HASH_SHA256, HASH_SHA384, HASH_SHA512 },
+			.n_hashes = 3,
+			.groups = { DH_FFDHE2048, DH_FFDHE3072, DH_FFDHE4096, DH_FFDHE6144,
+				    DH_FFDHE8192, DH_NULL },
+			.n_groups = 6,
+		},
 	};
 }
 
@@ -39,11 +48,10 @@ void conf_fini(struct conf *conf)
 	for (unsigned i = 0; i < conf->n_subsystems; i++) {
 		struct conf_subsystem *subsys = &conf->subsystems[i];
 
-		for (unsigned h = 0; h < subsys->n_hosts; h++)
-			free(subsys->hosts[h]);
-		free(subsys->hosts);
+		conf_hosts_fini(&subsys->hosts);
 		free(subsys->ns);
 	}
+	conf_hosts_fini(&conf->hosts);
 	conf->n_subsystems = 0;
 }
 
@@ -130,23 +138,6 @@ int conf_check_spec(const char *spec, char *err, size_t err_size)
 		 "emulated:size=1G",
 		 spec);
 	return -EINVAL;
-}
-
-int conf_add_host(struct conf_subsystem *subsys, const char *nqn)
-{
-	char **hosts;
-
-	if (!nvmet_nqn_valid(nqn))
-		return -EINVAL;
-	hosts = realloc(subsys->hosts, (subsys->n_hosts + 1) * sizeof(hosts[0]));
-	if (!hosts)
-		return -ENOMEM;
-	subsys->hosts = hosts;
-	hosts[subsys->n_hosts] = strdup(nqn);
-	if (!hosts[subsys->n_hosts])
-		return -ENOMEM;
-	subsys->n_hosts++;
-	return 0;
 }
 
 /* The main thread's quarter and each worker's share must hold a few of the largest transfers. */

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "security/keyring.h"
+#include "target/auth.h"
 #include "target/nvmf.h"
 #include "target/target.h"
 #include "util/log.h"
@@ -37,14 +39,24 @@ struct conf_ns {
 	uint32_t ssd_nsid;
 };
 
+/* A host that may come in, and the files that its keys are in. */
+struct conf_host {
+	char nqn[NVMF_NQN_MAX + 1];
+	char *key_files[KEY_N_USES]; /* by enum key_use; NULL: none */
+};
+
+struct conf_hosts {
+	struct conf_host *host;
+	unsigned n;
+};
+
 struct conf_subsystem {
 	char nqn[NVMF_NQN_MAX + 1]; /* empty: derived from the first SSD's serial number */
 	char serial[21];            /* empty: derived from the NQN */
 	char model[41];
 	bool allow_any_host;
 	unsigned max_queues;
-	char **hosts;
-	unsigned n_hosts;
+	struct conf_hosts hosts;
 	struct conf_ns *ns; /* none: all namespaces of all_of_ssd, with the SSD's own NSIDs */
 	unsigned n_ns;
 	int all_of_ssd; /* -1: only what `ns` names */
@@ -57,6 +69,8 @@ struct conf {
 	size_t dma_memory;   /* bytes */
 	size_t max_transfer; /* bytes */
 	struct nvmet_limits limits;
+	struct nvmet_auth_policy auth_policy;
+	struct conf_hosts hosts; /* keys of hosts, at every subsystem that names none */
 	struct conf_listen listen[CONF_MAX_LISTEN];
 	unsigned n_listen;
 	struct conf_ssd ssds[CONF_MAX_SSDS];
@@ -84,8 +98,5 @@ const char *conf_listen_error(int err);
 int conf_check_spec(const char *spec, char *err, size_t err_size);
 /* Rules across keys. 0 or -EINVAL with the reason in err. */
 int conf_check(const struct conf *conf, char *err, size_t err_size);
-
-/* Adds an allowed host. 0, -EINVAL (no NQN) or -ENOMEM. */
-int conf_add_host(struct conf_subsystem *subsys, const char *nqn);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "config/conf.h"
+#include "config/conf_hosts.h"
 #include "pcie/pci.h"
 #include "target/ctrl.h"
 #include "target/queue.h"
@@ -386,16 +387,19 @@ static int read_namespaces(struct reader *reader, const config_setting_t *settin
 
 static int read_hosts(struct reader *reader, const config_setting_t *setting, void *base)
 {
-	if (need_list(reader, setting))
-		return -EINVAL;
-	for (int i = 0; i < config_setting_length(setting); i++) {
-		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
-		const char *nqn = config_setting_get_string(elem);
+	struct conf_why why;
 
-		if (!nqn || conf_add_host(base, nqn))
-			return fail(reader, elem,
-				    "hosts: expected \"nqn.…\" of up to 223 characters");
-	}
+	if (conf_read_hosts(setting, base, &why))
+		return fail(reader, why.at, "%s", why.text);
+	return 0;
+}
+
+static int read_dhchap(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	struct conf_why why;
+
+	if (conf_read_dhchap(setting, base, &why))
+		return fail(reader, why.at, "%s", why.text);
 	return 0;
 }
 
@@ -418,7 +422,7 @@ static int read_subsystem(struct reader *reader, const config_setting_t *setting
 		{ "model", KEY_ASCII, SUBSYS(model), 1, 40, NULL },
 		{ "allow_any_host", KEY_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
 		{ "max_queues", KEY_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
-		{ "hosts", KEY_GROUP, 0, 0, 0, read_hosts },
+		{ "hosts", KEY_GROUP, SUBSYS(hosts), 0, 0, read_hosts },
 		{ "namespaces", KEY_GROUP, 0, 0, 0, read_namespaces },
 	};
 	struct conf *conf = reader->conf;
@@ -437,7 +441,7 @@ static int read_subsystem(struct reader *reader, const config_setting_t *setting
 	if (is_called(conf, subsys))
 		return fail(reader, config_setting_get_member(setting, "nqn"),
 			    "two subsystems are called %s", subsys->nqn);
-	if (subsys->allow_any_host == (subsys->n_hosts > 0))
+	if (subsys->allow_any_host == (subsys->hosts.n > 0))
 		return fail(reader, setting,
 			    "expected either hosts = ( … ) or allow_any_host = true");
 	return 0;
@@ -462,6 +466,8 @@ static const struct key top_keys[] = {
 	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },
 	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
 	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
+	{ "hosts", KEY_GROUP, CONF(hosts), 0, 0, read_hosts },
+	{ "dhchap", KEY_GROUP, CONF(auth_policy), 0, 0, read_dhchap },
 	{ "limits", KEY_GROUP, CONF(limits), 0, 0, read_limits },
 	{ "listen", KEY_GROUP, 0, 0, 0, read_listen },
 	{ "ssds", KEY_GROUP, 0, 0, 0, read_ssds },

@@ -22,6 +22,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "config/conf_hosts.h"
 #include "config/control.h"
 #include "config/version.h"
 #include "pcie/ctrl.h"
@@ -84,13 +85,25 @@ static void daemon_stop(struct daemon *daemon, int status)
 		shutdown_ssds(daemon);
 }
 
+/* Connections keep what they have proved; the next handshake meets the new keys. */
+static void reload_keys(struct daemon *daemon)
+{
+	if (keyring_load(daemon->keys))
+		log_warn("SIGHUP: some files with keys cannot be used: those keys stay as they "
+			 "were");
+	else
+		log_info("SIGHUP: all keys were read again; the rest of the configuration is read "
+			 "at "
+			 "start only");
+}
+
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct daemon *daemon = arg;
 
 	(void)what;
 	if (number == SIGHUP) {
-		log_info("SIGHUP: the configuration is read at start only; restart to apply it");
+		reload_keys(daemon);
 		return;
 	}
 	if (daemon->state == DAEMON_STOPPING) {
@@ -268,6 +281,8 @@ static int start(struct daemon *daemon)
 	daemon->loop_made = true;
 	raise_limits();
 	err = make_signals(daemon);
+	if (!err)
+		err = conf_load_keys(daemon->conf, &daemon->keys);
 	if (!err)
 		err = apply_memory(daemon);
 	if (!err)

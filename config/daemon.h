@@ -15,6 +15,7 @@
 struct control;
 struct dma_arena;
 struct dma_pool;
+struct keyring;
 struct nvme_ctrl;
 struct nvme_tcp;
 struct nvmet_ssd;
@@ -41,6 +42,7 @@ struct daemon {
 	const struct conf *conf;
 	struct loop loop;
 	bool loop_made;
+	struct keyring *keys;
 	struct dma_arena *arena;
 	struct dma_pool *pool; /* the main thread's */
 	struct worker *workers;

@@ -169,7 +169,7 @@ static void add(struct bytes *bytes, const void *data, size_t len)
 	bytes->len += len;
 }
 
-int dhchap_transform(const struct key *key, const char *nqn, struct key *ret_key)
+int dhchap_transform(const struct secret *key, const char *nqn, struct secret *ret_key)
 {
 	static const char seed[] = "NVMe-over-Fabrics";
 	struct bytes bytes = { .len = 0 };

@@ -42,7 +42,7 @@ int dh_session_key(const struct dh *dh, enum hash_id hash, const uint8_t *peer, 
 		   uint8_t *ks);
 
 /* A key as `nqn` uses it (8.13.5.8): transformed if its text says so. */
-int dhchap_transform(const struct key *key, const char *nqn, struct key *ret_key);
+int dhchap_transform(const struct secret *key, const char *nqn, struct secret *ret_key);
 
 enum dhchap_role { DHCHAP_HOST, DHCHAP_CONTROLLER };
 
@@ -50,7 +50,7 @@ enum dhchap_role { DHCHAP_HOST, DHCHAP_CONTROLLER };
 struct dhchap_proof {
 	enum dhchap_role role;
 	enum hash_id hash;
-	const struct key *key;    /* transformed */
+	const struct secret *key; /* transformed */
 	const uint8_t *challenge; /* hash_len(hash) bytes, as sent */
 	const uint8_t *ks;        /* session key; NULL: no DH */
 	uint32_t seqnum;

@@ -83,27 +83,37 @@ int hkdf_expand(enum hash_id id, const uint8_t *prk, const void *info, size_t in
 	return err;
 }
 
+/* HkdfLabel's parts, one after the other. */
+struct label {
+	uint8_t bytes[2 + 1 + HASH_LABEL_MAX + 1 + HASH_LABEL_MAX];
+	size_t len;
+};
+
+static void add(struct label *label, const void *bytes, size_t len)
+{
+	memcpy(label->bytes + label->len, bytes, len);
+	label->len += len;
+}
+
 int hkdf_expand_label(enum hash_id id, const uint8_t *prk, const char *label, const void *context,
 		      size_t context_len, uint8_t *out, size_t out_len)
 {
 	static const char prefix[] = "tls13 ";
-	uint8_t info[2 + 1 + HASH_LABEL_MAX + 1 + HASH_LABEL_MAX];
-	size_t prefix_len = strlen(prefix), label_len = strlen(label), n = 0;
+	size_t prefix_len = sizeof(prefix) - 1, label_len = strlen(label);
+	const uint8_t head[] = { (uint8_t)(out_len >> 8), (uint8_t)out_len,
+				 (uint8_t)(prefix_len + label_len) };
+	const uint8_t context_head = (uint8_t)context_len;
+	struct label info = { .len = 0 };
 
 	if (prefix_len + label_len > HASH_LABEL_MAX || context_len > HASH_LABEL_MAX)
 		return -EINVAL;
-	info[n++] = (uint8_t)(out_len >> 8);
-	info[n++] = (uint8_t)out_len;
-	info[n++] = (uint8_t)(prefix_len + label_len);
-	memcpy(info + n, prefix, prefix_len);
-	n += prefix_len;
-	memcpy(info + n, label, label_len);
-	n += label_len;
-	info[n++] = (uint8_t)context_len;
+	add(&info, head, sizeof(head));
+	add(&info, prefix, prefix_len);
+	add(&info, label, label_len);
+	add(&info, &context_head, 1);
 	if (context_len)
-		memcpy(info + n, context, context_len);
-	n += context_len;
-	return hkdf_expand(id, prk, info, n, out, out_len);
+		add(&info, context, context_len);
+	return hkdf_expand(id, prk, info.bytes, info.len, out, out_len);
 }
 
 void secret_wipe(void *bytes, size_t len)

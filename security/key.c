@@ -54,11 +54,11 @@ static int parse_hash(const char *text, enum hash_id *ret_hash)
 	return 0;
 }
 
-int key_parse(enum key_kind kind, const char *text, struct key *ret_key, const char **ret_why)
+int key_parse(enum key_kind kind, const char *text, struct secret *ret_key, const char **ret_why)
 {
 	size_t prefix_len = strlen(kinds[kind].prefix), len = strlen(text);
 	uint8_t decoded[KEY_MAX + CRC_SIZE];
-	struct key key;
+	struct secret key;
 	int n, err = 0;
 
 	if (strncmp(text, kinds[kind].prefix, prefix_len) != 0)
@@ -85,7 +85,7 @@ int key_parse(enum key_kind kind, const char *text, struct key *ret_key, const c
 	return err;
 }
 
-void key_format(enum key_kind kind, const struct key *key, char *text)
+void key_format(enum key_kind kind, const struct secret *key, char *text)
 {
 	uint8_t bytes[KEY_MAX + CRC_SIZE];
 	char encoded[BASE64_SIZE(sizeof(bytes))];
@@ -99,10 +99,10 @@ void key_format(enum key_kind kind, const struct key *key, char *text)
 	secret_wipe(encoded, sizeof(encoded));
 }
 
-int key_generate(enum key_kind kind, enum hash_id hash, size_t len, struct key *ret_key)
+int key_generate(enum key_kind kind, enum hash_id hash, size_t len, struct secret *ret_key)
 {
 	if (!key_valid(kind, hash, len))
 		return -EINVAL;
-	*ret_key = (struct key){ .hash = hash, .len = len };
+	*ret_key = (struct secret){ .hash = hash, .len = len };
 	return secret_random(ret_key->bytes, len);
 }

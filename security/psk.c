@@ -98,8 +98,8 @@ static int expand_legacy(enum hash_id hash, const uint8_t *prk, const char *labe
 	return hkdf_expand(hash, prk, info, (size_t)n + 2, out, out_len);
 }
 
-static int derive(enum hash_id hash, const struct key *from, const char *label, const char *context,
-		  bool legacy, uint8_t *out, size_t out_len)
+static int derive(enum hash_id hash, const struct secret *from, const char *label,
+		  const char *context, bool legacy, uint8_t *out, size_t out_len)
 {
 	uint8_t prk[HASH_MAX];
 	int err = hkdf_extract(hash, from->bytes, from->len, prk);
@@ -112,8 +112,8 @@ static int derive(enum hash_id hash, const struct key *from, const char *label, 
 	return err;
 }
 
-int psk_retained(const struct key *configured, const char *hostnqn, bool legacy,
-		 struct key *ret_retained)
+int psk_retained(const struct secret *configured, const char *hostnqn, bool legacy,
+		 struct secret *ret_retained)
 {
 	*ret_retained = *configured;
 	if (configured->hash == HASH_NONE)
@@ -122,7 +122,7 @@ int psk_retained(const struct key *configured, const char *hostnqn, bool legacy,
 		      configured->len);
 }
 
-int psk_set_digest(struct psk_identity *identity, const struct key *psk)
+int psk_set_digest(struct psk_identity *identity, const struct secret *psk)
 {
 	char names[PSK_NQN_MAX + 1 + PSK_NQN_MAX + 1 + sizeof(PSK_SEED)];
 	uint8_t mac[HASH_MAX];
@@ -139,7 +139,8 @@ int psk_set_digest(struct psk_identity *identity, const struct key *psk)
 	return err;
 }
 
-int psk_tls(const struct psk_identity *identity, const struct key *psk, bool legacy, uint8_t *out)
+int psk_tls(const struct psk_identity *identity, const struct secret *psk, bool legacy,
+	    uint8_t *out)
 {
 	char context[PSK_IDENTITY_MAX + 1];
 
@@ -152,7 +153,7 @@ int psk_tls(const struct psk_identity *identity, const struct key *psk, bool leg
 		      hash_len(identity->hash));
 }
 
-enum hash_id psk_default_hash(const struct key *configured)
+enum hash_id psk_default_hash(const struct secret *configured)
 {
 	if (configured->hash != HASH_NONE)
 		return configured->hash;
@@ -160,13 +161,13 @@ enum hash_id psk_default_hash(const struct key *configured)
 }
 
 int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const uint8_t *c2,
-		  struct key *ret_psk)
+		  struct secret *ret_psk)
 {
 	size_t len = hash_len(hash);
 	uint8_t both[2 * HASH_MAX];
 
 	memcpy(both, c1, len);
 	memcpy(both + len, c2, len);
-	*ret_psk = (struct key){ .hash = HASH_NONE, .len = len };
+	*ret_psk = (struct secret){ .hash = HASH_NONE, .len = len };
 	return hash_hmac(hash, ks, len, both, 2 * len, ret_psk->bytes);
 }

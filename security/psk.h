@@ -39,17 +39,18 @@ int psk_identity_parse(const void *bytes, size_t len, struct psk_identity *ret_i
 void psk_identity_format(const struct psk_identity *identity, char *text);
 
 /* What a configured PSK becomes for a host. */
-int psk_retained(const struct key *configured, const char *hostnqn, bool legacy,
-		 struct key *ret_retained);
+int psk_retained(const struct secret *configured, const char *hostnqn, bool legacy,
+		 struct secret *ret_retained);
 /* Fills identity->digest from the other fields; nothing to do for version 0. */
-int psk_set_digest(struct psk_identity *identity, const struct key *psk);
+int psk_set_digest(struct psk_identity *identity, const struct secret *psk);
 /* The PSK for TLS: hash_len(identity->hash) bytes at `out`. */
-int psk_tls(const struct psk_identity *identity, const struct key *psk, bool legacy, uint8_t *out);
+int psk_tls(const struct psk_identity *identity, const struct secret *psk, bool legacy,
+	    uint8_t *out);
 /* The hash that host tools take for a key: its own, or what fits its length. */
-enum hash_id psk_default_hash(const struct key *configured);
+enum hash_id psk_default_hash(const struct secret *configured);
 
 /* Generated PSK: session key Ks and both challenges, each hash_len(hash) bytes. */
 int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const uint8_t *c2,
-		  struct key *ret_psk);
+		  struct secret *ret_psk);
 
 #endif

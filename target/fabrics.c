@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "security/keyring.h"
+#include "target/auth.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/queue.h"
@@ -74,13 +76,36 @@ static void connect_finish(struct nvmet_req *req, uint16_t status)
 	if (status) {
 		log_refusal(req, req->data.va, status);
 	} else {
-		req->cqe.dw0 = le32_set(queue->ctrl->cntlid);
+		req->cqe.dw0 = le32_set(queue->ctrl->cntlid |
+					(queue->must_authenticate ? NVMF_CONNECT_ATR : 0));
+		if (queue->must_authenticate)
+			nvmet_auth_expect(queue);
 		if (!queue->flow_control)
 			req->cqe.sqhd = le16_set(0xffff);
 		log_info("%s: queue %u of %s (%u entries, %s)", queue->peer, queue->qid,
 			 nvmet_ctrl_name(queue->ctrl), queue->entries, queue->worker->name);
 	}
 	nvmet_req_complete(req, status);
+}
+
+/*
+ * What TLS has proved must be what Connect says. A host that has a key for TLS must use it, also
+ * where others may come without; but the discovery log is for everybody.
+ */
+static uint16_t check_tls(struct nvmet_req *req, const struct nvmf_connect_data *data,
+			  const struct nvmet_subsystem *subsys)
+{
+	const struct psk_identity *tls = req->queue->tls;
+
+	if (tls && strcmp(tls->hostnqn, data->hostnqn) != 0)
+		return REFUSE_DATA(req, hostnqn);
+	if (tls && strcmp(tls->subnqn, data->subnqn) != 0)
+		return REFUSE_DATA(req, subnqn);
+	if (tls || subsys->discovery ||
+	    !keyring_has(subsys->target->keys, KEY_USE_TLS, data->hostnqn, data->subnqn))
+		return 0;
+	log_warn("%s: host %s has a key for TLS and must use it", req->queue->peer, data->hostnqn);
+	return NVME_SC_CONNECT_INVALID_HOST | NVME_STATUS_DNR;
 }
 
 /* The common part of both kinds: formats, names, who may come in. */
@@ -104,7 +129,10 @@ static uint16_t check_connect(struct nvmet_req *req, const struct nvmf_connect_d
 	if (!nvmet_subsystem_host_allowed(subsys, data->hostnqn))
 		return NVME_SC_CONNECT_INVALID_HOST | NVME_STATUS_DNR;
 	*ret_subsys = subsys;
-	return 0;
+	req->queue->must_authenticate = nvmet_auth_required(subsys, data->hostnqn);
+	if (req->queue->must_authenticate && nvmet_auth_prepare(req->queue))
+		return nvmet_status_from_errno(-ENOMEM);
+	return check_tls(req, data, subsys);
 }
 
 static void queue_identify(struct nvmet_req *req)
@@ -152,6 +180,18 @@ static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_d
 	return 0;
 }
 
+/* An I/O queue comes with the same proof as its admin queue (the same key, or none). */
+static bool same_tls(const struct psk_identity *a, const struct psk_identity *b)
+{
+	char a_text[PSK_IDENTITY_MAX + 1], b_text[PSK_IDENTITY_MAX + 1];
+
+	if (!a || !b)
+		return a == b;
+	psk_identity_format(a, a_text);
+	psk_identity_format(b, b_text);
+	return strcmp(a_text, b_text) == 0;
+}
+
 static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connect_data *data,
 				 struct nvmet_subsystem *subsys, struct nvmet_ctrl **ret_ctrl)
 {
@@ -166,6 +206,10 @@ static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connec
 		return REFUSE_DATA(req, hostnqn);
 	if (memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) != 0)
 		return REFUSE_DATA(req, hostid);
+	if (!same_tls(req->queue->tls, ctrl->queues[0]->tls))
+		return REFUSE_DATA(req, cntlid);
+	if (!nvmet_auth_done(ctrl->queues[0]))
+		return NVME_SC_AUTH_REQUIRED | NVME_STATUS_DNR;
 	if (qid > ctrl->max_qid)
 		return REFUSE_CMD(req, qid);
 	if (le16_get(cmd->sqsize) > NVME_CAP_MQES(ctrl->cap))
@@ -468,6 +512,10 @@ uint16_t nvmet_parse_fabrics(struct nvmet_req *req)
 		return parse_connect(req);
 	if (!req->queue->live)
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	if (cmd->fctype == NVMF_AUTH_SEND || cmd->fctype == NVMF_AUTH_RECV)
+		return nvmet_parse_auth(req);
+	if (!req->queue->trusted)
+		return NVME_SC_AUTH_REQUIRED | NVME_STATUS_DNR;
 	switch (cmd->fctype) {
 	case NVMF_PROPERTY_GET:
 		return parse_property(req, property_get);

@@ -82,6 +82,7 @@ WIRE_AT(struct nvmf_connect_data, hostnqn, 512);
 
 /* DW0 of a successful Connect: CNTLID 15:0, authentication requirements 31:16. Of one with invalid
  * parameters: IPO 15:0, IATTR bit 16 (0: in the SQE, 1: in the data). */
+#define NVMF_CONNECT_ATR        (UINT32_C(1) << 17) /* authentication required */
 #define NVMF_CONNECT_IATTR_DATA (UINT32_C(1) << 16)
 
 /* Base 6.5, 6.6: Property Get and Set. */

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "pcie/qpair.h"
+#include "target/auth.h"
 #include "target/ctrl.h"
 #include "target/fabrics.h"
 #include "target/req.h"
@@ -58,6 +59,7 @@ void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *r
 			return;
 		}
 	}
+	queue->trusted = !queue->must_authenticate;
 	queue->live = true;
 	queue->ops->connected(queue);
 }
@@ -107,6 +109,7 @@ void nvmet_queue_release_continue(struct nvmet_queue *queue)
 	if (queue->paths_left)
 		return;
 	queue->released_posted = true;
+	nvmet_auth_forget(queue);
 	queue->ctrl = NULL;
 	if (ctrl)
 		nvmet_ctrl_remove_queue(ctrl, queue);

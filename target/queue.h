@@ -21,11 +21,13 @@
 
 struct event;
 struct nvme_qpair;
+struct nvmet_auth;
 struct nvmet_ctrl;
 struct nvmet_port;
 struct nvmet_req;
 struct nvmet_target;
 struct nvmet_transport_ops;
+struct psk_identity;
 struct worker;
 
 #define NVMET_MAX_SSDS 16 /* SSDs in one subsystem */
@@ -55,19 +57,22 @@ struct nvmet_queue {
 	struct nvmet_target *target;
 	struct worker *worker;
 	const struct nvmet_transport_ops *ops;
-	struct nvmet_port *port; /* where the host came in */
-	char local_addr[48];     /* numeric address that the host came to */
-	char peer[56];           /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
+	struct nvmet_port *port;        /* where the host came in */
+	char local_addr[48];            /* numeric address that the host came to */
+	char peer[56];                  /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
+	const struct psk_identity *tls; /* what the host has proved to have; NULL: no TLS */
 
 	/* Set by Connect on the main thread; constant once `live`. */
 	struct nvmet_ctrl *ctrl;
 	uint16_t qid;
 	uint16_t entries;  /* SQSIZE + 1: most commands that the host may have outstanding */
 	bool flow_control; /* SQHD counts */
+	bool must_authenticate;
 
 	/* The worker's. */
 	bool live;         /* Connect was answered with success */
 	bool connecting;   /* Connect is being worked on */
+	bool trusted;      /* authenticated, or need not be */
 	bool disconnected; /* by Disconnect: was live, takes no command any more */
 	bool releasing;
 	uint16_t sqhd;
@@ -78,6 +83,7 @@ struct nvmet_queue {
 	bool active;       /* a command came since the keep-alive timer looked; relaxed atomic */
 
 	/* The main thread's. */
+	struct nvmet_auth *auth;      /* auth.c's; NULL: there was no need yet */
 	unsigned control_outstanding; /* requests that it has */
 	bool dying;                   /* release has begun */
 	bool close_posted;

@@ -124,6 +124,7 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 	req->waiter.queued = false;
 	req->fuse = 0;
 	req->on_control = false;
+	req->trust = NVMET_TRUST_SAME;
 	req->error_loc = NVMET_NO_ERROR_LOC;
 
 	/* Keep-alive looks at this now and then; the store is skipped while it has not. */
@@ -143,6 +144,8 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 		return nvmet_parse_fabrics(req);
 	if (!queue->live)
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+	if (!queue->trusted)
+		return NVME_SC_AUTH_REQUIRED | NVME_STATUS_DNR;
 	return queue->qid == 0 ? nvmet_parse_admin(req) : nvmet_parse_io(req);
 }
 
@@ -168,6 +171,8 @@ static void finish_msg(struct loop_msg *msg)
 	req->on_control = false;
 	if (queue->connecting)
 		nvmet_queue_connect_answered(queue, req);
+	if (req->trust != NVMET_TRUST_SAME)
+		queue->trusted = req->trust == NVMET_TRUST_GIVEN;
 	finish(req);
 }
 
@@ -185,7 +190,7 @@ void nvmet_req_complete(struct nvmet_req *req, uint16_t status)
 	if (__builtin_expect(req->fuse, 0))
 		nvmet_fuse_ended(req);
 	if (!req->on_control) {
-		if (__builtin_expect(status == 0, 1) || !queue->live) {
+		if (__builtin_expect(status == 0, 1) || !queue->live || !queue->trusted) {
 			finish(req);
 			return;
 		}

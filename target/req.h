@@ -40,6 +40,9 @@ enum nvmet_dir {
 /* No field of the command is to blame (error information log, parameter error location). */
 #define NVMET_NO_ERROR_LOC UINT16_C(0xffff)
 
+/* What a command says of its queue (authentication). */
+enum nvmet_trust { NVMET_TRUST_SAME, NVMET_TRUST_GIVEN, NVMET_TRUST_TAKEN };
+
 struct nvmet_req {
 	struct nvme_sqe cmd; /* as the host sent it; SGL still in it */
 	struct nvme_cqe cqe; /* the response; dw0/dw1 are 0 unless a command sets them */
@@ -69,6 +72,7 @@ struct nvmet_req {
 
 	/* Admin and fabrics only. */
 	bool on_control;             /* the main thread has it */
+	enum nvmet_trust trust;      /* main thread → worker, with the answer */
 	struct loop_msg msg;         /* there and back */
 	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects: main thread's lists */
 

@@ -10,9 +10,11 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "target/auth.h"
 #include "target/nvmf.h"
 
 struct event;
+struct keyring;
 struct loop;
 struct nvmet_ssd;
 struct nvmet_subsystem;
@@ -45,6 +47,10 @@ struct nvmet_target {
 	unsigned n_workers;
 	uint32_t max_transfer; /* bytes: our own limit for a command's data */
 	struct nvmet_limits limits;
+	struct keyring *keys; /* not ours; constant */
+	struct nvmet_auth_policy auth_policy;
+	uint32_t auth_seqnum; /* of the last challenge */
+	bool tls;             /* there is a port where hosts can use it */
 
 	TAILQ_HEAD(, nvmet_subsystem) subsystems; /* the discovery subsystem is among them */
 	TAILQ_HEAD(, nvmet_port) ports;

@@ -52,8 +52,8 @@ static void check_subsystem(const struct conf *conf, const struct conf_subsystem
 	check_text(subsys->model, sizeof(subsys->model));
 	if (!nvmet_nqn_valid(subsys->nqn))
 		fuzz_fail("a subsystem without a valid name");
-	for (unsigned i = 0; i < subsys->n_hosts; i++) {
-		if (!nvmet_nqn_valid(subsys->hosts[i]))
+	for (unsigned i = 0; i < subsys->hosts.n; i++) {
+		if (!nvmet_nqn_valid(subsys->hosts.host[i].nqn))
 			fuzz_fail("a host without a valid name");
 	}
 	for (unsigned i = 0; i < subsys->n_ns; i++) {

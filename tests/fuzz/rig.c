@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/conf_hosts.h"
 #include "pcie/ctrl_internal.h"
 #include "pcie/device.h"
 #include "pcie/dma.h"
@@ -248,7 +249,7 @@ void rig_init(const char *spec)
 		.nqn = RIG_NQN_CLOSED, .max_queues = 4, .all_of_ssd = -1, .ns = ns[1], .n_ns = 1
 	};
 	ns[1][0] = (struct conf_ns){ .nsid = 5, .ssd_nsid = 1 };
-	must(conf_add_host(subsys, RIG_FRIEND) == 0);
+	must(conf_hosts_add(&subsys->hosts, RIG_FRIEND) == 0);
 }
 
 static struct pcie_device *open_ssd(void)
@@ -271,6 +272,7 @@ void rig_start(void)
 	rig = (struct daemon){ .conf = &rig_conf, .started_ns = clock_now_ns() };
 	must(loop_init(&rig.loop, "main") == 0);
 	rig.loop_made = true;
+	must(conf_load_keys(&rig_conf, &rig.keys) == 0);
 	must(apply_memory(&rig) == 0 && nvme_tcp_init(&rig.target, &rig.tcp) == 0);
 	snprintf(port.traddr, sizeof(port.traddr), "192.0.2.1");
 	snprintf(port.trsvcid, sizeof(port.trsvcid), "4420");
@@ -291,8 +293,7 @@ void rig_stop(void)
 	nvmet_target_remove_port(&rig.target, &port);
 	apply_undo(&rig);
 	loop_fini(&rig.loop);
-	free(rig_conf.subsystems[1].hosts[0]);
-	free(rig_conf.subsystems[1].hosts);
+	conf_hosts_fini(&rig_conf.subsystems[1].hosts);
 }
 
 /* --- Running ------------------------------------------------------------------------------------

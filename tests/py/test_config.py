@@ -62,12 +62,68 @@ def test_good(tmp_path):
     ("true;", 'true; serial = "\\x07";', 3, "serial: expected printable ASCII"),
     ("true;", 'true; model = "ü";', 3, "model: expected printable ASCII"),
     ("true;", 'true; serial = "123456789012345678901";', 3, "a text of 1 to 20 characters"),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; tls = "x"; } )', 3, "tls: there is no such key here"),
+    ("allow_any_host = true", 'hosts = ( { tls_key = "x"; } )', 3, 'or { nqn = "nqn.'),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; tls_key = 1; } )', 3, "a file with keys"),
+    ("allow_any_host = true", 'hosts = ( "nqn.a:b", { nqn = "nqn.a:b"; } )', 3, "is there twice"),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; dhchap_ctrl_key = "x"; } )', 3,
+     "of use only beside dhchap_key"),
+    ("listen", 'dhchap = { hashes = ( "md5" ); };\nlisten', 1, 'each of "sha256" to "sha512"'),
+    ("listen", 'dhchap = { groups = ( "null", "null" ); };\nlisten', 1, 'at most once'),
+    ("listen", 'dhchap = { groups = ( ); };\nlisten', 1, "groups: expected a list"),
+    ("listen", 'dhchap = { keys = 1; };\nlisten', 1, "keys: there is no such key here"),
 ])
 def test_bad(tmp_path, old, new, line, text):
     """One mistake each."""
     status, message = check(tmp_path, GOOD.replace(old, new, 1))
     assert status == 1
     assert message.startswith(f"{tmp_path}/nvmet.conf:{line}: ") and text in message
+
+
+GOOD_KEY = "DHHC-1:00:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:"
+
+
+@pytest.mark.parametrize("text, mode, wrong", [
+    (GOOD_KEY, 0o600, None),
+    (f"# rotated in May\n\n{GOOD_KEY}  \n{GOOD_KEY}", 0o640, None),
+    (GOOD_KEY, 0o644, "keys: others may read or change it"),
+    (GOOD_KEY, 0o620, "keys: others may read or change it"),
+    (f"{GOOD_KEY}\n{GOOD_KEY[:-2]}:\n", 0o600, "keys:2: "),
+    (GOOD_KEY.replace("AQID", "AQIE"), 0o600, "keys:1: its checksum is wrong"),
+    (GOOD_KEY.replace("DHHC", "NVMeTLSkey"), 0o600, "keys:1: it does not begin with DHHC-1:"),
+    ("# nothing\n", 0o600, "keys: there is no key in it"),
+    (f"{GOOD_KEY}\n" * 5, 0o600, "keys:5: more keys than"),
+    ("x" * 5000, 0o600, "keys: it is too long"),
+    (None, 0o600, "keys: No such file or directory"),
+])
+def test_key_files(tmp_path, text, mode, wrong):
+    """Files with keys: contents and permissions. No message has the key in it."""
+    path = tmp_path / "keys"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    hosts = f'hosts = ( {{ nqn = "nqn.a:b"; dhchap_key = "{path}"; }} )'
+    status, message = check(tmp_path, GOOD.replace("allow_any_host = true", hosts))
+    assert status == (1 if wrong else 0)
+    assert wrong is None or wrong in message
+    assert GOOD_KEY[10:40] not in message
+
+
+def test_key_files_elsewhere(tmp_path, monkeypatch):
+    """A credential of systemd; a folder; somebody else's file."""
+    (tmp_path / "secret").write_text(GOOD_KEY)
+    (tmp_path / "secret").chmod(0o400)
+    text = GOOD.replace("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; dhchap_key = "secret"; } )')
+    monkeypatch.setitem(ENV, "CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert check(tmp_path, text) == (0, "")
+    monkeypatch.delitem(ENV, "CREDENTIALS_DIRECTORY")
+    assert "there are none" in check(tmp_path, text)[1]
+    folder = text.replace('"secret"', f'"{tmp_path}"')
+    assert "it is no regular file" in check(tmp_path, folder)[1]
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "secret", 12345, 0)
+        other = text.replace('"secret"', f'"{tmp_path}/secret"')
+        assert "it belongs to another user" in check(tmp_path, other)[1]
 
 
 def test_same_names(tmp_path):

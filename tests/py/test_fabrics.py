@@ -221,7 +221,7 @@ def test_connect_after_disconnect(target, qid):
         host.admin.run(0x18)
 
 
-@pytest.mark.parametrize("fctype", [2, 3, 5, 6, 7, 9, 0x80, 0xFF])
+@pytest.mark.parametrize("fctype", [2, 3, 7, 9, 0x80, 0xFF])
 def test_unknown_fabrics_command(host, fctype):
     """Invalid opcode."""
     assert host.admin.status(0x7F, nsid=fctype) == 0x001

@@ -62,7 +62,7 @@ static void good_texts(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char text[KEY_TEXT_MAX];
 		const char *why = NULL;
-		struct key key;
+		struct secret key;
 
 		assert_int_equal(key_parse(rows[i].kind, rows[i].text, &key, &why), 0);
 		assert_int_equal(key.hash, rows[i].hash);
@@ -97,7 +97,7 @@ static void bad_texts(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		const char *why = "";
-		struct key key;
+		struct secret key;
 
 		assert_int_equal(key_parse(KEY_TLS, rows[i][0], &key, &why), -EINVAL);
 		if (!strstr(why, rows[i][1]))
@@ -107,7 +107,7 @@ static void bad_texts(void **state)
 
 static void generated_texts(void **state)
 {
-	struct key a, b;
+	struct secret a, b;
 
 	(void)state;
 	assert_int_equal(key_generate(KEY_TLS, HASH_SHA384, 48, &a), 0);
@@ -174,7 +174,7 @@ static void configured_psks(void **state)
 			.type = 'R', .hash = psks[i].hash, .hostnqn = HOST, .subnqn = SUB
 		};
 		size_t len = hash_len(psks[i].hash);
-		struct key configured, retained;
+		struct secret configured, retained;
 		uint8_t psk[HASH_MAX];
 		const char *why;
 
@@ -218,7 +218,7 @@ static void generated_psks(void **state)
 						 .hostnqn = "hostnqn",
 						 .subnqn = "subsysnqn" };
 		uint8_t ks[HASH_MAX], c1[HASH_MAX], c2[HASH_MAX], tls[HASH_MAX];
-		struct key psk;
+		struct secret psk;
 
 		for (unsigned n = 0; n < HASH_MAX; n++) {
 			ks[n] = (uint8_t)('A' + n);
@@ -307,7 +307,7 @@ static void transformed_keys(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct key key, transformed;
+		struct secret key, transformed;
 		const char *why;
 
 		assert_int_equal(key_parse(KEY_DHCHAP, rows[i][0], &key, &why), 0);
@@ -341,7 +341,7 @@ static void responses(void **state)
 		  "2797801c172a16d012d9a07d51f35b542dd73025a04d0c20e9a650c1bb7657a4"
 		  "58764cfdf670b5293f00dce63121215760a928257c106194c4774e67cbdbd51a" },
 	};
-	struct key key, transformed;
+	struct secret key, transformed;
 	const char *why;
 
 	(void)state;
