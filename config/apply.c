@@ -234,7 +234,8 @@ int apply_listeners(struct daemon *daemon)
 	for (unsigned i = 0; i < daemon->n_workers && !err; i++)
 		err = worker_start(&daemon->workers[i]);
 	for (unsigned i = 0; i < conf->n_listen && !err; i++)
-		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port);
+		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port,
+				      conf->listen[i].tls);
 	if (!err && conf->control[0])
 		err = control_new(daemon, conf->control, &daemon->control);
 	return err;

@@ -113,7 +113,7 @@ static int take_option(struct conf *conf, int option, const char *value)
 	case OPT_SSD:
 		return take_ssd(conf, value);
 	case OPT_LISTEN:
-		err = conf_add_listen(conf, value);
+		err = conf_add_listen(conf, value, NVMET_TLS_OFF);
 		return err ? bad("--listen", value, conf_listen_error(err)) : 0;
 	case OPT_NQN:
 		if (!nvmet_nqn_valid(value) || strcmp(value, NVMF_DISCOVERY_NQN) == 0)

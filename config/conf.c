@@ -95,7 +95,7 @@ static int parse_listen(const char *text, struct conf_listen *listen)
 	return is_address(listen->addr, v6) ? 0 : -EINVAL;
 }
 
-int conf_add_listen(struct conf *conf, const char *text)
+int conf_add_listen(struct conf *conf, const char *text, enum nvmet_tls_mode tls)
 {
 	struct conf_listen listen;
 
@@ -108,6 +108,7 @@ int conf_add_listen(struct conf *conf, const char *text)
 	}
 	if (conf->n_listen == CONF_MAX_LISTEN)
 		return -ENOSPC;
+	listen.tls = tls;
 	conf->listen[conf->n_listen++] = listen;
 	return 0;
 }
@@ -157,6 +158,26 @@ static int check_memory(const struct conf *conf, char *err, size_t err_size)
 	return 0;
 }
 
+/* A key for TLS, or one that can lead to it (secure channel concatenation). */
+static bool has_tls_key_in(const struct conf_hosts *list)
+{
+	for (unsigned i = 0; i < list->n; i++) {
+		if (list->host[i].key_files[KEY_USE_TLS] ||
+		    list->host[i].key_files[KEY_USE_DHCHAP_HOST])
+			return true;
+	}
+	return false;
+}
+
+static bool has_tls_key(const struct conf *conf)
+{
+	bool found = has_tls_key_in(&conf->hosts);
+
+	for (unsigned i = 0; i < conf->n_subsystems; i++)
+		found |= has_tls_key_in(&conf->subsystems[i].hosts);
+	return found;
+}
+
 int conf_check(const struct conf *conf, char *err, size_t err_size)
 {
 	if (!conf->n_ssds) {
@@ -166,6 +187,14 @@ int conf_check(const struct conf *conf, char *err, size_t err_size)
 	if (!conf->n_listen) {
 		snprintf(err, err_size, "no address to listen on: listen = ( … ), or --listen");
 		return -EINVAL;
+	}
+	for (unsigned i = 0; i < conf->n_listen; i++) {
+		if (conf->listen[i].tls == NVMET_TLS_REQUIRED && !has_tls_key(conf)) {
+			snprintf(err, err_size,
+				 "a port requires TLS, but no host has a tls_key (or a dhchap_key, "
+				 "which can generate one)");
+			return -EINVAL;
+		}
 	}
 	return check_memory(conf, err, err_size);
 }

@@ -24,6 +24,7 @@
 struct conf_listen {
 	char addr[48]; /* numeric, without brackets */
 	char port[8];
+	enum nvmet_tls_mode tls;
 };
 
 struct conf_ssd {
@@ -91,7 +92,7 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size);
 
 /* Adds "127.0.0.1:4420" or "[::1]:4420". 0, -EINVAL, -EEXIST (port 0 may be there twice) or
  * -ENOSPC. */
-int conf_add_listen(struct conf *conf, const char *text);
+int conf_add_listen(struct conf *conf, const char *text, enum nvmet_tls_mode tls);
 /* What to say of an error of conf_add_listen(). */
 const char *conf_listen_error(int err);
 /* A PCI address or a well-formed emulated:… . 0 or -EINVAL with the reason in err. */

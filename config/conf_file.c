@@ -237,10 +237,14 @@ static int read_listen(struct reader *reader, const config_setting_t *setting, v
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
-		const char *text = config_setting_get_string(elem);
+		enum nvmet_tls_mode tls;
+		struct conf_why why;
+		const char *text;
 		int err;
 
-		err = text ? conf_add_listen(conf, text) : -EINVAL;
+		if (conf_read_port(elem, &text, &tls, &why))
+			return fail(reader, why.at, "%s", why.text);
+		err = text ? conf_add_listen(conf, text, tls) : -EINVAL;
 		if (err)
 			return fail(reader, elem, "listen: %s", conf_listen_error(err));
 	}

@@ -143,6 +143,46 @@ static const char *const group_words[] = {
 	[DH_FFDHE4096] = "ffdhe4096", [DH_FFDHE6144] = "ffdhe6144", [DH_FFDHE8192] = "ffdhe8192",
 };
 
+static int read_tls_mode(const config_setting_t *setting, enum nvmet_tls_mode *mode)
+{
+	static const char *const words[] = {
+		[NVMET_TLS_OFF] = "off",
+		[NVMET_TLS_OPTIONAL] = "optional",
+		[NVMET_TLS_REQUIRED] = "required",
+	};
+	const char *text = config_setting_get_string(setting);
+
+	for (size_t i = 0; text && i < ARRAY_SIZE(words); i++) {
+		if (strcmp(text, words[i]) == 0) {
+			*mode = (enum nvmet_tls_mode)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int conf_read_port(const config_setting_t *setting, const char **ret_address,
+		   enum nvmet_tls_mode *ret_tls, struct conf_why *why)
+{
+	*ret_tls = NVMET_TLS_OFF;
+	*ret_address = config_setting_get_string(setting);
+	if (!config_setting_is_group(setting))
+		return 0;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *member = config_setting_get_elem(setting, (unsigned)i);
+		const char *name = config_setting_name(member);
+
+		if (strcmp(name, "address") == 0)
+			*ret_address = config_setting_get_string(member);
+		else if (strcmp(name, "tls") != 0)
+			return wrong(why, member, "%s: there is no such key here", name);
+		else if (read_tls_mode(member, ret_tls))
+			return wrong(why, member,
+				     "tls: expected \"required\", \"optional\" or \"off\"");
+	}
+	return 0;
+}
+
 /* A list of words → their places in the table, in the list's order, none twice. */
 static int read_words(const config_setting_t *setting, const char *const *words, size_t n_words,
 		      uint8_t *ids, unsigned *ret_n, struct conf_why *why)

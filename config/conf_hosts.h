@@ -21,6 +21,9 @@ struct conf_why {
 
 /* ( "nqn.…", { nqn = "nqn.…"; tls_key = "FILE"; … }, … ), appended to `list`. */
 int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, struct conf_why *why);
+/* "192.0.2.1:4420", or { address = "192.0.2.1:4420"; tls = "required"; } */
+int conf_read_port(const config_setting_t *setting, const char **ret_address,
+		   enum nvmet_tls_mode *ret_tls, struct conf_why *why);
 /* dhchap = { hashes = ( … ); groups = ( … ); } */
 int conf_read_dhchap(const config_setting_t *setting, struct nvmet_auth_policy *policy,
 		     struct conf_why *why);

@@ -171,3 +171,27 @@ int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const
 	*ret_psk = (struct secret){ .hash = HASH_NONE, .len = len };
 	return hash_hmac(hash, ks, len, both, 2 * len, ret_psk->bytes);
 }
+
+/* The key schedule of RFC 8446, 7.1, as far as a binder needs it. */
+int psk_binder(enum hash_id hash, const uint8_t *psk, const void *hello, size_t hello_len,
+	       uint8_t *out)
+{
+	const size_t len = hash_len(hash);
+	uint8_t early[HASH_MAX], binder[HASH_MAX], finished[HASH_MAX], digest[HASH_MAX];
+	int err = hkdf_extract(hash, psk, len, early);
+
+	if (!err)
+		err = hash_digest(hash, "", 0, digest);
+	if (!err)
+		err = hkdf_expand_label(hash, early, "ext binder", digest, len, binder, len);
+	if (!err)
+		err = hkdf_expand_label(hash, binder, "finished", NULL, 0, finished, len);
+	if (!err)
+		err = hash_digest(hash, hello, hello_len, digest);
+	if (!err)
+		err = hash_hmac(hash, finished, len, digest, len, out);
+	secret_wipe(early, sizeof(early));
+	secret_wipe(binder, sizeof(binder));
+	secret_wipe(finished, sizeof(finished));
+	return err;
+}

@@ -53,4 +53,12 @@ enum hash_id psk_default_hash(const struct secret *configured);
 int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const uint8_t *c2,
 		  struct secret *ret_psk);
 
+/*
+ * Binder (RFC 8446, 4.2.11.2) that a host with this TLS PSK puts at the end of its first
+ * ClientHello: `hello` is that message up to the binders, with its header. hash_len(hash) bytes at
+ * `out`.
+ */
+int psk_binder(enum hash_id hash, const uint8_t *psk, const void *hello, size_t hello_len,
+	       uint8_t *out);
+
 #endif

@@ -38,11 +38,17 @@ static void put(const struct window *window, uint64_t at, const void *data, size
 static void fill_entry(struct nvmf_disc_entry *entry, const struct nvmet_subsystem *subsys,
 		       const struct nvmet_port *port, const struct nvmet_queue *queue)
 {
+	static const uint8_t treq[] = {
+		[NVMET_TLS_OFF] = NVMF_TREQ_NOT_SPECIFIED,
+		[NVMET_TLS_OPTIONAL] = NVMF_TREQ_NOT_REQUIRED,
+		[NVMET_TLS_REQUIRED] = NVMF_TREQ_REQUIRED,
+	};
+
 	*entry = (struct nvmf_disc_entry){
 		.trtype = NVMF_TRTYPE_TCP,
 		.adrfam = port->adrfam,
 		.subtype = subsys->discovery ? NVMF_SUBTYPE_CURRENT_DISCOVERY : NVMF_SUBTYPE_NVM,
-		.treq = NVMF_TREQ_NOT_SPECIFIED | NVMF_TREQ_SQFC_DISABLE,
+		.treq = treq[port->tls] | NVMF_TREQ_SQFC_DISABLE,
 		.portid = le16_set(port->portid),
 		.cntlid = le16_set(NVMF_CNTLID_DYNAMIC),
 		.asqsz = le16_set(32),
@@ -54,7 +60,8 @@ static void fill_entry(struct nvmf_disc_entry *entry, const struct nvmet_subsyst
 	/* A host that came to one of the machine's addresses can come to it again. */
 	snprintf(entry->traddr, sizeof(entry->traddr), "%s",
 		 port->wildcard ? queue->local_addr : port->traddr);
-	entry->tsas[0] = NVMF_TSAS_SECTYPE_NONE;
+	entry->tsas[0] = port->tls == NVMET_TLS_OFF ? NVMF_TSAS_SECTYPE_NONE
+						    : NVMF_TSAS_SECTYPE_TLS13;
 }
 
 /* An address that this host could not use is not told: a wildcard port of the other family. */

@@ -151,11 +151,14 @@ enum nvmf_subtype {
 	NVMF_SUBTYPE_NVM = 2,
 	NVMF_SUBTYPE_CURRENT_DISCOVERY = 3,
 };
-#define NVMF_TREQ_NOT_SPECIFIED \
-	0 /* required: 1, not required: 2; old nvme-cli shows 2 with SQFC as unknown */
-#define NVMF_TREQ_SQFC_DISABLE (1u << 2) /* the target can do without SQ flow control */
-#define NVMF_TSAS_SECTYPE_NONE 0
-#define NVMF_EFLAGS_DUPRETINFO (1u << 0)
-#define NVMF_EFLAGS_EPCSD      (1u << 1)
+/* TREQ: secure channel. Old nvme-cli shows "not required" with SQFC_DISABLE as unknown. */
+#define NVMF_TREQ_NOT_SPECIFIED 0
+#define NVMF_TREQ_REQUIRED      1
+#define NVMF_TREQ_NOT_REQUIRED  2
+#define NVMF_TREQ_SQFC_DISABLE  (1u << 2) /* the target can do without SQ flow control */
+#define NVMF_TSAS_SECTYPE_NONE  0
+#define NVMF_TSAS_SECTYPE_TLS13 2
+#define NVMF_EFLAGS_DUPRETINFO  (1u << 0)
+#define NVMF_EFLAGS_EPCSD       (1u << 1)
 
 #endif

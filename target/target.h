@@ -31,6 +31,9 @@ struct nvmet_limits {
 	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */
 };
 
+/* Whether hosts must, may or cannot use TLS at a port. */
+enum nvmet_tls_mode { NVMET_TLS_OFF, NVMET_TLS_OPTIONAL, NVMET_TLS_REQUIRED };
+
 /* A listening address. Owned by the transport's listener. */
 struct nvmet_port {
 	TAILQ_ENTRY(nvmet_port) link;
@@ -38,6 +41,7 @@ struct nvmet_port {
 	uint8_t adrfam;  /* enum nvmf_adrfam */
 	char traddr[64]; /* as bound, numeric; may be the wildcard address */
 	char trsvcid[8];
+	enum nvmet_tls_mode tls;
 	bool wildcard; /* discovery answers with the address that the host came to */
 };
 

@@ -21,10 +21,8 @@
 #include "util/log.h"
 
 static const char *const state_names[] = {
-	[CONN_ICREQ] = "ICREQ",
-	[CONN_LIVE] = "LIVE",
-	[CONN_TERM] = "TERM",
-	[CONN_CLOSED] = "CLOSED",
+	[CONN_TLS] = "TLS",   [CONN_ICREQ] = "ICREQ",   [CONN_LIVE] = "LIVE",
+	[CONN_TERM] = "TERM", [CONN_CLOSED] = "CLOSED",
 };
 
 /* One worker's worth of what hosts can provoke. */
@@ -85,6 +83,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn->timer_armed = false;
 	switch (conn->state) {
+	case CONN_TLS:
+		conn_close(conn, "no TLS handshake in time");
+		break;
 	case CONN_ICREQ:
 		conn_close(conn, "no ICReq in time");
 		break;
@@ -174,8 +175,10 @@ void conn_close(struct nvme_tcp_conn *conn, const char *why)
 	free_event(conn->read_event);
 	free_event(conn->write_event);
 	free_event(conn->timer);
-	close(conn->fd);
-	conn->fd = -1;
+	if (conn->stream.tls)
+		tls_close(conn->stream.tls);
+	close(conn->stream.fd);
+	conn->stream.fd = -1;
 	stop(conn);
 	free_if_over(conn);
 }
@@ -207,6 +210,66 @@ void conn_drain(struct nvme_tcp_conn *conn)
 
 /* --- The handshake ------------------------------------------------------------------------------
  */
+
+/* The stream is ready for an ICReq, which may have come already. */
+static void await_icreq(struct nvme_tcp_conn *conn, const char *why)
+{
+	set_state(conn, CONN_ICREQ, why);
+	arm(conn, conn->queue.target->limits.handshake_timeout_ms);
+	rx_readable(conn);
+}
+
+/* The first byte tells: a TLS record, or the type of an ICReq. False: not known yet, or it is over.
+ */
+static bool wants_tls(struct nvme_tcp_conn *conn)
+{
+	uint8_t first;
+	ssize_t n = recv(conn->stream.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		conn_close(conn, n < 0 ? strerror(errno) : NULL);
+		return false;
+	}
+	if (first != NVME_TCP_ICREQ)
+		return true;
+	if (conn->queue.port->tls == NVMET_TLS_REQUIRED)
+		conn_close(conn, "it speaks no TLS, which this port requires");
+	else
+		await_icreq(conn, "no TLS");
+	return false;
+}
+
+/* Goes on with TLS, from the first byte to the end of its handshake. */
+static void secure(struct nvme_tcp_conn *conn)
+{
+	if (!conn->stream.tls) {
+		if (!wants_tls(conn))
+			return;
+		if (tls_new(tcp_tls(conn->tcp), conn->stream.fd, &conn->stream.tls)) {
+			conn_close(conn, "no memory for TLS");
+			return;
+		}
+	}
+	switch (tls_handshake(conn->stream.tls)) {
+	case TLS_DONE:
+		conn->queue.tls = tls_identity(conn->stream.tls);
+		await_icreq(conn, tls_describe(conn->stream.tls));
+		break;
+	case TLS_WANT_READ:
+		break;
+	case TLS_WANT_WRITE:
+		if (event_add(conn->write_event, NULL) < 0)
+			conn_close(conn, "no memory to wait for its socket");
+		break;
+	case TLS_FAILED:
+		log_limited(&peer_limit, LOG_LEVEL_WARN, "conn %s: %s", conn->queue.peer,
+			    tls_why(conn->stream.tls));
+		conn_close(conn, NULL);
+		break;
+	}
+}
 
 void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq)
 {
@@ -309,7 +372,7 @@ static void set_names(struct nvme_tcp_conn *conn, const struct sockaddr_storage 
 			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0)
 		snprintf(conn->queue.peer, sizeof(conn->queue.peer),
 			 peer->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-	if (getsockname(conn->fd, (struct sockaddr *)&local, &len) == 0)
+	if (getsockname(conn->stream.fd, (struct sockaddr *)&local, &len) == 0)
 		getnameinfo((struct sockaddr *)&local, len, conn->queue.local_addr,
 			    sizeof(conn->queue.local_addr), NULL, 0, NI_NUMERICHOST);
 	tcp_peer_addr(peer, conn->addr);
@@ -324,7 +387,8 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 		return NULL;
 	conn->tcp = tcp;
 	conn->tw = tw;
-	conn->fd = fd;
+	conn->stream.fd = fd;
+	conn->state = port->tls == NVMET_TLS_OFF ? CONN_ICREQ : CONN_TLS;
 	conn->queue.target = tcp_target(tcp);
 	conn->queue.worker = tw->worker;
 	conn->queue.ops = &tcp_ops;
@@ -350,14 +414,20 @@ void conn_free(struct nvme_tcp_conn *conn)
 {
 	tcp_conn_over(conn->tcp, conn);
 	nvmet_queue_fini(&conn->queue);
+	tls_free(conn->stream.tls);
 	free(conn);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
+	struct nvme_tcp_conn *conn = arg;
+
 	(void)fd;
 	(void)what;
-	rx_readable(arg);
+	if (conn->state == CONN_TLS)
+		secure(conn);
+	else
+		rx_readable(conn);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -367,7 +437,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn->want_write = false;
-	tx_flush(conn);
+	if (conn->state == CONN_TLS)
+		secure(conn);
+	else
+		tx_flush(conn);
 }
 
 void conn_start(struct nvme_tcp_conn *conn)
@@ -377,8 +450,9 @@ void conn_start(struct nvme_tcp_conn *conn)
 	LIST_INSERT_HEAD(&conn->tw->conns, conn, link);
 	conn->tw->n_conns++;
 	counter_add(&conn->queue.worker->stats.connections, 1);
-	conn->read_event = event_new(base, conn->fd, EV_READ | EV_PERSIST, on_readable, conn);
-	conn->write_event = event_new(base, conn->fd, EV_WRITE, on_writable, conn);
+	conn->read_event =
+		event_new(base, conn->stream.fd, EV_READ | EV_PERSIST, on_readable, conn);
+	conn->write_event = event_new(base, conn->stream.fd, EV_WRITE, on_writable, conn);
 	conn->timer = evtimer_new(base, on_timer, conn);
 	if (!conn->read_event || !conn->write_event || !conn->timer ||
 	    event_add(conn->read_event, NULL) < 0 || conn->tw->draining) {

@@ -3,7 +3,7 @@
  * A connection: one socket, one remote queue. It belongs to its worker from the first event on, and
  * goes back to the main thread only to be freed.
  *
- *   ICREQ → LIVE → CLOSED            a host that came and went
+ *   (TLS →) ICREQ → LIVE → CLOSED    a host that came and went
  *        ↘    ↘ TERM → CLOSED        a host that broke the protocol: C2HTermReq, then it may close
  *
  * From TERM on nothing more is parsed, and the SSD's queue pair is given back at once. The object
@@ -20,6 +20,7 @@
 #include "target/queue.h"
 #include "transport/cmd.h"
 #include "transport/pdu.h"
+#include "transport/stream.h"
 #include "util/loop.h"
 
 struct event;
@@ -31,7 +32,7 @@ struct sockaddr_storage;
 #define CONN_CTL_SIZE    160 /* ICResp, or a TermReq with 128 bytes of header */
 #define CONN_SLOTS_FIRST 2   /* before Connect: it, and one more to refuse */
 
-enum conn_state { CONN_ICREQ, CONN_LIVE, CONN_TERM, CONN_CLOSED };
+enum conn_state { CONN_TLS, CONN_ICREQ, CONN_LIVE, CONN_TERM, CONN_CLOSED };
 
 /* Where the receiver is in the stream. */
 enum conn_rx {
@@ -47,7 +48,7 @@ struct nvme_tcp_conn {
 	struct nvme_tcp *tcp;
 	LIST_ENTRY(nvme_tcp_conn) link; /* worker's */
 	enum conn_state state;
-	int fd;
+	struct stream stream;
 	struct event *read_event, *write_event, *timer;
 	struct pdu_limits limits;
 	uint8_t hpda;

@@ -12,9 +12,11 @@ struct nvme_tcp_conn;
 struct nvmet_port;
 struct nvmet_target;
 struct sockaddr_storage;
+struct tls_ctx;
 
 /* tcp.c. Main thread, but for the two that only read what is constant. */
 struct nvmet_target *tcp_target(struct nvme_tcp *tcp);                     /* any thread */
+struct tls_ctx *tcp_tls(struct nvme_tcp *tcp);                             /* any thread */
 void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16]); /* any thread */
 /* Takes a connected socket in, as an accepted one: 0, -EBUSY (a limit) or -ENOMEM (fd stays). */
 int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,

@@ -352,6 +352,13 @@ static void feed(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 		stash(conn, NULL, 0);
 }
 
+/* TLS may have taken more off the socket than was asked of it. */
+static void look_again(struct nvme_tcp_conn *conn)
+{
+	if (parsing(conn) && !conn->rx_paused && stream_has_more(&conn->stream))
+		event_active(conn->read_event, EV_READ, 0);
+}
+
 void rx_resume(struct nvme_tcp_conn *conn)
 {
 	uint8_t *bytes = conn->stash;
@@ -365,6 +372,7 @@ void rx_resume(struct nvme_tcp_conn *conn)
 	free(bytes);
 	if (parsing(conn) && !conn->rx_paused && event_add(conn->read_event, NULL) < 0)
 		conn_close(conn, "no memory to read on");
+	look_again(conn);
 }
 
 /* One read: [rest of the data that is coming] [the worker's buffer]. Returns false when it is
@@ -383,7 +391,7 @@ static bool receive(struct nvme_tcp_conn *conn)
 	}
 	iov[n_iov].iov_base = buf;
 	iov[n_iov++].iov_len = CONN_RECV_SIZE;
-	n = readv(conn->fd, iov, n_iov);
+	n = stream_readv(&conn->stream, iov, n_iov);
 	if (n <= 0) {
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return false;
@@ -413,4 +421,5 @@ void rx_readable(struct nvme_tcp_conn *conn)
 	if (conn->state == CONN_LIVE &&
 	    (conn->rx != RX_HEADER || conn->header_len || conn->queue.fuse.first))
 		conn_expect(conn);
+	look_again(conn);
 }

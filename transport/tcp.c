@@ -22,6 +22,7 @@
 #include "transport/conn.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/tls.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -47,6 +48,7 @@ struct peer {
 
 struct nvme_tcp {
 	struct nvmet_target *target;
+	struct tls_ctx *tls; /* NULL: no port has it */
 	struct tcp_worker *workers;
 	SLIST_HEAD(, listener) listeners;
 	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
@@ -63,6 +65,11 @@ struct nvme_tcp {
 struct nvmet_target *tcp_target(struct nvme_tcp *tcp)
 {
 	return tcp->target;
+}
+
+struct tls_ctx *tcp_tls(struct nvme_tcp *tcp)
+{
+	return tcp->tls;
 }
 
 /* --- Limits -------------------------------------------------------------------------------------
@@ -293,7 +300,8 @@ static void listener_free(struct listener *listener)
 	free(listener);
 }
 
-int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service)
+int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
+		    enum nvmet_tls_mode tls)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 					.ai_socktype = SOCK_STREAM };
@@ -301,6 +309,11 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service)
 	struct addrinfo *info = NULL;
 	int fd, err = getaddrinfo(addr, service, &hints, &info);
 
+	if (tls != NVMET_TLS_OFF && !tcp->tls && tls_ctx_new(tcp->target->keys, &tcp->tls)) {
+		if (info)
+			freeaddrinfo(info);
+		return -ENOMEM;
+	}
 	if (err) {
 		log_err("listen address %s port %s: %s", addr, service, gai_strerror(err));
 		return -EINVAL;
@@ -318,6 +331,8 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service)
 	}
 	listener->tcp = tcp;
 	describe_port(&listener->port, fd);
+	listener->port.tls = tls;
+	tcp->target->tls |= tls != NVMET_TLS_OFF;
 	listener->rest = evtimer_new(tcp->target->loop->base, rest_over, listener);
 	listener->ev = evconnlistener_new(tcp->target->loop->base, on_accept, listener,
 					  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
@@ -393,6 +408,7 @@ void nvme_tcp_fini(struct nvme_tcp *tcp)
 	if (tcp->stop_timer)
 		event_free(tcp->stop_timer);
 	free(tcp->workers);
+	tls_ctx_free(tcp->tls);
 	free(tcp);
 }
 

@@ -10,8 +10,9 @@
 
 #include <stdbool.h>
 
+#include "target/target.h"
+
 struct nvme_tcp;
-struct nvmet_target;
 
 /* Prepares all workers of the target (they may run already). 0 or -ENOMEM. */
 int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp);
@@ -22,7 +23,8 @@ void nvme_tcp_fini(struct nvme_tcp *tcp);
  * Listens at a numeric address, "127.0.0.1" or "::1", and port, "0": any. The port is linked to the
  * target with the address that was bound. 0 or -errno (logged).
  */
-int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service);
+int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
+		    enum nvmet_tls_mode tls);
 
 /*
  * Accepts no more, lets commands under way end for up to `drain_ms`, then closes every connection.

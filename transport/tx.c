@@ -59,9 +59,12 @@ void tx_icresp(struct nvme_tcp_conn *conn, uint8_t dgst)
 void tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 {
 	struct nvme_tcp_cmd *first = TAILQ_FIRST(&conn->tx);
+	struct iovec iov = { .iov_base = conn->ctl };
+	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if ((first && first->sent) || conn->ctl_sent < conn->ctl_len) {
-		shutdown(conn->fd, SHUT_WR);
+	if ((first && first->sent) || conn->ctl_sent < conn->ctl_len ||
+	    stream_is_mid_record(&conn->stream)) {
+		shutdown(conn->stream.fd, SHUT_WR);
 		return;
 	}
 	/* A header that was taken whole is still there until the next one comes. */
@@ -69,11 +72,11 @@ void tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 		pdu_build_term(conn->ctl, verdict, conn->header,
 			       conn->header_len ? conn->header_len : conn->shape.header_len);
 	conn->ctl_sent = 0;
-	if (send(conn->fd, conn->ctl, conn->ctl_len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
-	    errno != EAGAIN)
+	iov.iov_len = conn->ctl_len;
+	if (stream_sendmsg(&conn->stream, &msg) < 0 && errno != EAGAIN)
 		return; /* the host is gone already: the timer or the next read ends it */
 	conn->ctl_sent = conn->ctl_len;
-	shutdown(conn->fd, SHUT_WR);
+	shutdown(conn->stream.fd, SHUT_WR);
 }
 
 void tx_r2t(struct nvme_tcp_cmd *cmd)
@@ -212,7 +215,7 @@ void tx_flush(struct nvme_tcp_conn *conn)
 	msg.msg_iovlen = gather(conn, iov);
 	for (size_t i = 0; i < msg.msg_iovlen; i++)
 		offered += iov[i].iov_len;
-	n = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	n = stream_sendmsg(&conn->stream, &msg);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		conn_close(conn, strerror(errno));
 		return;

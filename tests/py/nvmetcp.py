@@ -101,12 +101,14 @@ def sqe(opcode, cid=0, nsid=0, sgl=(0, 0, SGL_TRANSPORT), flags=0x40, **cdw):
 class Connection:
     """One TCP connection. Use as a context manager, or close()."""
 
-    def __init__(self, address, timeout=10):
+    def __init__(self, address, timeout=10, tls=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family)
         self.sock.settimeout(timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.connect(address)
+        if tls:
+            self.sock = tls(self.sock)
         self.hdgst = self.ddgst = False
         self.hpda = 0
         self.maxh2cdata = 4096
@@ -244,8 +246,8 @@ class Command:
 class Queue:
     """An admin or I/O queue on a connection of its own."""
 
-    def __init__(self, address, timeout=10, **icreq):
-        self.conn = Connection(address, timeout)
+    def __init__(self, address, timeout=10, tls=None, **icreq):
+        self.conn = Connection(address, timeout, tls)
         self.conn.icreq(**icreq)
         self.commands = {}
         self.next_cid = 1

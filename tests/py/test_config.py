@@ -71,6 +71,11 @@ def test_good(tmp_path):
     ("listen", 'dhchap = { hashes = ( "md5" ); };\nlisten', 1, 'each of "sha256" to "sha512"'),
     ("listen", 'dhchap = { groups = ( "null", "null" ); };\nlisten', 1, 'at most once'),
     ("listen", 'dhchap = { groups = ( ); };\nlisten', 1, "groups: expected a list"),
+    ('"127.0.0.1:0"', '{ address = "127.0.0.1:0"; tls = "yes"; }', 1, 'tls: expected "required"'),
+    ('"127.0.0.1:0"', '{ address = "127.0.0.1:0"; tsl = "off"; }', 1, "tsl: there is no such key here"),
+    ('"127.0.0.1:0"', '{ tls = "off"; }', 1, 'expected "192.0.2.1:4420"'),
+    ('"127.0.0.1:0"', '{ address = "127.0.0.1:0"; tls = "required"; }', 1,
+     'a port requires TLS, but no host has a tls_key'),
     ("listen", 'dhchap = { keys = 1; };\nlisten', 1, "keys: there is no such key here"),
 ])
 def test_bad(tmp_path, old, new, line, text):

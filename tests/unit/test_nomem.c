@@ -297,7 +297,7 @@ static int make_transport(void)
 	int err = nvme_tcp_init(&rig.target, &tcp);
 
 	if (!err)
-		err = nvme_tcp_listen(tcp, "127.0.0.1", "0");
+		err = nvme_tcp_listen(tcp, "127.0.0.1", "0", NVMET_TLS_OFF);
 	if (tcp)
 		nvme_tcp_fini(tcp);
 	rig.workers[0].transport = used;

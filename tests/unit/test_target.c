@@ -261,15 +261,17 @@ static void addresses(void **state)
 	const struct nvmet_port *port;
 
 	(void)state;
-	assert_int_equal(nvme_tcp_listen(rig.tcp, "no address", "0"), -EINVAL);
-	assert_int_equal(nvme_tcp_listen(rig.tcp, "127.0.0.1", "no port"), -EINVAL);
-	assert_int_equal(nvme_tcp_listen(rig.tcp, "203.0.113.77", "0"), -EADDRNOTAVAIL);
-	assert_int_equal(nvme_tcp_listen(rig.tcp, "0.0.0.0", "0"), 0);
+	assert_int_equal(nvme_tcp_listen(rig.tcp, "no address", "0", NVMET_TLS_OFF), -EINVAL);
+	assert_int_equal(nvme_tcp_listen(rig.tcp, "127.0.0.1", "no port", NVMET_TLS_OFF), -EINVAL);
+	assert_int_equal(nvme_tcp_listen(rig.tcp, "203.0.113.77", "0", NVMET_TLS_OFF),
+			 -EADDRNOTAVAIL);
+	assert_int_equal(nvme_tcp_listen(rig.tcp, "0.0.0.0", "0", NVMET_TLS_OFF), 0);
 	port = TAILQ_FIRST(&rig.target.ports);
 	while (TAILQ_NEXT(port, link))
 		port = TAILQ_NEXT(port, link);
 	assert_true(port->wildcard);
-	assert_int_equal(nvme_tcp_listen(rig.tcp, "127.0.0.1", port->trsvcid), -EADDRINUSE);
+	assert_int_equal(nvme_tcp_listen(rig.tcp, "127.0.0.1", port->trsvcid, NVMET_TLS_OFF),
+			 -EADDRINUSE);
 }
 
 int main(void)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the parts of TLS share: tls.c (life, records), tls_psk.c (who is it), ktls.c (the kernel).
+ */
+#ifndef NVMETD_TRANSPORT_TLS_INTERNAL_H
+#define NVMETD_TRANSPORT_TLS_INTERNAL_H
+
+#include <openssl/ssl.h>
+#include <sys/uio.h>
+
+#include "security/psk.h"
+#include "transport/tls.h"
+
+#define TLS_RECORD_MAX 16384
+
+struct tls_ctx {
+	SSL_CTX *ssl_ctx;
+	struct keyring *keys;
+};
+
+/* One direction's traffic secret (RFC 8446, 7.3). */
+struct tls_secret {
+	uint8_t bytes[HASH_MAX];
+	size_t len; /* 0: not known */
+};
+
+struct tls {
+	struct tls_ctx *ctx;
+	int fd;
+	SSL *ssl; /* NULL: the kernel has the records */
+	char why[PSK_IDENTITY_MAX + 160];
+
+	/* Of the handshake; wiped at its end. */
+	uint8_t *hello; /* first ClientHello */
+	size_t hello_len;
+	bool chosen; /* identity and psk are set: */
+	char identity_text[PSK_IDENTITY_MAX + 1];
+	uint8_t psk[HASH_MAX];
+	struct tls_secret rx_secret, tx_secret;
+
+	struct psk_identity identity;
+	char description[80];
+	size_t mid_record; /* bytes of a record that OpenSSL has begun to send */
+};
+
+/* tls_psk.c: makes a context look PSKs up, and remember what a failure needs to be told. */
+void tls_psk_setup(SSL_CTX *ssl_ctx);
+/* For tls_new(). */
+void tls_psk_begin(struct tls *tls);
+/* The handshake is over, either way. */
+void tls_psk_end(struct tls *tls);
+
+/* ktls.c: has the kernel do the records from here on. 1: it does, both ways; 0: it cannot, and
+ * nothing has changed; -errno: one way only, the connection must end. */
+int ktls_take_over(struct tls *tls);
+ssize_t ktls_readv(struct tls *tls, const struct iovec *iov, int n_iov);
+void ktls_goodbye(struct tls *tls);
+
+#endif
