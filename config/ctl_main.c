@@ -13,20 +13,22 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "config/ctl_key.h"
 #include "config/version.h"
 
 #define DEFAULT_SOCKET   "/run/nvmetd/control"
 #define ANSWER_TIMEOUT_S 10
 
-static const char usage[] = "usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
-			    "  status    the daemon, its SSDs, workers and addresses\n"
-			    "  list      subsystems, namespaces, and the hosts that use them\n"
-			    "  counters  what exists now, and totals\n"
-			    "  rescan [SSD]               looks at the SSDs' namespaces again\n"
-			    "  enable SUBSYSNQN NSID      gives a namespace back to hosts\n"
-			    "  disable SUBSYSNQN NSID     takes a namespace away from hosts\n"
-			    "The socket is " DEFAULT_SOCKET
-			    " unless --socket or NVMETD_CONTROL names another.\n";
+static const char usage[] =
+	"usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
+	"  status    the daemon, its SSDs, workers and addresses\n"
+	"  list      subsystems, namespaces, and the hosts that use them\n"
+	"  counters  what exists now, and totals\n"
+	"  rescan [SSD]               looks at the SSDs' namespaces again\n"
+	"  enable SUBSYSNQN NSID      gives a namespace back to hosts\n"
+	"  disable SUBSYSNQN NSID     takes a namespace away from hosts\n"
+	"  key …                      makes and shows keys; nvmetctl key for more\n"
+	"The socket is " DEFAULT_SOCKET " unless --socket or NVMETD_CONTROL names another.\n";
 
 /* A daemon that hangs, or has too many clients, must not make us hang or die. */
 static int connect_to(const struct sockaddr_un *addr)
@@ -194,6 +196,8 @@ int main(int argc, char **argv)
 	json_t *request;
 	int option, status;
 
+	if (argc > 1 && strcmp(argv[1], "key") == 0)
+		return ctl_key(argc - 1, argv + 1);
 	while ((option = getopt_long(argc, argv, "s:o:vh", options, NULL)) != -1) {
 		if (option == 's') {
 			path = optarg;
