@@ -139,15 +139,17 @@ static void derive_nqn(const struct daemon_ssd *ssd, char *nqn, size_t size)
 }
 
 static int export_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct daemon_ssd *ssd,
-		     uint32_t ssd_nsid)
+		     uint32_t ssd_nsid, bool read_only)
 {
 	struct nvme_ns *ns = nvme_ctrl_ns_by_id(ssd->ctrl, ssd_nsid);
 	int err = ns ? nvmet_subsystem_add_ns(subsys, nsid, ssd->ssd, ns) : -ENOENT;
 
 	if (!err) {
-		log_info("%s: namespace %u is namespace %u of %s (%llu blocks of %u bytes)",
+		subsys->ns[nsid]->read_only = read_only;
+		log_info("%s: namespace %u is namespace %u of %s (%llu blocks of %u bytes%s)",
 			 subsys->nqn, nsid, ssd_nsid, nvme_ctrl_name(ssd->ctrl),
-			 (unsigned long long)ns->nsze, 1u << ns->lba_shift);
+			 (unsigned long long)ns->nsze, 1u << ns->lba_shift,
+			 read_only ? ", read-only" : "");
 		return 0;
 	}
 	log_err("%s: namespace %u of ssd %s cannot be namespace %u: %s", subsys->nqn, ssd_nsid,
@@ -166,7 +168,7 @@ static int export_all(struct nvmet_subsystem *subsys, struct daemon_ssd *ssd)
 	for (unsigned i = 0; i < nvme_ctrl_n_ns(ssd->ctrl); i++) {
 		uint32_t nsid = nvme_ctrl_ns(ssd->ctrl, i)->nsid;
 
-		if (export_ns(subsys, nsid, ssd, nsid) == 0)
+		if (export_ns(subsys, nsid, ssd, nsid, false) == 0)
 			exported++;
 	}
 	if (!exported)
@@ -196,7 +198,8 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 	if (conf->model[0])
 		snprintf(subsys->model, sizeof(subsys->model), "%s", conf->model);
 	for (unsigned i = 0; i < conf->hosts.n && !err; i++) {
-		err = nvmet_subsystem_allow_host(subsys, conf->hosts.host[i].nqn);
+		err = nvmet_subsystem_allow_host(subsys, conf->hosts.host[i].nqn,
+						 &conf->hosts.host[i].access);
 		if (err == -EEXIST)
 			err = 0; /* named twice: allowed all the same */
 	}
@@ -204,7 +207,7 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 		return export_all(subsys, &daemon->ssds[conf->all_of_ssd]);
 	for (unsigned i = 0; i < conf->n_ns && !err; i++)
 		err = export_ns(subsys, conf->ns[i].nsid, &daemon->ssds[conf->ns[i].ssd],
-				conf->ns[i].ssd_nsid);
+				conf->ns[i].ssd_nsid, conf->ns[i].read_only);
 	return err;
 }
 

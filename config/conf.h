@@ -14,6 +14,7 @@
 #include "security/keyring.h"
 #include "target/auth.h"
 #include "target/nvmf.h"
+#include "target/subsystem.h"
 #include "target/target.h"
 #include "util/log.h"
 
@@ -38,12 +39,14 @@ struct conf_ns {
 	uint32_t nsid;
 	unsigned ssd; /* index in conf.ssds */
 	uint32_t ssd_nsid;
+	bool read_only;
 };
 
 /* A host that may come in, and the files that its keys are in. */
 struct conf_host {
 	char nqn[NVMF_NQN_MAX + 1];
 	char *key_files[KEY_N_USES]; /* by enum key_use; NULL: none */
+	struct nvmet_access access;  /* of a subsystem's hosts */
 };
 
 struct conf_hosts {

@@ -353,6 +353,7 @@ static int read_ns(struct reader *reader, const config_setting_t *setting,
 		{ "nsid", KEY_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
 		{ "ssd", KEY_TEXT, NS(ssd), 1, 31, NULL },
 		{ "ssd_nsid", KEY_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
+		{ "read_only", KEY_BOOL, NS(ns.read_only), 0, 0, NULL },
 	};
 	struct ns_text text = { .ns = { .ssd_nsid = 1 } };
 	struct conf_ns *all;
@@ -393,7 +394,7 @@ static int read_hosts(struct reader *reader, const config_setting_t *setting, vo
 {
 	struct conf_why why;
 
-	if (conf_read_hosts(setting, base, &why))
+	if (conf_read_hosts(setting, base, base != &reader->conf->hosts, &why))
 		return fail(reader, why.at, "%s", why.text);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "security/dhchap.h"
+#include "target/ctrl.h"
 #include "target/subsystem.h"
 #include "util/check.h"
 #include "util/log.h"
@@ -68,9 +69,54 @@ void conf_hosts_fini(struct conf_hosts *list)
 	*list = (struct conf_hosts){ .n = 0 };
 }
 
-/* One key of a host's group, other than nqn. */
-static int read_member(const config_setting_t *member, struct conf_host *host, struct conf_why *why)
+/* ( 1, 5 ): the NSIDs that the host sees. */
+static int read_visible(const config_setting_t *setting, struct nvmet_access *access,
+			struct conf_why *why)
 {
+	access->masked = true;
+	if (!is_sequence(setting))
+		return wrong(why, setting, "namespaces: expected a list: ( 1, … )");
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
+		int nsid = config_setting_get_int(elem);
+
+		if (nsid < 1 || nsid > NVMET_MAX_NSID)
+			return wrong(why, elem, "namespaces: expected numbers from 1 to %d",
+				     NVMET_MAX_NSID);
+		access->visible[nsid / 64] |= UINT64_C(1) << (nsid % 64);
+	}
+	return 0;
+}
+
+/* What the host may do at its subsystem. -ENOENT: the key is none of these. */
+static int read_access(const config_setting_t *member, struct nvmet_access *access,
+		       struct conf_why *why)
+{
+	const char *name = config_setting_name(member);
+	int number = config_setting_get_int(member);
+
+	if (strcmp(name, "namespaces") == 0)
+		return read_visible(member, access, why);
+	if (strcmp(name, "read_only") == 0) {
+		if (config_setting_type(member) != CONFIG_TYPE_BOOL)
+			return wrong(why, member, "read_only: expected true or false");
+		access->read_only = config_setting_get_bool(member);
+		return 0;
+	}
+	if (strcmp(name, "max_queues") != 0)
+		return -ENOENT;
+	if (number < 1 || number > NVMET_MAX_QUEUES)
+		return wrong(why, member, "max_queues: expected a number from 1 to %d",
+			     NVMET_MAX_QUEUES);
+	access->max_queues = (uint16_t)number;
+	return 0;
+}
+
+/* One key of a host's group, other than nqn. */
+static int read_member(const config_setting_t *member, struct conf_host *host, bool of_subsystem,
+		       struct conf_why *why)
+{
+	int err;
 	const char *name = config_setting_name(member), *text = config_setting_get_string(member);
 	unsigned use = 0;
 
@@ -78,15 +124,19 @@ static int read_member(const config_setting_t *member, struct conf_host *host, s
 		return 0;
 	while (use < KEY_N_USES && strcmp(name, key_names[use]) != 0)
 		use++;
-	if (use == KEY_N_USES)
-		return wrong(why, member, "%s: there is no such key here", name);
+	if (use == KEY_N_USES) {
+		err = of_subsystem ? read_access(member, &host->access, why) : -ENOENT;
+		return err == -ENOENT ? wrong(why, member, "%s: there is no such key here", name)
+				      : err;
+	}
 	if (!text || !text[0])
 		return wrong(why, member, "%s: expected the name of a file with keys", name);
 	host->key_files[use] = strdup(text);
 	return host->key_files[use] ? 0 : wrong(why, member, "out of memory");
 }
 
-static int read_host(const config_setting_t *elem, struct conf_hosts *list, struct conf_why *why)
+static int read_host(const config_setting_t *elem, struct conf_hosts *list, bool of_subsystem,
+		     struct conf_why *why)
 {
 	const char *nqn = config_setting_get_string(elem);
 	struct conf_host *host;
@@ -110,7 +160,8 @@ static int read_host(const config_setting_t *elem, struct conf_hosts *list, stru
 	if (!config_setting_is_group(elem))
 		return 0;
 	for (int i = 0; i < config_setting_length(elem); i++) {
-		if (read_member(config_setting_get_elem(elem, (unsigned)i), host, why))
+		if (read_member(config_setting_get_elem(elem, (unsigned)i), host, of_subsystem,
+				why))
 			return -EINVAL;
 	}
 	if (host->key_files[KEY_USE_DHCHAP_CTRL] && !host->key_files[KEY_USE_DHCHAP_HOST])
@@ -118,12 +169,14 @@ static int read_host(const config_setting_t *elem, struct conf_hosts *list, stru
 	return 0;
 }
 
-int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, struct conf_why *why)
+int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, bool of_subsystem,
+		    struct conf_why *why)
 {
 	if (!is_sequence(setting))
 		return wrong(why, setting, "hosts: expected a list: ( …, … )");
 	for (int i = 0; i < config_setting_length(setting); i++) {
-		if (read_host(config_setting_get_elem(setting, (unsigned)i), list, why))
+		if (read_host(config_setting_get_elem(setting, (unsigned)i), list, of_subsystem,
+			      why))
 			return -EINVAL;
 	}
 	return 0;

@@ -19,8 +19,10 @@ struct conf_why {
 	const config_setting_t *at;
 };
 
-/* ( "nqn.…", { nqn = "nqn.…"; tls_key = "FILE"; … }, … ), appended to `list`. */
-int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, struct conf_why *why);
+/* ( "nqn.…", { nqn = "nqn.…"; tls_key = "FILE"; … }, … ), appended to `list`. Of a subsystem's
+ * hosts it may also say what they may do there. */
+int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, bool of_subsystem,
+		    struct conf_why *why);
 /* "192.0.2.1:4420", or { address = "192.0.2.1:4420"; tls = "required"; } */
 int conf_read_port(const config_setting_t *setting, const char **ret_address,
 		   enum nvmet_tls_mode *ret_tls, struct conf_why *why);

@@ -546,6 +546,7 @@ struct nvme_id_ns {
 	uint8_t vs[3712];
 };
 WIRE_SIZE(struct nvme_id_ns, 4096);
+#define NVME_NSATTR_WRITE_PROTECTED 0x01
 WIRE_AT(struct nvme_id_ns, nmic, 30);
 WIRE_AT(struct nvme_id_ns, nawun, 34);
 WIRE_AT(struct nvme_id_ns, nvmcap, 48);

@@ -77,6 +77,7 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl)
 {
 	struct nvmet_ctrl *ctrl = calloc(1, sizeof(*ctrl));
+	const struct nvmet_host_entry *host;
 
 	if (!ctrl)
 		return -ENOMEM;
@@ -94,7 +95,11 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
 	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
 	ctrl->cap = make_cap(subsys);
+	host = nvmet_subsystem_host(subsys, ctrl->hostnqn);
+	ctrl->access = host ? &host->access : NULL;
 	ctrl->max_qid = subsys->max_queues;
+	if (ctrl->access && ctrl->access->max_queues)
+		ctrl->max_qid = num_min(ctrl->max_qid, ctrl->access->max_queues);
 	nvmet_aen_init(ctrl);
 	TAILQ_INSERT_TAIL(&subsys->ctrls, ctrl, link);
 	subsys->target->n_ctrls++;

@@ -15,11 +15,11 @@
 
 #include "target/ns.h"
 #include "target/nvmf.h"
+#include "target/subsystem.h"
 
 struct event;
 struct nvmet_queue;
 struct nvmet_req;
-struct nvmet_subsystem;
 
 #define NVMET_MAX_QUEUES  128  /* I/O queues of a controller */
 #define NVMET_MAX_ENTRIES 1024 /* largest queue that CAP.MQES offers */
@@ -46,6 +46,7 @@ struct nvmet_ctrl {
 	struct nvmet_subsystem *subsys;
 	uint16_t cntlid;
 	char hostnqn[NVMF_NQN_MAX + 1];
+	const struct nvmet_access *access; /* constant; NULL: everything is allowed */
 	uint8_t hostid[16];
 	bool dead; /* the admin queue is gone, or a fatal error happened */
 
@@ -102,5 +103,18 @@ void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req);
 
 /* "ctrl 3 nqn.2014-08.org.nvmexpress:uuid:…": for log lines. */
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl);
+
+/* A namespace as this host sees it. Worker or main thread. NULL: it is not there, or not for it. */
+static inline struct nvmet_ns *nvmet_ctrl_ns(const struct nvmet_ctrl *ctrl, uint32_t nsid)
+{
+	struct nvmet_ns *ns = nvmet_subsystem_ns(ctrl->subsys, nsid);
+
+	return ns && nvmet_access_sees(ctrl->access, nsid) ? ns : NULL;
+}
+/* Whether this host may change its contents. Worker or main thread. */
+static inline bool nvmet_ctrl_may_write(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns)
+{
+	return !ns->read_only && !(ctrl->access && ctrl->access->read_only);
+}
 
 #endif

@@ -78,6 +78,8 @@ static uint16_t set_number_of_queues(struct nvmet_req *req)
 	if (has_io_queues(ctrl))
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	granted = num_min(num_min(nsqr, ncqr) + 1, (uint32_t)queues_left(ctrl->subsys));
+	if (ctrl->access && ctrl->access->max_queues)
+		granted = num_min(granted, (uint32_t)ctrl->access->max_queues);
 	ctrl->max_qid = (uint16_t)granted;
 	req->cqe.dw0 = le32_set((granted - 1) << 16 | (granted - 1));
 	return 0;
@@ -154,7 +156,7 @@ static void get_from_ssd(struct nvmet_req *req)
 	uint32_t nsid = le32_get(req->cmd.nsid);
 	bool of_ns = (nvmet_cdw10(req) & 0xff) == NVME_FEAT_ERROR_RECOVERY && nsid != 0 &&
 		     nsid != NVME_NSID_ALL;
-	const struct nvmet_ns *ns = of_ns ? nvmet_subsystem_ns(subsys, nsid) : NULL;
+	const struct nvmet_ns *ns = of_ns ? nvmet_ctrl_ns(req->queue->ctrl, nsid) : NULL;
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_FEATURES,
 		.nsid = le32_set(ns ? ns->ns->nsid : 0),

@@ -146,7 +146,8 @@ static void identify_ctrl(struct nvmet_req *req)
  * Formats with metadata are not exported, so they are not shown; protection information, sharing,
  * reservations, NVM sets and vendor fields are the SSD's business with us.
  */
-static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
+static void rewrite_ns(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns,
+		       struct nvme_id_ns *id)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(id->lbaf); i++) {
 		if (i > id->nlbaf || le16_get(id->lbaf[i].ms) != 0)
@@ -158,7 +159,7 @@ static void rewrite_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 	id->rescap = 0;
 	id->fpi = 0;
 	id->anagrpid = le32_set(0);
-	id->nsattr = 0;
+	id->nsattr = nvmet_ctrl_may_write(ctrl, ns) ? 0 : NVME_NSATTR_WRITE_PROTECTED;
 	id->nvmsetid = id->endgid = le16_set(0);
 	if (!(nvmet_nvm_oncs(ns->subsys) & NVME_ONCS_COPY)) {
 		id->mssrl = le16_set(0);
@@ -200,7 +201,7 @@ static void identify_ns_done(void *arg, const struct nvme_cqe *cqe)
 	if (!status)
 		status = reconcile_ns(req->ns, req->data.va);
 	if (!status)
-		rewrite_ns(req->ns, req->data.va);
+		rewrite_ns(req->queue->ctrl, req->ns, req->data.va);
 	nvmet_req_complete(req, status);
 }
 
@@ -211,7 +212,7 @@ static void identify_ns(struct nvmet_req *req)
 	int err;
 
 	memset(req->data.va, 0, NVME_IDENTIFY_SIZE);
-	req->ns = nvmet_subsystem_ns(req->queue->ctrl->subsys, nsid);
+	req->ns = nvmet_ctrl_ns(req->queue->ctrl, nsid);
 	if (nsid == 0 || nsid > NVMET_MAX_NSID) {
 		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
 							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
@@ -230,7 +231,8 @@ static void identify_ns(struct nvmet_req *req)
 
 static void identify_active_list(struct nvmet_req *req)
 {
-	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	uint32_t after = le32_get(req->cmd.nsid);
 	le32 *list = req->data.va;
 	unsigned n = 0;
@@ -242,7 +244,7 @@ static void identify_active_list(struct nvmet_req *req)
 		return;
 	}
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid && n < NVME_IDENTIFY_SIZE / 4; nsid++) {
-		if (nsid > after && nvmet_subsystem_ns(subsys, nsid))
+		if (nsid > after && nvmet_ctrl_ns(ctrl, nsid))
 			list[n++] = le32_set(nsid);
 	}
 	nvmet_req_complete(req, 0);
@@ -259,8 +261,7 @@ static uint8_t *add_descriptor(uint8_t *at, uint8_t type, const uint8_t *id, uin
 
 static void identify_descriptors(struct nvmet_req *req)
 {
-	const struct nvmet_ns *ns =
-		nvmet_subsystem_ns(req->queue->ctrl->subsys, le32_get(req->cmd.nsid));
+	const struct nvmet_ns *ns = nvmet_ctrl_ns(req->queue->ctrl, le32_get(req->cmd.nsid));
 	uint8_t *at = req->data.va;
 	const uint8_t csi_nvm = 0;
 

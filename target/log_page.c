@@ -77,9 +77,10 @@ static void smart_done(void *arg, const struct nvme_cqe *cqe)
 }
 
 /* The SSD of the namespace that is named; of the first one, when none is. */
-static struct nvmet_ssd *smart_ssd(const struct nvmet_subsystem *subsys, uint32_t nsid)
+static struct nvmet_ssd *smart_ssd(const struct nvmet_ctrl *ctrl, uint32_t nsid)
 {
-	const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+	const struct nvmet_ns *ns = nvmet_ctrl_ns(ctrl, nsid);
 
 	if (nsid == 0 || nsid == NVME_NSID_ALL)
 		return subsys->n_ssds ? subsys->ssds[0] : NULL;
@@ -88,7 +89,7 @@ static struct nvmet_ssd *smart_ssd(const struct nvmet_subsystem *subsys, uint32_
 
 static void log_smart(struct nvmet_req *req)
 {
-	struct nvmet_ssd *ssd = smart_ssd(req->queue->ctrl->subsys, le32_get(req->cmd.nsid));
+	struct nvmet_ssd *ssd = smart_ssd(req->queue->ctrl, le32_get(req->cmd.nsid));
 	const size_t len = sizeof(struct nvme_smart_log);
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_LOG_PAGE,

@@ -118,6 +118,8 @@ static void announce(const struct nvmet_ns *ns)
 	struct nvmet_ctrl *ctrl;
 
 	TAILQ_FOREACH (ctrl, &ns->subsys->ctrls, link) {
+		if (!nvmet_access_sees(ctrl->access, ns->nsid))
+			continue;
 		ctrl->changed_ns[ns->nsid / 64] |= UINT64_C(1) << (ns->nsid % 64);
 		nvmet_aen_raise(ctrl, NVME_AER_DW0(NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED,
 						   NVME_LOG_CHANGED_NS));

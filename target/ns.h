@@ -28,6 +28,7 @@ struct nvmet_ns {
 	struct nvmet_ssd *ssd;
 	unsigned path;     /* index of the SSD in the subsystem and in nvmet_queue.paths */
 	bool enabled;      /* by the operator */
+	bool read_only;    /* for every host; constant */
 	uint8_t lba_shift; /* constant while the SSD has a queue pair */
 	_Atomic uint64_t blocks;
 	_Atomic bool active; /* enabled, there, and of a format that we can export */

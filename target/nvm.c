@@ -288,13 +288,16 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 	if (!op)
 		return refuse_opcode(req);
 	/* FFFFFFFFh (Flush of all namespaces) is not offered: VWC bits 2:1 are 10b. */
-	req->ns = nvmet_subsystem_ns(req->queue->ctrl->subsys, le32_get(req->cmd.nsid));
+	req->ns = nvmet_ctrl_ns(req->queue->ctrl, le32_get(req->cmd.nsid));
 	if (!req->ns)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
 				       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
 	/* What the SSD does not offer does not exist for hosts either. */
 	if (op->oncs & ~ssd_oncs(req->ns->ssd))
 		return refuse_opcode(req);
+	if ((op->effects & NVME_EFFECTS_LBCC) && !nvmet_ctrl_may_write(req->queue->ctrl, req->ns))
+		return nvmet_req_error(req, NVMET_NO_ERROR_LOC,
+				       NVME_SC_NS_WRITE_PROTECTED | NVME_STATUS_DNR);
 	unknown = nvmet_cdw12(req) & ~(op->cdw12 | op->cdw12_pi);
 	if (unknown && op->cdw12)
 		return refuse_cdw12(req, unknown);

@@ -84,20 +84,33 @@ void nvmet_subsystem_free(struct nvmet_subsystem *subsys)
 	free(subsys);
 }
 
-int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn)
+const struct nvmet_host_entry *nvmet_subsystem_host(const struct nvmet_subsystem *subsys,
+						    const char *hostnqn)
+{
+	const struct nvmet_host_entry *host;
+
+	TAILQ_FOREACH (host, &subsys->hosts, link) {
+		if (strcmp(host->nqn, hostnqn) == 0)
+			return host;
+	}
+	return NULL;
+}
+
+int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn,
+			       const struct nvmet_access *access)
 {
 	struct nvmet_host_entry *host;
 
 	if (!nvmet_nqn_valid(hostnqn))
 		return -EINVAL;
-	TAILQ_FOREACH (host, &subsys->hosts, link) {
-		if (strcmp(host->nqn, hostnqn) == 0)
-			return -EEXIST;
-	}
+	if (nvmet_subsystem_host(subsys, hostnqn))
+		return -EEXIST;
 	host = calloc(1, sizeof(*host));
 	if (!host)
 		return -ENOMEM;
 	snprintf(host->nqn, sizeof(host->nqn), "%s", hostnqn);
+	if (access)
+		host->access = *access;
 	TAILQ_INSERT_TAIL(&subsys->hosts, host, link);
 	nvmet_target_discovery_changed(subsys->target);
 	return 0;
@@ -105,13 +118,6 @@ int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostn
 
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn)
 {
-	const struct nvmet_host_entry *host;
-
-	if (subsys->allow_any_host || subsys->discovery)
-		return true;
-	TAILQ_FOREACH (host, &subsys->hosts, link) {
-		if (strcmp(host->nqn, hostnqn) == 0)
-			return true;
-	}
-	return false;
+	return subsys->allow_any_host || subsys->discovery ||
+	       nvmet_subsystem_host(subsys, hostnqn) != NULL;
 }

@@ -20,9 +20,25 @@ struct nvmet_ctrl;
 struct nvmet_ssd;
 struct nvmet_target;
 
+/* What a host may do at a subsystem, beyond coming in. */
+struct nvmet_access {
+	bool read_only;
+	bool masked;                               /* it sees only: */
+	uint64_t visible[NVMET_MAX_NSID / 64 + 1]; /* a bit for each NSID */
+	uint16_t max_queues; /* I/O queues of a controller; 0: the subsystem's */
+};
+
+/* NULL sees all. `nsid` is at most NVMET_MAX_NSID. */
+static inline bool nvmet_access_sees(const struct nvmet_access *access, uint32_t nsid)
+{
+	return !access || !access->masked || (access->visible[nsid / 64] >> (nsid % 64) & 1);
+}
+
+/* Owned by the subsystem; constant. */
 struct nvmet_host_entry {
 	TAILQ_ENTRY(nvmet_host_entry) link;
 	char nqn[NVMF_NQN_MAX + 1];
+	struct nvmet_access access;
 };
 
 struct nvmet_subsystem {
@@ -54,8 +70,12 @@ int nvmet_subsystem_new(struct nvmet_target *target, const char *nqn,
 			struct nvmet_subsystem **ret_subsys);
 /* All its controllers are gone. Unlinks it. NULL is allowed. */
 void nvmet_subsystem_free(struct nvmet_subsystem *subsys);
-/* 0, -EEXIST, -EINVAL (NQN) or -ENOMEM. */
-int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn);
+/* `access` NULL: everything. 0, -EEXIST, -EINVAL (NQN) or -ENOMEM. */
+int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostnqn,
+			       const struct nvmet_access *access);
+/* NULL: it is not named. */
+const struct nvmet_host_entry *nvmet_subsystem_host(const struct nvmet_subsystem *subsys,
+						    const char *hostnqn);
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn);
 /* Worker or main thread. NULL: no such active namespace (0 and NVME_NSID_ALL among them). */
 static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *subsys,

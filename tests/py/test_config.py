@@ -76,6 +76,12 @@ def test_good(tmp_path):
     ('"127.0.0.1:0"', '{ tls = "off"; }', 1, 'expected "192.0.2.1:4420"'),
     ('"127.0.0.1:0"', '{ address = "127.0.0.1:0"; tls = "required"; }', 1,
      'a port requires TLS, but no host has a tls_key'),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; namespaces = 1; } )', 3, "namespaces: expected a list"),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; namespaces = ( 0 ); } )', 3, "from 1 to 1024"),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; read_only = 1; } )', 3, "read_only: expected true"),
+    ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; max_queues = 0; } )', 3, "max_queues: expected"),
+    ("listen", 'hosts = ( { nqn = "nqn.a:b"; read_only = true; } );\nlisten', 1, "read_only: there is no such key here"),
+    ("nsid = 1;", 'nsid = 1; read_only = 0;', 4, "read_only: expected true or false"),
     ("listen", 'dhchap = { keys = 1; };\nlisten', 1, "keys: there is no such key here"),
 ])
 def test_bad(tmp_path, old, new, line, text):

@@ -246,7 +246,7 @@ static int make_subsystem(void)
 
 	if (err)
 		return err;
-	err = nvmet_subsystem_allow_host(subsys, "nqn.h");
+	err = nvmet_subsystem_allow_host(subsys, "nqn.h", NULL);
 	if (!err)
 		err = nvmet_subsystem_add_ns(subsys, 0, rig.ssds[0].ssd,
 					     nvme_ctrl_ns(rig.ssds[0].ctrl, 0));

@@ -71,10 +71,10 @@ static void subsystems_and_hosts(void **state)
 	assert_int_equal(nvmet_subsystem_new(&rig.target, "no name", &subsys), -EINVAL);
 	assert_int_equal(nvmet_subsystem_new(&rig.target, "nqn.new", &subsys), 0);
 	assert_int_equal(nvmet_subsystem_new(&rig.target, "nqn.new", &other), -EEXIST);
-	assert_int_equal(nvmet_subsystem_allow_host(subsys, "no name"), -EINVAL);
-	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.b"), 0);
-	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.a"), 0);
-	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.a"), -EEXIST);
+	assert_int_equal(nvmet_subsystem_allow_host(subsys, "no name", NULL), -EINVAL);
+	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.b", NULL), 0);
+	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.a", NULL), 0);
+	assert_int_equal(nvmet_subsystem_allow_host(subsys, "nqn.a", NULL), -EEXIST);
 	assert_true(nvmet_subsystem_host_allowed(subsys, "nqn.a"));
 	assert_false(nvmet_subsystem_host_allowed(subsys, "nqn.c"));
 	nvmet_subsystem_free(subsys);
