@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* struct conf → live objects, and their end; see daemon.h. */
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
 #include "pcie/vfio.h"
+#include "security/sandbox.h"
 #include "target/aen.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
@@ -234,13 +236,39 @@ int apply_listeners(struct daemon *daemon)
 	const struct conf *conf = daemon->conf;
 	int err = nvme_tcp_init(&daemon->target, &daemon->tcp);
 
-	for (unsigned i = 0; i < daemon->n_workers && !err; i++)
-		err = worker_start(&daemon->workers[i]);
 	for (unsigned i = 0; i < conf->n_listen && !err; i++)
 		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port,
 				      conf->listen[i].tls);
 	if (!err && conf->control[0])
 		err = control_new(daemon, conf->control, &daemon->control);
+	return err;
+}
+
+/* The control socket is the user's, who could not remove it otherwise. */
+static int give_away(const struct daemon *daemon, const char *user)
+{
+	const struct passwd *pw = getpwnam(user);
+
+	if (pw && daemon->control && chown(daemon->conf->control, pw->pw_uid, pw->pw_gid) < 0) {
+		log_err("control socket %s: %s", daemon->conf->control, strerror(errno));
+		return -errno;
+	}
+	return 0; /* sandbox_drop() tells of a user that does not exist */
+}
+
+/* Everything that takes a privilege is open. Credentials are a thread's: workers come after. */
+int apply_sandbox(struct daemon *daemon)
+{
+	const char *user = daemon->conf->user;
+	int err = user[0] ? give_away(daemon, user) : 0;
+
+	if (!err)
+		err = sandbox_drop(user[0] ? user : NULL);
+
+	for (unsigned i = 0; i < daemon->n_workers && !err; i++)
+		err = worker_start(&daemon->workers[i]);
+	if (!err)
+		err = sandbox_enter(SANDBOX_MAIN);
 	return err;
 }
 

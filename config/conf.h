@@ -69,6 +69,7 @@ struct conf_subsystem {
 struct conf {
 	unsigned workers;
 	char control[108]; /* path of the control socket; empty: none */
+	char user[33];     /* to become once everything is open; empty: nobody else */
 	enum log_level log_level;
 	size_t dma_memory;   /* bytes */
 	size_t max_transfer; /* bytes */

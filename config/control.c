@@ -124,6 +124,19 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		client_free(arg);
 }
 
+/* The socket's mode lets nobody else in; that it was not changed is not ours to trust. */
+static bool is_allowed(int fd)
+{
+	struct ucred peer = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	    (peer.uid == 0 || peer.uid == geteuid()))
+		return true;
+	log_warn("control socket: user %u may not use it", (unsigned)peer.uid);
+	return false;
+}
+
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
 		      int len, void *arg)
 {
@@ -133,6 +146,10 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 
 	(void)addr;
 	(void)len;
+	if (!is_allowed(fd)) {
+		close(fd);
+		return;
+	}
 	client = control->n_clients < MAX_CLIENTS ? calloc(1, sizeof(*client)) : NULL;
 	if (!client) {
 		close(fd);

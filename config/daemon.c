@@ -138,7 +138,7 @@ static void log_ready(const struct daemon *daemon)
 
 static void go_live(struct daemon *daemon)
 {
-	if (apply_exports(daemon) || apply_listeners(daemon)) {
+	if (apply_exports(daemon) || apply_listeners(daemon) || apply_sandbox(daemon)) {
 		daemon_stop(daemon, 1);
 		return;
 	}

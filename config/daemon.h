@@ -69,6 +69,8 @@ int apply_open_ssds(struct daemon *daemon);
 /* All SSDs are ready: what hosts see, and the addresses they see it at. */
 int apply_exports(struct daemon *daemon);
 int apply_listeners(struct daemon *daemon);
+/* Gives up what is not needed any more, and starts the workers. */
+int apply_sandbox(struct daemon *daemon);
 /* Frees whatever of it was made. */
 void apply_undo(struct daemon *daemon);
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 
 #include "pcie/dma.h"
+#include "security/sandbox.h"
+#include "util/check.h"
 
 int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes)
 {
@@ -26,6 +28,8 @@ static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 
+	if (sandbox_enter(SANDBOX_WORKER))
+		must(!"a worker without its sandbox");
 	loop_run(&worker->loop);
 	return NULL;
 }

@@ -11,6 +11,8 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "pcie/emul/emul_internal.h"
 #include "util/clock.h"
@@ -18,6 +20,40 @@
 #include "util/num.h"
 
 #define DRAIN_SECONDS 30
+
+/* liburing declares functions for these two, but some builds of it do not have them. */
+static int ring_register(const struct io_uring *uring, unsigned op, const void *arg, unsigned n)
+{
+	long result = syscall(SYS_io_uring_register, uring->ring_fd, op, arg, n);
+
+	return result < 0 ? -errno : 0;
+}
+
+/*
+ * A worker's seccomp filter does not see what a ring does. So a ring does no more than its SSD
+ * needs: these requests, on the file that was registered, and nothing can be registered later.
+ */
+static int restrict_ring(struct io_uring *uring)
+{
+	static const uint8_t allowed[] = {
+		IORING_OP_READ,  IORING_OP_READV,     IORING_OP_WRITE,   IORING_OP_WRITEV,
+		IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_TIMEOUT,
+	};
+	struct io_uring_restriction rules[ARRAY_SIZE(allowed) + 2] = { 0 };
+	unsigned n = 0;
+	int err;
+
+	for (; n < ARRAY_SIZE(allowed); n++) {
+		rules[n].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[n].sqe_op = allowed[n];
+	}
+	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rules[n++].sqe_flags = IOSQE_FIXED_FILE;
+	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+	rules[n++].sqe_flags = IOSQE_FIXED_FILE;
+	err = ring_register(uring, IORING_REGISTER_RESTRICTIONS, rules, n);
+	return err ? err : ring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
 
 int emul_uring_init(struct emul_sq *sq)
 {
@@ -36,7 +72,7 @@ int emul_uring_init(struct emul_sq *sq)
 		sq->slots[i].iov = &sq->iovs[(size_t)i * (EMUL_MAX_IOVS + 1)];
 		sq->slots[i].next_free = i + 1 < sq->entries ? (uint16_t)(i + 1) : UINT16_MAX;
 	}
-	err = io_uring_queue_init(num_min(sq->entries, 4096u), &sq->uring, 0);
+	err = io_uring_queue_init(num_min(sq->entries, 4096u), &sq->uring, IORING_SETUP_R_DISABLED);
 	if (err)
 		goto fail;
 	sq->has_uring = true;
@@ -47,6 +83,8 @@ int emul_uring_init(struct emul_sq *sq)
 	}
 	if (cq->interrupts && cq->vector < emul->n_irqs)
 		err = io_uring_register_eventfd(&sq->uring, emul->irq_fds[cq->vector]);
+	if (!err)
+		err = restrict_ring(&sq->uring);
 	if (err)
 		goto fail;
 	return 0;
@@ -182,6 +220,7 @@ void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms)
 	slot->due.tv_sec = ms / 1000;
 	slot->due.tv_nsec = (long long)(ms % 1000) * 1000000;
 	io_uring_prep_timeout(sqe, &slot->due, 0, 0);
+	sqe->flags |= IOSQE_FIXED_FILE; /* it has none, but every request must say so */
 	io_uring_sqe_set_data(sqe, slot);
 }
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is left to a running daemon: read back from /proc."""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daemon import BUILD, NQN, TOP, Daemon
+from nvmetcp import Host, read, write
+
+
+def status_of(task):
+    """A thread's /proc status as a dictionary."""
+    lines = (task / "status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def tasks(daemon):
+    """Each thread's status."""
+    return [status_of(task) for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()]
+
+
+def test_no_privileges(start):
+    """No capability in any set of any thread, and none can come back."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", 2)
+    threads = tasks(daemon)
+    assert len(threads) >= 3
+    for thread in threads:
+        assert thread["NoNewPrivs"] == "1"
+        for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(thread[name], 16) == 0, (thread["Name"], name)
+        if os.geteuid() == 0:
+            assert int(thread["CapBnd"], 16) == 0
+
+
+def test_filters(tmp_path, monkeypatch):
+    """Every thread has a seccomp filter. Of the build without sanitizers, which need calls of their own."""
+    build = TOP / "build" / "gcc"
+    if not (build / "nvmetd").exists():
+        pytest.skip("there is no build without sanitizers (build/gcc)")
+    monkeypatch.setattr("daemon.BUILD", build)
+    image = tmp_path / "image"
+    image.write_bytes(bytes(16 << 20))
+    daemon = Daemon(tmp_path, "--ssd", f"emulated:file={image}", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                    "--workers", 2)
+    with Host(daemon.address, NQN, queues=2) as host:
+        for queue in host.io:
+            write(queue, 0, b"s" * 65536)
+            assert read(queue, 0, 128) == b"s" * 65536
+        assert [thread["Seccomp"] for thread in tasks(daemon)
+                if not thread["Name"].startswith("iou-")] == ["2"] * 3
+    daemon.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_user(start, tmp_path):
+    """Started as root it becomes who the configuration says; its files and its socket are that user's."""
+    nobody = pwd.getpwnam("nobody")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for parent in [folder, *folder.parents[:4]]:
+        parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""
+user = "nobody"; listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    daemon = start("-c", conf, folder=folder)
+    for thread in tasks(daemon):
+        assert thread["Uid"].split() == [str(nobody.pw_uid)] * 4
+        assert thread["Gid"].split() == [str(nobody.pw_gid)] * 4
+    assert daemon.control.stat().st_uid == nobody.pw_uid
+    with Host(daemon.address, NQN) as host:
+        read(host.io[0], 0, 1)
+    daemon.stop()
+    assert not daemon.control.exists()
+
+
+def test_unknown_user(start, tmp_path):
+    """A user that does not exist: it does not start."""
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""
+user = "nobody-at-all"; listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    if os.geteuid() != 0:
+        pytest.skip("only root becomes somebody else")
+    with pytest.raises(AssertionError) as error:
+        start("-c", conf)
+    assert "user nobody-at-all: there is no such user" in str(error.value)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_unit():
+    """The service's exposure, as systemd sees it, is at most 2.0."""
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20",
+               str(BUILD / "nvmetd.service")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
