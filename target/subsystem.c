@@ -11,6 +11,7 @@
 #include "target/ctrl.h"
 #include "target/target.h"
 #include "util/check.h"
+#include "util/utf8.h"
 
 /* Namespace of the version 5 UUIDs that are derived for SSDs without any identifier of their own.
  */
@@ -23,8 +24,9 @@ bool nvmet_nqn_valid(const char *nqn)
 
 	if (len > NVMF_NQN_MAX || strncmp(nqn, "nqn.", 4) != 0 || len == 4)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)nqn[i] <= 0x20 || (unsigned char)nqn[i] == 0x7f)
+	for (size_t i = 0, n; i < len; i += n) {
+		n = utf8_char(nqn + i, len - i);
+		if (!n || nqn[i] == ' ')
 			return false;
 	}
 	return true;

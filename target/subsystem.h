@@ -91,7 +91,7 @@ static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *
 /* Name space of the version 5 UUIDs that are derived for what has no identifier of its own. */
 extern const uint8_t nvmet_uuid_space[16];
 
-/* "nqn." and up to 223 printable characters, as Base 4.5 wants them. */
+/* "nqn." and more, 223 bytes at most of printable UTF-8 without spaces (Base 4.5). */
 bool nvmet_nqn_valid(const char *nqn);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "util/check.h"
 #include "util/clock.h"
+#include "util/utf8.h"
 
 #define LOG_LINE_MAX 1024
 
@@ -90,9 +91,11 @@ __attribute__((format(printf, 2, 0))) static void log_vwrite(enum log_level leve
 	len += (size_t)n;
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2; /* cut, not dropped */
-	/* What peers send (NQNs) may end up in a line: no byte of it may start another line. */
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+	/* What peers send (NQNs) may end up in a line: nothing of it may start another line, or
+	 * tell a terminal what to do. */
+	for (size_t i = 0, n_bytes; i < len; i += n_bytes ? n_bytes : 1) {
+		n_bytes = utf8_char(line + i, len - i);
+		if (!n_bytes)
 			line[i] = '?';
 	}
 	line[len++] = '\n';

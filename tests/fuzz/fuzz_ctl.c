@@ -32,9 +32,11 @@ static void connect_host(void)
 		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)), .type = 0x01 },
 		.sqsize = le16_set(31),
 	};
-	const struct nvmf_connect_data data = { .cntlid = le16_set(NVMF_CNTLID_DYNAMIC),
-						.subnqn = RIG_NQN,
-						.hostnqn = "nqn.\xff\xfe-no-UTF-8" };
+	const struct nvmf_connect_data data = {
+		.cntlid = le16_set(NVMF_CNTLID_DYNAMIC),
+		.subnqn = RIG_NQN,
+		.hostnqn = "nqn.za\xc5\xbc\xc3\xb3\xc5\x82\xc4\x87-not-ASCII"
+	};
 
 	host_open(&host, rig_connect());
 	host_send_icreq(&host, 0, 0);

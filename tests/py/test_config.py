@@ -335,12 +335,12 @@ def test_control_long_answer(start):
 
 
 def test_control_odd_names(start):
-    """A host whose NQN is no UTF-8 is listed all the same."""
+    """A host whose NQN is not ASCII is listed with it."""
     daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN)
     with Queue(daemon.address) as queue:
-        queue.connect(NQN, raw_hostnqn=b"nqn.\xff")
+        queue.connect(NQN, hostnqn="nqn.zażółć")
         ctrl, = daemon.ctl("list")["subsystems"][1]["controllers"]
-        assert ctrl["hostnqn"] == "nqn.\\xff"
+        assert ctrl["hostnqn"] == "nqn.zażółć"
     daemon.expect_clean()
 
 

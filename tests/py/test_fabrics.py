@@ -31,6 +31,9 @@ def refused(target, code, dw0=None, subnqn=NQN, queue=None, **kwargs):
     (0x182, DATA | 256, {"raw_subnqn": b""}), (0x182, DATA | 512, {"raw_hostnqn": b""}),
     (0x182, DATA | 512, {"raw_hostnqn": b"iqn.2014-08.org:x"}),
     (0x182, DATA | 512, {"raw_hostnqn": b"nqn." + b"x" * 220}),
+    *((0x182, DATA | 512, {"raw_hostnqn": b"nqn." + bad})
+      for bad in (b"", b" ", b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\x1b[2J", b"\xc2\x9b2J")),
+    (0x182, DATA | 256, {"raw_subnqn": b"nqn.\xff"}),
     (0x182, DATA | 256, {"subnqn": "nqn.2026-11.io.nvmetd:nobody"}),
     (0x182, DATA | 16, {"cntlid": 1}), (0x182, DATA | 16, {"cntlid": 0xFFFE}),
     (0x184, None, {"subnqn": NQN + ":closed"}),

@@ -10,6 +10,7 @@
 #include "util/le.h"
 #include "util/loop.h"
 #include "util/num.h"
+#include "util/utf8.h"
 
 static void sizes(void **state)
 {
@@ -177,6 +178,39 @@ static void histogram_percentiles(void **state)
 	assert_int_equal(hist_percentile(&twice, 0.001), 7);
 }
 
+static void utf8(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len, expected;
+	} cases[] = {
+		{ "a", 1, 1 },
+		{ "\xc3\xa9", 2, 2 },
+		{ "\xe2\x82\xac", 3, 3 },
+		{ "\xf0\x9f\x98\x80", 4, 4 },
+		{ "\xf4\x8f\xbf\xbf", 4, 4 },
+		{ "\xc2\xa0", 2, 2 },
+		{ "", 0, 0 },
+		{ "\x1b", 1, 0 },
+		{ "\x7f", 1, 0 },
+		{ "\xc2\x9b", 2, 0 },         /* CSI */
+		{ "\x9b", 1, 0 },             /* a continuation alone */
+		{ "\xff", 1, 0 },             /* never a first byte */
+		{ "\xc3", 1, 0 },             /* cut */
+		{ "\xe2\x82", 2, 0 },         /* cut */
+		{ "\xc3x", 2, 0 },            /* no continuation */
+		{ "\xc0\xaf", 2, 0 },         /* overlong */
+		{ "\xe0\x80\xaf", 3, 0 },     /* overlong */
+		{ "\xf0\x80\x80\xaf", 4, 0 }, /* overlong */
+		{ "\xed\xa0\x80", 3, 0 },     /* surrogate */
+		{ "\xf4\x90\x80\x80", 4, 0 }, /* beyond the last */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(utf8_char(cases[i].text, cases[i].len), cases[i].expected);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +222,7 @@ int main(void)
 		cmocka_unit_test(cancelled_task),
 		cmocka_unit_test(histogram_buckets),
 		cmocka_unit_test(histogram_percentiles),
+		cmocka_unit_test(utf8),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
