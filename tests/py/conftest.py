@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bystander import Bystander  # noqa: E402
 from daemon import NQN, Daemon  # noqa: E402
+from hostile import start_write  # noqa: E402
 from nvmetcp import Host  # noqa: E402
 
 FLOOD = 80  # lines: a worker's budget of three kinds of message
@@ -69,6 +70,12 @@ def host(target):
     """A host with one I/O queue."""
     with Host(target.address, NQN) as instance:
         yield instance
+
+
+@pytest.fixture
+def writing(host):
+    """(queue, command): a 16 KiB write whose R2T has come."""
+    return host.io[0], start_write(host.io[0])
 
 
 @pytest.fixture
