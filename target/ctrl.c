@@ -21,7 +21,11 @@
 #include "util/loop.h"
 #include "util/num.h"
 
-#define CAP_TO_500MS 20 /* 10 s: taking I/O queues off the SSD is all that RDY ever waits for */
+/* Hosts can come and go as often as they like. Main thread. */
+static struct log_limit life_limit = LOG_LIMIT_INIT(500);
+#define log_life(...) log_limited(&life_limit, LOG_LEVEL_INFO, __VA_ARGS__)
+
+#define CAP_TO_500MS  20 /* 10 s: taking I/O queues off the SSD is all that RDY ever waits for */
 
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl)
 {
@@ -112,7 +116,7 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 {
 	struct nvmet_target *target = ctrl->subsys->target;
 
-	log_info("%s: gone", nvmet_ctrl_name(ctrl));
+	log_life("%s: gone", nvmet_ctrl_name(ctrl));
 	event_free(ctrl->keep_alive);
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
@@ -190,13 +194,14 @@ static bool cc_supported(uint32_t cc)
 static void ctrl_enable(struct nvmet_ctrl *ctrl)
 {
 	if (!cc_supported(ctrl->cc)) {
-		log_warn("%s: enabled with CC %08x, which it was not offered",
-			 nvmet_ctrl_name(ctrl), ctrl->cc);
+		log_limited(&life_limit, LOG_LEVEL_WARN,
+			    "%s: enabled with CC %08x, which it was not offered",
+			    nvmet_ctrl_name(ctrl), ctrl->cc);
 		ctrl->csts |= NVME_CSTS_CFS;
 		return;
 	}
 	ctrl->csts = NVME_CSTS_RDY;
-	log_info("%s: enabled", nvmet_ctrl_name(ctrl));
+	log_life("%s: enabled", nvmet_ctrl_name(ctrl));
 }
 
 uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
@@ -211,13 +216,13 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 	if ((cc & NVME_CC_EN) && !(old & NVME_CC_EN))
 		ctrl_enable(ctrl);
 	if (!(cc & NVME_CC_EN) && (old & NVME_CC_EN)) {
-		log_info("%s: disabled", nvmet_ctrl_name(ctrl));
+		log_life("%s: disabled", nvmet_ctrl_name(ctrl));
 		nvmet_aen_abort_all(ctrl, NVME_SC_ABORTED_SQ_DELETION);
 		nvmet_aen_init(ctrl);
 		close_io_queues(ctrl, "its controller was disabled");
 	}
 	if (NVME_CC_SHN(cc) && !NVME_CC_SHN(old)) {
-		log_info("%s: shut down", nvmet_ctrl_name(ctrl));
+		log_life("%s: shut down", nvmet_ctrl_name(ctrl));
 		ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_BUSY
 									   << NVME_CSTS_SHST_SHIFT;
 		close_io_queues(ctrl, "its controller was shut down");
@@ -250,8 +255,9 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 		nvmet_ctrl_set_kato(ctrl, ctrl->kato_ms);
 		return;
 	}
-	log_warn("%s: keep-alive timer expired after %u ms: ending the association",
-		 nvmet_ctrl_name(ctrl), ctrl->kato_ms);
+	log_limited(&life_limit, LOG_LEVEL_WARN,
+		    "%s: keep-alive timer expired after %u ms: ending the association",
+		    nvmet_ctrl_name(ctrl), ctrl->kato_ms);
 	nvmet_ctrl_kill(ctrl, "keep-alive timer expired");
 }
 

@@ -70,6 +70,7 @@ static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *d
 
 static void connect_finish(struct nvmet_req *req, uint16_t status)
 {
+	static struct log_limit connected = LOG_LIMIT_INIT(500); /* main thread only */
 	struct nvmet_queue *queue = req->queue;
 
 	queue->connect = NULL;
@@ -82,8 +83,9 @@ static void connect_finish(struct nvmet_req *req, uint16_t status)
 			nvmet_auth_expect(queue);
 		if (!queue->flow_control)
 			req->cqe.sqhd = le16_set(0xffff);
-		log_info("%s: queue %u of %s (%u entries, %s)", queue->peer, queue->qid,
-			 nvmet_ctrl_name(queue->ctrl), queue->entries, queue->worker->name);
+		log_limited(&connected, LOG_LEVEL_INFO, "%s: queue %u of %s (%u entries, %s)",
+			    queue->peer, queue->qid, nvmet_ctrl_name(queue->ctrl), queue->entries,
+			    queue->worker->name);
 	}
 	nvmet_req_complete(req, status);
 }
@@ -158,6 +160,29 @@ static bool old_association(const struct nvmet_subsystem *subsys,
 	return false;
 }
 
+/* In all subsystems: what is still being taken apart counts, for it holds queue pairs. */
+static unsigned n_ctrls_of(const struct nvmet_target *target, const char *hostnqn)
+{
+	const struct nvmet_subsystem *subsys;
+	const struct nvmet_ctrl *ctrl;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (subsys, &target->subsystems, link) {
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
+			n += strcmp(ctrl->hostnqn, hostnqn) == 0;
+	}
+	return n;
+}
+
+static bool too_many_ctrls(const struct nvmet_target *target, const char *hostnqn)
+{
+	const struct nvmet_limits *limits = &target->limits;
+
+	return (limits->controllers && target->n_ctrls >= limits->controllers) ||
+	       (limits->controllers_per_host &&
+		n_ctrls_of(target, hostnqn) >= limits->controllers_per_host);
+}
+
 static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,
 			      struct nvmet_subsystem *subsys)
 {
@@ -170,8 +195,8 @@ static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_d
 		return REFUSE_DATA(req, cntlid);
 	if (le16_get(cmd->sqsize) >= NVMET_MAX_ENTRIES)
 		return REFUSE_CMD(req, sqsize);
-	if (target->limits.controllers && target->n_ctrls >= target->limits.controllers)
-		return NVME_SC_CONNECT_BUSY;
+	if (too_many_ctrls(target, data->hostnqn))
+		return NVME_SC_CONNECT_BUSY; /* no DNR: the host tries again */
 	err = nvmet_ctrl_new(subsys, data, le32_get(cmd->kato), &ctrl);
 	if (err)
 		return err == -ENOSPC ? NVME_SC_CONNECT_BUSY : nvmet_status_from_errno(err);

@@ -216,6 +216,7 @@ static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t
 void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned index,
 		   uint32_t entries, nvmet_ssd_got_fn *got)
 {
+	static struct log_limit refused = LOG_LIMIT_INIT(20); /* main thread only */
 	struct nvmet_path *path = &queue->paths[index];
 	struct nvmet_qpair_share *share = least_used(ssd, queue->worker);
 	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
@@ -231,7 +232,8 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 		if (!err)
 			return;
 		path->got = NULL;
-		log_warn("%s: no new queue pair: %s", nvme_ctrl_name(ssd->ctrl), strerror(-err));
+		log_limited(&refused, LOG_LEVEL_WARN, "%s: no new queue pair: %s",
+			    nvme_ctrl_name(ssd->ctrl), strerror(-err));
 	}
 	if (!share && any_deleting(ssd)) {
 		path->got = got;

@@ -25,7 +25,9 @@ struct nvmet_limits {
 	unsigned connections;          /* in all */
 	unsigned connections_per_host; /* per peer address */
 	unsigned handshakes;           /* connections that have not finished Connect, in all */
+	unsigned handshakes_per_host;  /* per peer address */
 	unsigned controllers;          /* in all */
+	unsigned controllers_per_host; /* per host NQN */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
 	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */
 	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */

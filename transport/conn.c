@@ -287,7 +287,7 @@ static void handshake_over_on_main(struct loop_msg *msg)
 {
 	struct nvme_tcp_conn *conn = container_of(msg, struct nvme_tcp_conn, handshake_msg);
 
-	tcp_handshake_over(conn->tcp);
+	tcp_handshake_over(conn->tcp, conn);
 }
 
 /* --- What the target calls ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16]); /* an
 /* Takes a connected socket in, as an accepted one: 0, -EBUSY (a limit) or -ENOMEM (fd stays). */
 int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 	      const struct sockaddr_storage *peer);
-void tcp_handshake_over(struct nvme_tcp *tcp);
+void tcp_handshake_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn);
 void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn);
 
 /* tx.c: what goes before commands' PDUs. */

@@ -43,7 +43,7 @@ struct listener {
 struct peer {
 	LIST_ENTRY(peer) link;
 	uint8_t addr[16];
-	unsigned n_conns;
+	unsigned n_conns, n_handshakes;
 };
 
 struct nvme_tcp {
@@ -117,12 +117,18 @@ static const char *why_refused(const struct nvme_tcp *tcp, const struct peer *pe
 		return "limits.connections_per_host";
 	if (over(tcp->n_handshakes, limits->handshakes))
 		return "limits.handshakes";
+	if (over(peer->n_handshakes, limits->handshakes_per_host))
+		return "limits.handshakes_per_host";
 	return NULL;
 }
 
-void tcp_handshake_over(struct nvme_tcp *tcp)
+void tcp_handshake_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 {
+	struct peer *peer = peer_find(tcp, conn->addr, false);
+
 	tcp->n_handshakes--;
+	if (peer)
+		peer->n_handshakes--;
 }
 
 static void peer_leave(struct peer *peer)
@@ -137,10 +143,10 @@ void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 {
 	struct peer *peer = peer_find(tcp, conn->addr, false);
 
+	if (!conn->handshake_over)
+		tcp_handshake_over(tcp, conn);
 	if (peer)
 		peer_leave(peer);
-	if (!conn->handshake_over)
-		tcp->n_handshakes--;
 	tcp->n_conns--;
 }
 
@@ -213,6 +219,7 @@ int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 	peer->n_conns++;
 	tcp->n_conns++;
 	tcp->n_handshakes++;
+	peer->n_handshakes++;
 	loop_post(&tw->worker->loop, &conn->msg, start_on_worker);
 	return 0;
 }

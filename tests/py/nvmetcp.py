@@ -447,9 +447,9 @@ class Host:
     def queue(self, qid, entries=128, **changes):
         """Connects an I/O queue."""
         queue = Queue(self.address, **self.icreq)
-        arguments = {"cntlid": self.admin.cntlid, **self.identity, **changes}
+        arguments = {"subnqn": self.subnqn, "cntlid": self.admin.cntlid, **self.identity, **changes}
         try:
-            return queue.connect(changes.pop("subnqn", self.subnqn), qid, entries, **arguments)
+            return queue.connect(qid=qid, entries=entries, **arguments)
         except BaseException:
             queue.conn.close()
             raise

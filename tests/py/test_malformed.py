@@ -369,42 +369,6 @@ def test_garbage_after_the_handshake(target):
                 pass
 
 
-def test_many_quick_connections(target):
-    """2000 connections that come and go cost nothing for good, and do not flood the log."""
-    before = len(target.log())
-    for index in range(2000):
-        conn = Connection(target.address)
-        if index % 2:
-            conn.send(icreq() if index % 4 == 1 else os.urandom(64))
-        if index % 3:
-            conn.abort()
-        else:
-            conn.close()
-    target.expect_clean(10)
-    assert len(target.log()) - before < 100_000
-
-
-def test_connection_limit(start, tmp_path):
-    """limits.handshakes: further connections are closed at once, and let in again later."""
-    conf = tmp_path / "conf"
-    conf.write_text(f"""
-listen = ( "127.0.0.1:0" );
-limits = {{ handshakes = 8; connections_per_host = 12; }};
-ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }} );
-subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
-""")
-    daemon = start("-c", conf)
-    held = [Connection(daemon.address).icreq() for _ in range(8)]
-    with Connection(daemon.address) as one_more:
-        one_more.expect_close(2)
-    assert "limits.handshakes is reached" in daemon.log()
-    for conn in held:
-        conn.close()
-    daemon.expect_clean()
-    with Host(daemon.address, NQN):
-        pass
-
-
 def test_tls_hello_to_a_plain_port(target):
     """A TLS ClientHello is no ICReq."""
     with Connection(target.address) as conn:

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is begun and not gone on with, and how much of anything one host may have: deadlines, limits, and what
+thousands of connections leave behind."""
+
+import contextlib
+import os
+import random
+import re
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from daemon import NQN
+from hostile import data, expect_term, header, icreq, start_write
+from nvmetcp import (CMD, SGL_IN_CAPSULE, SGL_TRANSPORT, Closed, Connection, Host, Queue, Status, Term,
+                     io_fields, sqe)
+
+ONE = "127.0.0.1:0"
+
+
+def config(tmp_path, limits, spec="emulated:size=64M,queues=32"):
+    """A configuration with these limits."""
+    path = tmp_path / "nvmet.conf"
+    path.write_text(f"""
+listen = ( "{ONE}" );
+limits = {{ {limits} }};
+ssds = ( {{ name = "a"; spec = "{spec}"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    return path
+
+
+def closed_after(conn, least=0.8, most=30):
+    """Closed by the target, not before its time."""
+    begin = time.monotonic()
+    conn.expect_close(most)
+    assert time.monotonic() - begin > least
+
+
+# --- Deadlines (1 s each in the shared daemon) ----------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 100, 127])
+def test_icreq_that_stops(target, size):
+    """No ICReq, or a part of one."""
+    with Connection(target.address) as conn:
+        conn.send(icreq()[:size])
+        closed_after(conn)
+
+
+def drip(conn, raw, pause=0.1):
+    """Sends a byte now and then, until the target has had enough of it."""
+    with contextlib.suppress(OSError):
+        for index in range(len(raw)):
+            conn.sock.sendall(raw[index:index + 1])
+            time.sleep(pause)
+
+
+def test_icreq_that_drips(target):
+    """The deadline of the handshake is for all of it: a byte now and then does not move it."""
+    with Connection(target.address) as conn:
+        begin = time.monotonic()
+        drip(conn, icreq())
+        conn.expect_close()
+        assert time.monotonic() - begin < 10
+
+
+def connect_command(cid=1, sgl=(0, 1024, SGL_TRANSPORT)):
+    """Connect to an admin queue."""
+    return sqe(0x7F, cid, 1, sgl, cdw11=31 | 4 << 16)
+
+
+@pytest.mark.parametrize("size", [0, 7, 50, 72, 500])
+def test_connect_that_stops(target, size):
+    """After ICReq: no Connect, a part of its capsule, or of the data in it."""
+    with Connection(target.address) as conn:
+        conn.icreq()
+        raw = conn.build(CMD, connect_command(sgl=(0, 1024, SGL_IN_CAPSULE)), bytes(1024))
+        conn.send(raw[:size])
+        closed_after(conn)
+
+
+@pytest.mark.parametrize("sent", [0, 512])
+def test_data_of_connect_that_stops(target, sent):
+    """Connect's data was asked for by R2T and does not come."""
+    with Connection(target.address) as conn:
+        conn.icreq()
+        conn.send(conn.build(CMD, connect_command()))
+        tag, = struct.unpack_from("<H", conn.pdu().header, 10)
+        if sent:
+            conn.send(data(1, tag, 0, sent, 0))
+        closed_after(conn)
+
+
+def test_other_commands_do_not_help(target):
+    """Commands that are refused before Connect do not move its deadline."""
+    with Queue(target.address) as queue:
+        begin = time.monotonic()
+        with pytest.raises((Closed, OSError)):
+            while time.monotonic() - begin < 10:
+                assert queue.status(0x18) == 0x00C
+                time.sleep(0.1)
+        assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("size", [4, 40, 100])
+def test_command_that_stops(host, size):
+    """A command on a connected queue stops half way, in its header or its data."""
+    conn = host.io[0].conn
+    conn.send(conn.build(CMD, sqe(1, 5, 1, (0, 512, SGL_IN_CAPSULE), **io_fields(0, 1)),
+                         bytes(512))[:size])
+    closed_after(conn)
+
+
+@pytest.mark.parametrize("sent", [0, 10, 24, 4096])
+def test_data_that_stops(writing, sent):
+    """The data of a write was asked for: nothing comes, or a part of a PDU."""
+    queue, command = writing
+    queue.conn.send(data(command.cid, command.ttag, 0, 16384)[:sent])
+    closed_after(queue.conn)
+
+
+def test_a_deadline_is_not_the_hosts_when_all_is_there(target):
+    """Idle queues, and controllers that were never enabled, stay: no deadline is theirs (KATO is, if asked for)."""
+    with Host(target.address, NQN) as host, Host(target.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
+        time.sleep(2.5)
+        assert host.io[0].status(0, nsid=1) == 0
+        assert idle.admin.property_get(0x1C) == 0
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+
+def expect_refused(address):
+    """A connection that is closed before it could say anything."""
+    with Connection(address) as conn:
+        with pytest.raises((Closed, OSError)):
+            conn.icreq()
+
+
+@pytest.mark.parametrize("name, number", [
+    ("handshakes", 8), ("handshakes_per_host", 8), ("connections", 8), ("connections_per_host", 8)])
+def test_half_open_connections(start, tmp_path, name, number):
+    """Further ones are closed at once, and let in again when there is room; the log says which limit it was."""
+    daemon = start("-c", config(tmp_path, f"{name} = {number};"))
+    held = [Connection(daemon.address).icreq() for _ in range(number)]
+    for _ in range(100):
+        expect_refused(daemon.address)
+    assert f"limits.{name} is reached" in daemon.log()
+    assert daemon.log().count("is reached") <= 15
+    held.pop().close()
+    end = time.monotonic() + 10
+    while True:
+        try:
+            held.append(Connection(daemon.address).icreq())
+            break
+        except (Closed, OSError):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    for conn in held:
+        conn.close()
+    daemon.expect_clean()
+    with Host(daemon.address, NQN):
+        pass
+
+
+def test_one_address_does_not_lock_out_others(start, tmp_path):
+    """All handshakes that one address may have are half open: a host at another address comes in."""
+    daemon = start("-c", config(tmp_path, "handshakes = 64; handshakes_per_host = 8;"))
+    port = daemon.address[1]
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.2", 0))
+            sock.connect(("127.0.0.1", port))
+        late = stack.enter_context(socket.socket())
+        late.bind(("127.0.0.2", 0))
+        late.connect(("127.0.0.1", port))
+        late.settimeout(10)
+        assert late.recv(1) == b""
+        with Host(daemon.address, NQN) as host:
+            assert host.io[0].status(0, nsid=1) == 0
+    daemon.expect_clean()
+
+
+def test_controllers_of_one_host(start, tmp_path):
+    """limits.controllers_per_host: Controller Busy, without DNR; other hosts' are not counted."""
+    daemon = start("-c", config(tmp_path, "controllers_per_host = 3;"))
+    hosts = [Host(daemon.address, NQN, queues=0, hostid=bytes([index]) * 16) for index in range(3)]
+    with pytest.raises(Status) as found:
+        Host(daemon.address, NQN, queues=0, hostid=b"\x77" * 16)
+    assert found.value.code == 0x181 and not found.value.cqe.dnr
+    hosts.append(Host(daemon.address, NQN, hostnqn="nqn.2014-08.org.nvmexpress:other"))
+    hosts.pop(0).close()
+    end = time.monotonic() + 10
+    while len(hosts) < 4:
+        try:
+            hosts.append(Host(daemon.address, NQN, queues=0, hostid=b"\x77" * 16))
+        except Status as status:
+            assert status.code == 0x181 and time.monotonic() < end
+    for host in hosts:
+        host.close()
+    daemon.expect_clean()
+
+
+def test_queues_of_one_controller(target):
+    """As many as were granted, none beyond."""
+    with Host(target.address, NQN, queues=0) as host:
+        granted = host.set_queues(1000)
+        assert 1 <= granted <= 128
+        with pytest.raises(Status) as found:
+            host.queue(granted + 1)
+        assert found.value.code == 0x182
+
+
+def test_pages_of_one_host(target, bystander):
+    """Commands that want more than all pages there are: the host waits, the bystander does not."""
+    with Host(target.address, NQN, queues=2) as host:
+        for queue in host.io:
+            for index in range(127):
+                queue.start(1, nsid=1, write=bytes(1 << 20), **io_fields(0, 2048)).auto = False
+        bystander.expect_goes_on()
+
+
+# --- Thousands ------------------------------------------------------------------------------------
+
+
+def raw_client(address, number, seed, errors):
+    """Connections that come, send something or nothing, and go, by FIN or RST."""
+    rng = random.Random(seed)
+    good = icreq()
+    linger = struct.pack("ii", 1, 0)
+    try:
+        for index in range(number):
+            with socket.socket() as sock:
+                sock.settimeout(20)
+                sock.connect(address)
+                with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                    if index % 2:
+                        sock.sendall(rng.randbytes(rng.choice((1, 8, 127, 128, 500))))
+                    elif index % 4:
+                        sock.sendall(good)
+                    if index % 50 == 0:
+                        sock.recv(1)  # now and then the target's answer, or its end
+                if index % 3:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    except OSError as error:
+        errors.append(error)
+
+
+def test_ten_thousand_connections(start, tmp_path):
+    """10 000 of them, a half of them garbage: none costs a slot for good, the log stays short, and a host whose
+    I/O is under way does not notice."""
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "1s"; term_timeout = "500ms";'))
+    errors = []
+    with Host(daemon.address, NQN) as host:
+        threads = [threading.Thread(target=raw_client, args=(daemon.address, 2500, seed, errors))
+                   for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert host.io[0].status(0, nsid=1) == 0
+            time.sleep(0.01)
+        assert not errors
+    daemon.expect_clean(20)
+    assert len(daemon.log().splitlines()) < 200
+    with Host(daemon.address, NQN) as host:
+        assert host.io[0].status(0, nsid=1) == 0
+
+
+def test_a_thousand_at_once(start, tmp_path):
+    """1000 connections at a time, half of them for a subsystem that is not there: 500 controllers are made and
+    500 refused; whoever finds the house full tries again, as hosts do."""
+    limits = "controllers = 600; controllers_per_host = 10; connections_per_host = 1200; handshakes_per_host = 50;"
+    daemon = start("-c", config(tmp_path, limits))
+    held, codes, errors = [], [], []
+
+    def client(first):
+        for number in range(first, 1000, 8):
+            end = time.monotonic() + 60
+            while True:
+                try:
+                    queue = Queue(daemon.address, timeout=60)
+                    held.append(queue)
+                    queue.connect(NQN + (":nobody" if number % 2 else ""), entries=2,
+                                  hostnqn=f"nqn.2014-08.org.nvmexpress:{number}", hostid=bytes([1]) * 16)
+                    codes.append(0)
+                except Status as status:
+                    codes.append(status.code)
+                except (Closed, OSError) as error:  # the limit of handshakes
+                    if time.monotonic() > end:
+                        errors.append(error)
+                        return
+                    time.sleep(0.01)
+                    continue
+                break
+
+    threads = [threading.Thread(target=client, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert (codes.count(0), codes.count(0x182), len(codes)) == (500, 500, 1000)
+    assert daemon.counters()["controllers"] == 500
+    for queue in held:
+        queue.conn.close()
+    daemon.expect_clean(20)
+
+
+# --- The log --------------------------------------------------------------------------------------
+
+
+HOSTILE = [
+    ("protocol error: invalid PDU header field (FES 1, FEI 0)", lambda conn: conn.send(header(9))),
+    ("protocol error: PDU sequence error", lambda conn: conn.send(header(CMD))),
+    ("protocol error: unsupported parameter (FES 6, FEI 8)", lambda conn: conn.send(icreq(pfv=1))),
+    ("no ICReq in time", lambda conn: None),
+]
+
+
+@pytest.mark.parametrize("text, act", HOSTILE, ids=range(len(HOSTILE)))
+def test_one_line_each(start, tmp_path, text, act):
+    """What a peer did wrong is one line, with its address."""
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "500ms"; term_timeout = "500ms";'))
+    before = len(daemon.log().splitlines())
+    with Connection(daemon.address) as conn:
+        own = "%s:%d" % conn.sock.getsockname()
+        act(conn)
+        with contextlib.suppress(Term):
+            conn.expect_close()
+    daemon.expect_clean()
+    lines = daemon.log().splitlines()[before:]
+    assert len(lines) == 1 and text in lines[0] and own in lines[0]
+
+
+def test_flood_is_counted(start, tmp_path):
+    """The same thing 500 times: a few lines, and how many were held back."""
+    daemon = start("-c", config(tmp_path, 'term_timeout = "100ms";'))
+    for _ in range(500):
+        with Connection(daemon.address) as conn:
+            conn.send(header(9))
+            expect_term(conn, 1, 0)
+    time.sleep(1.1)
+    with Connection(daemon.address) as conn:
+        conn.send(header(9))
+        expect_term(conn, 1, 0)
+    daemon.expect_clean()
+    assert daemon.counters()["protocol_errors"] == 501
+    shown = daemon.log().count("protocol error")
+    held = sum(map(int, re.findall(r"(\d+) messages like the next one were held back", daemon.log())))
+    assert shown + held == 501 and shown < 100
+
+
+def test_controllers_do_not_flood_the_log(start):
+    """Enabled and disabled, connected and disconnected, 2000 times by a host that may."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", ONE, "--nqn", NQN)
+    with Host(daemon.address, NQN, queues=0) as host:
+        for _ in range(1000):
+            host.admin.property_set(0x14, 0x00460000)
+            host.admin.property_set(0x14, 0x00460001)
+    for _ in range(300):
+        with Queue(daemon.address) as queue:
+            queue.connect(NQN)
+    daemon.expect_clean()
+    assert len(daemon.log().splitlines()) < 1200
+
+
+def test_names_do_not_reach_the_terminal(start):
+    """Escape sequences in names are not written to the log."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", ONE, "--nqn", NQN)
+    for name in (b"nqn.\x1b[2J", b"nqn.\x9b2J", b"nqn.a\nb", b"\r\n" + os.urandom(100)):
+        with Queue(daemon.address) as queue, pytest.raises(Status):
+            queue.connect(NQN, raw_hostnqn=name)
+    log = daemon.log_path.read_bytes()
+    assert log.decode() and not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", log)
+    assert "nqn.?[2J" in log.decode()
+
+
+def test_writes_in_small_parts(host):
+    """16384 bytes in parts of 4: slow, and allowed."""
+    queue = host.io[0]
+    command = start_write(queue)
+    for at in range(0, 16384, 64):
+        queue.conn.h2c(command.cid, command.ttag, at, bytes(64), at == 16320)
+    assert queue.wait(command).status == 0
