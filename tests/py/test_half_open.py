@@ -243,18 +243,21 @@ def raw_client(address, number, seed, errors):
                         sock.sendall(rng.randbytes(rng.choice((1, 8, 127, 128, 500))))
                     elif index % 4:
                         sock.sendall(good)
-                    if index % 50 == 0:
-                        sock.recv(1)  # now and then the target's answer, or its end
+                    if index % 100 == 2:
+                        sock.recv(1)  # now and then ICResp, or the end
                 if index % 3:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     except OSError as error:
         errors.append(error)
 
 
-def test_ten_thousand_connections(start, tmp_path):
-    """10 000 of them, a half of them garbage: none costs a slot for good, the log stays short, and a host whose
-    I/O is under way does not notice."""
-    daemon = start("-c", config(tmp_path, 'handshake_timeout = "1s"; term_timeout = "500ms";'))
+@pytest.mark.parametrize("limit", [64, 10000])
+def test_ten_thousand_connections(start, tmp_path, limit):
+    """10 000 of them, a half of them garbage, most of them refused or none: none costs a slot for good, the log stays
+    short, and a host whose I/O is under way does not notice."""
+    limits = "".join(f"{name} = {limit}; " for name in
+                     ("handshakes", "handshakes_per_host", "connections", "connections_per_host"))
+    daemon = start("-c", config(tmp_path, limits + 'handshake_timeout = "1s"; term_timeout = "500ms";'))
     errors = []
     with Host(daemon.address, NQN) as host:
         threads = [threading.Thread(target=raw_client, args=(daemon.address, 2500, seed, errors))
@@ -267,6 +270,7 @@ def test_ten_thousand_connections(start, tmp_path):
         assert not errors
     daemon.expect_clean(20)
     assert len(daemon.log().splitlines()) < 200
+    assert limit < 10000 or "is reached" not in daemon.log()
     with Host(daemon.address, NQN) as host:
         assert host.io[0].status(0, nsid=1) == 0
 
@@ -284,11 +288,12 @@ def test_a_thousand_at_once(start, tmp_path):
             while True:
                 try:
                     queue = Queue(daemon.address, timeout=60)
-                    held.append(queue)
                     queue.connect(NQN + (":nobody" if number % 2 else ""), entries=2,
                                   hostnqn=f"nqn.2014-08.org.nvmexpress:{number}", hostid=bytes([1]) * 16)
+                    held.append(queue)
                     codes.append(0)
                 except Status as status:
+                    queue.conn.close()
                     codes.append(status.code)
                 except (Closed, OSError) as error:  # the limit of handshakes
                     if time.monotonic() > end:

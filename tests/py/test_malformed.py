@@ -295,39 +295,6 @@ def test_host_terminates(target, length, fes):
         conn.expect_close()
 
 
-def test_nothing_is_sent(target):
-    """No ICReq: closed after handshake_timeout (1 s here)."""
-    with Connection(target.address) as conn:
-        begin = time.monotonic()
-        conn.expect_close(5)
-        assert 0.8 < time.monotonic() - begin < 3
-
-
-def test_no_connect(target):
-    """ICReq, but no Connect."""
-    with Connection(target.address) as conn:
-        conn.icreq()
-        begin = time.monotonic()
-        conn.expect_close(5)
-        assert 0.8 < time.monotonic() - begin < 3
-
-
-@pytest.mark.parametrize("keep", [4, 40, 100])
-def test_half_a_pdu(host, keep):
-    """A command that stops half way: closed after pdu_timeout (1 s here)."""
-    conn = host.io[0].conn
-    conn.send(conn.build(CMD, sqe(1, 5, 1, (0, 512, SGL_IN_CAPSULE), **io_fields(0, 1)),
-                         bytes(512))[:keep])
-    conn.expect_close(5)
-
-
-def test_data_that_does_not_come(writing):
-    """An R2T that is never answered, and one that is answered in part."""
-    queue, command = writing
-    queue.conn.h2c(command.cid, command.ttag, 0, bytes(4096), False)
-    queue.conn.expect_close(5)
-
-
 def test_terminated_host_that_stays(target):
     """After a TermReq the target does not wait for ever for the host to close."""
     conn = Connection(target.address)
