@@ -13,7 +13,8 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define DEADLINE_LOOK_S 1
+#define DEADLINE_LOOK_S   1
+#define EVENTS_PER_SECOND 32 /* an SSD that has more to say is heard again a second later */
 
 static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
 {
@@ -66,6 +67,8 @@ static void cmd_room(struct nvme_waiter *waiter)
 	cmd_submit(container_of(waiter, struct nvme_admin_cmd, waiter));
 }
 
+static void send_aers(struct nvme_ctrl *ctrl);
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct nvme_ctrl *ctrl = arg;
@@ -75,6 +78,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (ctrl->events_heard > EVENTS_PER_SECOND && ctrl->state == NVME_CTRL_READY) {
+		ctrl->events_heard = 0;
+		send_aers(ctrl);
+	}
 	TAILQ_FOREACH (cmd, &ctrl->admin_cmds, link) {
 		if (!cmd->deadline_ns)
 			continue;
@@ -208,18 +215,36 @@ static void acknowledge(struct nvme_ctrl *ctrl, uint32_t lid)
 		log_warn("%s: log page %02xh of an event could not be read", ctrl->dev->name, lid);
 }
 
+/* An SSD that raises events as fast as it is asked for them must not take all of the main thread.
+ */
+static bool one_more_event(struct nvme_ctrl *ctrl)
+{
+	uint64_t second = clock_now_ns() / NSEC_PER_SEC;
+
+	if (second != ctrl->events_second && ctrl->events_heard <= EVENTS_PER_SECOND) {
+		ctrl->events_second = second;
+		ctrl->events_heard = 0;
+	}
+	return ++ctrl->events_heard <= EVENTS_PER_SECOND;
+}
+
 static void aer_done(void *arg, const struct nvme_cqe *cqe)
 {
+	static struct log_limit limit = LOG_LIMIT_INIT(50); /* main thread only */
 	struct nvme_ctrl *ctrl = arg;
 	uint32_t dw0 = le32_get(cqe->dw0);
 
 	ctrl->aers--;
 	if (nvme_cqe_status(cqe) || ctrl->state != NVME_CTRL_READY)
 		return;
-	log_warn("%s: asynchronous event: type %u, information %02xh, log page %02xh",
-		 ctrl->dev->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
+	log_limited(&limit, LOG_LEVEL_WARN,
+		    "%s: asynchronous event: type %u, information %02xh, log page %02xh",
+		    ctrl->dev->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
 	acknowledge(ctrl, dw0 >> 16 & 0xff);
-	aer_send(ctrl);
+	if (one_more_event(ctrl))
+		aer_send(ctrl);
+	else
+		arm_timer(ctrl);
 	if ((dw0 & 0xffff) == (NVME_AER_NOTICE | NVME_AER_NOTICE_NS_CHANGED << 8))
 		nvme_ctrl_rescan(ctrl);
 	if (ctrl->params.events->async_event)
@@ -245,6 +270,19 @@ static void aec_done(void *arg, const struct nvme_cqe *cqe)
 			 ctrl->dev->name);
 }
 
+static void send_aers(struct nvme_ctrl *ctrl)
+{
+	unsigned n = num_min(ctrl->info.id.aerl + 1u, (unsigned)NVME_MAX_AERS);
+
+	while (ctrl->aers < n) {
+		unsigned before = ctrl->aers;
+
+		aer_send(ctrl);
+		if (ctrl->aers == before)
+			break;
+	}
+}
+
 void nvme_admin_arm_aers(struct nvme_ctrl *ctrl)
 {
 	uint32_t offered = le32_get(ctrl->info.id.oaes);
@@ -253,15 +291,8 @@ void nvme_admin_arm_aers(struct nvme_ctrl *ctrl)
 		.cdw10 = le32_set(NVME_FEAT_AEC),
 		.cdw11 = le32_set(NVME_AEC_SMART | (offered & NVME_AEC_NS_ATTR)),
 	};
-	unsigned n = num_min(ctrl->info.id.aerl + 1u, (unsigned)NVME_MAX_AERS);
 
 	if (nvme_admin_send(ctrl, &sqe, 0, 0, aec_done, ctrl))
 		log_warn("%s: no memory to configure asynchronous events", ctrl->dev->name);
-	while (ctrl->aers < n) {
-		unsigned before = ctrl->aers;
-
-		aer_send(ctrl);
-		if (ctrl->aers == before)
-			break;
-	}
+	send_aers(ctrl);
 }

@@ -168,6 +168,15 @@ static void enable(struct nvme_ctrl *ctrl)
 	wait_until(ctrl, NVME_CTRL_ENABLING, cap_timeout_ms(ctrl));
 }
 
+/* As many queues have their doorbells inside the BAR. */
+static uint32_t doorbell_pairs(const struct nvme_ctrl *ctrl)
+{
+	size_t len = num_max(ctrl->dev->bar0_len, (size_t)NVME_REG_DOORBELLS);
+
+	return (uint32_t)num_min((len - NVME_REG_DOORBELLS) / (2 * (size_t)ctrl->doorbell_stride),
+				 (size_t)UINT16_MAX + 1);
+}
+
 static void queues_done(void *arg, const struct nvme_cqe *cqe);
 
 /* Base 5.27.1.5: 0's based counts of submission and completion queues, asked and granted. */
@@ -233,7 +242,13 @@ static void queues_done(void *arg, const struct nvme_cqe *cqe)
 		nvme_ctrl_fail(ctrl, "it grants no I/O queues");
 		return;
 	}
-	ctrl->info.n_queues = num_min(ctrl->params.max_queues, num_min(nsqa, ncqa));
+	/* Admin queue not counted: its doorbells were looked at before the first was rung. */
+	ctrl->info.n_queues = num_min(num_min(ctrl->params.max_queues, num_min(nsqa, ncqa)),
+				      doorbell_pairs(ctrl) - 1);
+	if (!ctrl->info.n_queues) {
+		nvme_ctrl_fail(ctrl, "its BAR has no room for doorbells of I/O queues");
+		return;
+	}
 	ask_dbbuf(ctrl);
 }
 
@@ -375,6 +390,14 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 	}
 	if (!(NVME_CAP_CSS(ctrl->info.cap) & 1)) {
 		nvme_ctrl_fail(ctrl, "it does not know the NVM command set (CAP.CSS)");
+		return;
+	}
+	if (NVME_CAP_MQES(ctrl->info.cap) == 0) {
+		nvme_ctrl_fail(ctrl, "its queues hold no command (CAP.MQES is 0)");
+		return;
+	}
+	if (!doorbell_pairs(ctrl)) {
+		nvme_ctrl_fail(ctrl, "its doorbells are beyond its BAR (CAP.DSTRD)");
 		return;
 	}
 	mmio_write32(dev, NVME_REG_CC, mmio_read32(dev, NVME_REG_CC) & ~NVME_CC_EN);

@@ -56,7 +56,6 @@ struct nvme_ctrl {
 	enum nvme_ctrl_state state;
 	struct nvme_ctrl_info info;
 	uint32_t doorbell_stride;
-	size_t bar_needed;
 
 	struct event *timer; /* register polls of bring-up and shutdown */
 	uint64_t deadline_ns;
@@ -65,6 +64,8 @@ struct nvme_ctrl {
 	TAILQ_HEAD(, nvme_admin_cmd) admin_cmds;
 	struct event *admin_timer;
 	unsigned aers;
+	unsigned events_heard; /* in second `events_second`: more than a few, and they must wait */
+	uint64_t events_second;
 
 	int *irq_fds;
 	unsigned n_irqs;

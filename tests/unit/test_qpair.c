@@ -175,6 +175,30 @@ static void unknown_cids(void **state)
 	assert_int_equal(counter_get(&qp->stats.unknown_cids), 4);
 }
 
+/* Entries that are not in turn, or of the last round, are no completions. */
+static void phase_errors(void **state)
+{
+	unsigned count = 0;
+	uint16_t cids[3];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(submit(&count, &cids[i]), 0);
+	complete(1, 0, cids[1], 0); /* place 0 is still empty */
+	assert_int_equal(nvme_qpair_reap(qp), 0);
+	complete(0, 1, cids[0], 0); /* the phase of the next round */
+	assert_int_equal(nvme_qpair_reap(qp), 0);
+	complete(0, 0, cids[0], 0);
+	assert_int_equal(nvme_qpair_reap(qp), 2);
+	complete(0, 1, cids[2], 0); /* again where it has been */
+	complete(1, 0, cids[2], 0);
+	assert_int_equal(nvme_qpair_reap(qp), 0);
+	assert_int_equal(count, 2);
+	complete(2, 0, cids[2], 0x3fff); /* all status bits */
+	assert_int_equal(nvme_qpair_reap(qp), 1);
+	assert_int_equal(count, 3);
+}
+
 static void abort_all(void **state)
 {
 	unsigned count = 0;
@@ -264,6 +288,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wraps, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_cids, setup, teardown),
+		cmocka_unit_test_setup_teardown(phase_errors, setup, teardown),
 		cmocka_unit_test_setup_teardown(abort_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(shadow_doorbells, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiters, setup, teardown),
