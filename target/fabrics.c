@@ -495,8 +495,10 @@ static uint16_t parse_property(struct nvmet_req *req, void (*control)(struct nvm
 	if (req->queue->qid != 0)
 		return NVME_SC_INVALID_QUEUE_TYPE | NVME_STATUS_DNR;
 	status = check_property(req);
+	/* Hosts read properties to learn which there are. To nvme-cli (show-regs) one is missing
+	 * only if the status is Invalid Field and nothing else, so DNR is left out. */
 	if (status)
-		return status;
+		return control == property_get ? status & (uint16_t)~NVME_STATUS_DNR : status;
 	if (control == property_set && le32_get(property_cmd(req)->offset) != NVME_REG_CC)
 		return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, offset),
 				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);

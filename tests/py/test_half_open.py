@@ -316,6 +316,21 @@ def test_a_thousand_at_once(start, tmp_path):
     daemon.expect_clean(20)
 
 
+def test_a_thousand_associations(start):
+    """A host connects, does something and is gone, 1000 times, by FIN, by RST, or in the middle of a write."""
+    daemon = start("--ssd", "emulated:size=64M,queues=4", "--listen", ONE, "--nqn", NQN, "--workers", "2")
+    for index in range(1000):
+        with Host(daemon.address, NQN, entries=8, queues=1 + index % 2) as host:
+            if index % 3 == 0:
+                start_write(host.io[0])
+            elif index % 3 == 1:
+                assert host.io[0].status(0, nsid=1) == 0
+            if index % 5 == 0:
+                host.admin.conn.abort()
+    daemon.expect_clean(10)
+    assert len(daemon.log().splitlines()) < 1500
+
+
 # --- The log --------------------------------------------------------------------------------------
 
 
