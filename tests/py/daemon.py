@@ -74,13 +74,15 @@ class Daemon:
         return json.loads(subprocess.run(command, check=True, capture_output=True, env=ENV).stdout)
 
     def counters(self):
-        """What nvmetctl counters shows, without a process for each look."""
+        """What nvmetctl counters shows, without a process for each look. When it returns, the daemon has closed
+        the connection: its file descriptor is not among those that are counted next."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(20)
             sock.connect(str(self.control))
             sock.sendall(b'{"request": "counters"}\n')
+            sock.shutdown(socket.SHUT_WR)
             with sock.makefile() as answer:
-                return json.loads(answer.readline())
+                return json.loads(answer.read())
 
     def fds(self):
         """Open file descriptors."""
