@@ -195,6 +195,7 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 	}
 	subsys->allow_any_host = conf->allow_any_host;
 	subsys->max_queues = (uint16_t)conf->max_queues;
+	subsys->permissions = conf->permissions;
 	if (conf->serial[0])
 		snprintf(subsys->serial, sizeof(subsys->serial), "%s", conf->serial);
 	if (conf->model[0])

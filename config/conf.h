@@ -60,6 +60,7 @@ struct conf_subsystem {
 	char model[41];
 	bool allow_any_host;
 	unsigned max_queues;
+	uint32_t permissions; /* enum nvmet_permission */
 	struct conf_hosts hosts;
 	struct conf_ns *ns; /* none: all namespaces of all_of_ssd, with the SSD's own NSIDs */
 	unsigned n_ns;

@@ -14,6 +14,7 @@
 #include "config/conf_hosts.h"
 #include "pcie/pci.h"
 #include "target/ctrl.h"
+#include "target/passthru.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
 #include "util/check.h"
@@ -410,6 +411,27 @@ static int read_dhchap(struct reader *reader, const config_setting_t *setting, v
 	return 0;
 }
 
+static int read_allow_commands(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	struct conf_subsystem *subsys = base;
+
+	if (need_list(reader, setting))
+		return -EINVAL;
+	for (int i = 0; i < config_setting_length(setting); i++) {
+		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
+		const char *name = config_setting_get_string(elem);
+		uint32_t permission = name ? nvmet_permission_by_name(name) : 0;
+
+		if (!permission)
+			return fail(reader, elem,
+				    "allow_commands: expected \"format\", \"sanitize\", "
+				    "\"firmware\", \"security\", \"self-test\", \"telemetry\" or "
+				    "\"vendor\"");
+		subsys->permissions |= permission;
+	}
+	return 0;
+}
+
 /* Whether an earlier subsystem has the name of this one. */
 static bool is_called(const struct conf *conf, const struct conf_subsystem *subsys)
 {
@@ -430,6 +452,7 @@ static int read_subsystem(struct reader *reader, const config_setting_t *setting
 		{ "allow_any_host", KEY_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
 		{ "max_queues", KEY_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
 		{ "hosts", KEY_GROUP, SUBSYS(hosts), 0, 0, read_hosts },
+		{ "allow_commands", KEY_GROUP, 0, 0, 0, read_allow_commands },
 		{ "namespaces", KEY_GROUP, 0, 0, 0, read_namespaces },
 	};
 	struct conf *conf = reader->conf;

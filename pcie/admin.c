@@ -14,6 +14,7 @@
 #include "util/num.h"
 
 #define DEADLINE_LOOK_S   1
+#define LONG_COMMAND_MS   600000
 #define EVENTS_PER_SECOND 32 /* an SSD that has more to say is heard again a second later */
 
 static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
@@ -40,6 +41,26 @@ static void arm_timer(struct nvme_ctrl *ctrl)
 		evtimer_add(ctrl->admin_timer, &look);
 }
 
+/* Formatting a large SSD, or what a vendor thought of, takes minutes. */
+static unsigned timeout_ms(const struct nvme_admin_cmd *cmd)
+{
+	unsigned usual = cmd->ctrl->params.command_timeout_ms;
+
+	switch (cmd->sqe.opcode) {
+	case NVME_ADMIN_FW_COMMIT:
+	case NVME_ADMIN_SELF_TEST:
+	case NVME_ADMIN_FORMAT:
+	case NVME_ADMIN_SECURITY_SEND:
+	case NVME_ADMIN_SECURITY_RECV:
+	case NVME_ADMIN_SANITIZE:
+		return num_max(usual, (unsigned)LONG_COMMAND_MS);
+	default:
+		return cmd->sqe.opcode >= NVME_ADMIN_VENDOR
+			       ? num_max(usual, (unsigned)LONG_COMMAND_MS)
+			       : usual;
+	}
+}
+
 /*
  * Hosts may have many more commands outstanding than the ring holds. The time that one waits for
  * room says nothing about the SSD, so its deadline begins here; and what we need ourselves, to make
@@ -57,7 +78,7 @@ static void cmd_submit(struct nvme_admin_cmd *cmd)
 		return;
 	}
 	if (cmd->sqe.opcode != NVME_ADMIN_AER) {
-		cmd->deadline_ns = clock_now_ns() + ctrl->params.command_timeout_ms * NSEC_PER_MSEC;
+		cmd->deadline_ns = clock_now_ns() + timeout_ms(cmd) * NSEC_PER_MSEC;
 		arm_timer(ctrl);
 	}
 }
@@ -89,7 +110,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		if (now < cmd->deadline_ns)
 			continue;
 		log_err("%s: admin command %02xh was not answered within %u ms", ctrl->dev->name,
-			cmd->sqe.opcode, ctrl->params.command_timeout_ms);
+			cmd->sqe.opcode, timeout_ms(cmd));
 		nvme_ctrl_fail(ctrl, "an admin command was not answered");
 		return;
 	}

@@ -262,6 +262,35 @@ static size_t least_transfer(const struct nvme_ctrl *ctrl)
 	return num_min(ours, (size_t)1 << shift);
 }
 
+static void limits_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvme_ctrl *ctrl = arg;
+
+	if (ctrl->state != NVME_CTRL_IDENTIFY)
+		return;
+	if (nvme_cqe_status(cqe) == 0)
+		memcpy(&ctrl->info.nvm, ctrl->buf.va, sizeof(ctrl->info.nvm));
+	ask_queues(ctrl);
+}
+
+/* What the NVM command set's own structure says of Write Zeroes and Verify, for hosts to know. */
+static void ask_limits(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = NVME_ADMIN_IDENTIFY,
+		.cdw10 = le32_set(NVME_CNS_CS_CTRL),
+		.cdw11 = le32_set((uint32_t)NVME_CSI_NVM << 24),
+	};
+
+	if (ctrl->info.vs < NVME_VS(1, 4, 0)) {
+		ask_queues(ctrl); /* it came with the I/O command sets; older SSDs log an error */
+		return;
+	}
+	memset(ctrl->buf.va, 0, NVME_IDENTIFY_SIZE);
+	if (nvme_admin_send(ctrl, &sqe, ctrl->buf.iova, NVME_IDENTIFY_SIZE, limits_done, ctrl))
+		nvme_ctrl_fail(ctrl, "out of memory");
+}
+
 static void identify_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
@@ -283,7 +312,7 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	info->volatile_write_cache = info->id.vwc & NVME_VWC_PRESENT;
 	log_info("%s: %.40s serial %.20s firmware %.8s", ctrl->dev->name, info->id.mn, info->id.sn,
 		 info->id.fr);
-	ask_queues(ctrl);
+	ask_limits(ctrl);
 }
 
 static void identify(struct nvme_ctrl *ctrl)

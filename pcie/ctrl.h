@@ -75,6 +75,7 @@ struct nvme_ctrl_info {
 	unsigned n_queues;      /* I/O queue pairs granted, and vectors counted, minus none */
 	bool volatile_write_cache;
 	uint16_t oncs;
+	struct nvme_id_ctrl_nvm nvm; /* zeroes when the SSD does not say (before NVMe 2.0) */
 };
 
 /* 0 or -errno. Nothing is done until nvme_ctrl_start(). */

@@ -44,6 +44,7 @@ enum nvme_reg {
 #define NVME_CAP_TO_SHIFT               24
 #define NVME_CAP_DSTRD_SHIFT            32
 #define NVME_CAP_CSS_SHIFT              37
+#define NVME_CAP_CRWMS_BIT              (UINT64_C(1) << 59) /* CRTO is there */
 
 #define NVME_CC_EN                      (1u << 0)
 #define NVME_CC_CSS(cc)                 ((cc) >> 4 & 7)
@@ -186,6 +187,7 @@ enum nvme_status_code {
 	NVME_SC_HOSTID_INCONSISTENT = 0x018,
 	NVME_SC_KATO_EXPIRED = 0x019,
 	NVME_SC_KATO_INVALID = 0x01a,
+	NVME_SC_OPERATION_DENIED = 0x015,
 	NVME_SC_NS_WRITE_PROTECTED = 0x020,
 	NVME_SC_CMD_INTERRUPTED = 0x021,
 	NVME_SC_TRANSIENT_TRANSPORT = 0x022,
@@ -201,8 +203,11 @@ enum nvme_status_code {
 	NVME_SC_ABORT_LIMIT = 0x103,
 	NVME_SC_AER_LIMIT = 0x105,
 	NVME_SC_INTERRUPT_VECTOR_INVALID = 0x108,
+	NVME_SC_INVALID_FIRMWARE_SLOT = 0x106,
+	NVME_SC_INVALID_FIRMWARE_IMAGE = 0x107,
 	NVME_SC_INVALID_LOG_PAGE = 0x109,
 	NVME_SC_INVALID_FORMAT = 0x10a,
+	NVME_SC_FIRMWARE_NEEDS_RESET = 0x10b,
 	NVME_SC_INVALID_QUEUE_DELETION = 0x10c,
 	NVME_SC_FEATURE_NOT_SAVEABLE = 0x10d,
 	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x10e,
@@ -258,6 +263,7 @@ enum nvme_admin_opcode {
 	NVME_ADMIN_SECURITY_SEND = 0x81,
 	NVME_ADMIN_SECURITY_RECV = 0x82,
 	NVME_ADMIN_SANITIZE = 0x84,
+	NVME_ADMIN_VENDOR = 0xc0, /* .. FFh */
 };
 
 /* NVM Command Set 3: I/O opcodes. */
@@ -307,9 +313,15 @@ enum nvme_cns {
 	NVME_CNS_NS_DESC_LIST = 0x03,
 	NVME_CNS_CS_NS = 0x05,
 	NVME_CNS_CS_CTRL = 0x06,
+	NVME_CNS_CS_ACTIVE_NS_LIST = 0x07,
+	NVME_CNS_INDEPENDENT_NS = 0x08,
 	NVME_CNS_ALLOCATED_NS_LIST = 0x10,
 	NVME_CNS_ALLOCATED_NS = 0x11,
+	NVME_CNS_NS_CTRL_LIST = 0x12,
 	NVME_CNS_CTRL_LIST = 0x13,
+	NVME_CNS_CS_ALLOCATED_NS_LIST = 0x1a,
+	NVME_CNS_CS_ALLOCATED_NS = 0x1b,
+	NVME_CNS_IOCS = 0x1c,
 };
 
 enum nvme_feature {
@@ -340,7 +352,13 @@ enum nvme_log_page {
 	NVME_LOG_FW_SLOT = 0x03,
 	NVME_LOG_CHANGED_NS = 0x04,
 	NVME_LOG_EFFECTS = 0x05,
+	NVME_LOG_SELF_TEST = 0x06,
+	NVME_LOG_TELEMETRY_HOST = 0x07,
+	NVME_LOG_TELEMETRY_CTRL = 0x08,
+	NVME_LOG_FEATURE_EFFECTS = 0x12,
+	NVME_LOG_MI_EFFECTS = 0x13,
 	NVME_LOG_DISCOVERY = 0x70,
+	NVME_LOG_SANITIZE = 0x81,
 };
 
 /* Base 5.2: asynchronous events, DW0 of the completion: type 2:0, information 15:8, log page 23:16.
@@ -487,6 +505,10 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 
 #define NVME_FUSES_COMPARE_AND_WRITE  (1u << 0)
 
+#define NVME_OACS_SECURITY            (1u << 0)
+#define NVME_OACS_FORMAT              (1u << 1)
+#define NVME_OACS_FIRMWARE            (1u << 2)
+#define NVME_OACS_SELF_TEST           (1u << 4)
 #define NVME_OACS_DBBUF               (1u << 8)
 #define NVME_VWC_PRESENT              (1u << 0)
 
@@ -554,6 +576,46 @@ WIRE_AT(struct nvme_id_ns, mssrl, 74);
 WIRE_AT(struct nvme_id_ns, anagrpid, 92);
 WIRE_AT(struct nvme_id_ns, nguid, 104);
 WIRE_AT(struct nvme_id_ns, lbaf, 128);
+
+/* NVM Command Set 4.1.5.4: CNS 06h. */
+struct nvme_id_ctrl_nvm {
+	uint8_t vsl; /* limits: 2^n pages of CAP.MPSMIN; 0: none */
+	uint8_t wzsl;
+	uint8_t wusl;
+	uint8_t dmrl;
+	le32 dmrsl;
+	le64 dmsl;
+	uint8_t rsvd16[4080];
+};
+WIRE_SIZE(struct nvme_id_ctrl_nvm, 4096);
+WIRE_AT(struct nvme_id_ctrl_nvm, dmsl, 8);
+
+/* Base 5.17.2.8: CNS 08h. */
+struct nvme_id_ns_indep {
+	uint8_t nsfeat;
+	uint8_t nmic;
+	uint8_t rescap;
+	uint8_t fpi;
+	le32 anagrpid;
+	uint8_t nsattr;
+	uint8_t rsvd9;
+	le16 nvmsetid;
+	le16 endgid;
+	uint8_t nstat;
+	uint8_t rsvd15[4081];
+};
+WIRE_SIZE(struct nvme_id_ns_indep, 4096);
+WIRE_AT(struct nvme_id_ns_indep, nstat, 14);
+
+#define NVME_NSTAT_NRDY (1u << 0) /* ready */
+#define NVME_CSI_NVM    0
+
+/* Base 4.4.1. */
+struct nvme_ctrl_list {
+	le16 n;
+	le16 id[2047];
+};
+WIRE_SIZE(struct nvme_ctrl_list, 4096);
 
 /* FLBAS 3:0 and 6:5: index of the format in use, 0 .. 63. */
 static inline unsigned nvme_id_ns_format(const struct nvme_id_ns *id)
@@ -632,6 +694,8 @@ struct nvme_fw_slot_log {
 	uint8_t rsvd64[448];
 };
 WIRE_SIZE(struct nvme_fw_slot_log, 512);
+
+#define NVME_LOG_RAE (1u << 15) /* Get Log Page, CDW10: retain asynchronous event */
 
 /* Base 5.16.1.6: commands supported and effects. */
 struct nvme_effects_log {

@@ -9,6 +9,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/fuse.h"
+#include "target/passthru.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/subsystem.h"
@@ -110,6 +111,6 @@ uint16_t nvmet_parse_admin(struct nvmet_req *req)
 			return refuse_opcode(req);
 		return parse_no_data(req, nvmet_abort);
 	default:
-		return refuse_opcode(req);
+		return nvmet_parse_passthru(req);
 	}
 }

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+struct nvmet_ctrl;
 struct nvmet_req;
 
 /* fabrics.c: Connect, Property Get and Set, Disconnect. */
@@ -24,6 +25,9 @@ uint16_t nvmet_parse_identify(struct nvmet_req *req);
 /* features.c */
 uint16_t nvmet_parse_set_features(struct nvmet_req *req);
 uint16_t nvmet_parse_get_features(struct nvmet_req *req);
+/* An entry of the Feature Identifiers Supported and Effects log page; 0: it is not there. Main
+ * thread. */
+uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid);
 
 /* log_page.c */
 uint16_t nvmet_parse_get_log_page(struct nvmet_req *req);

@@ -72,7 +72,8 @@ static uint64_t make_cap(const struct nvmet_subsystem *subsys)
 	if (entries < 2)
 		entries = 2; /* MQES may not be 0; a ring that is too small makes commands wait */
 	return (uint64_t)(entries - 1) << NVME_CAP_MQES_SHIFT | NVME_CAP_CQR_BIT |
-	       (uint64_t)CAP_TO_500MS << NVME_CAP_TO_SHIFT | UINT64_C(1) << NVME_CAP_CSS_SHIFT;
+	       (uint64_t)CAP_TO_500MS << NVME_CAP_TO_SHIFT | UINT64_C(1) << NVME_CAP_CSS_SHIFT |
+	       NVME_CAP_CRWMS_BIT;
 }
 
 static void keep_alive_expired(evutil_socket_t fd, short what, void *arg);

@@ -26,7 +26,7 @@ struct nvmet_req;
 #define NVMET_AERL        3    /* 0's based */
 #define NVMET_KAS_MS      1000 /* keep-alive granularity */
 #define NVMET_ERROR_SLOTS 64
-#define NVMET_VERSION     NVME_VS(1, 4, 0)
+#define NVMET_VERSION     NVME_VS(2, 0, 0)
 #define NVMET_FIRMWARE    "0.1.0"
 #define NVMET_ICD_IO      8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
 #define NVMET_ICD_ADMIN   8192 /* on admin queues (TCP transport specification: at least 8192) */

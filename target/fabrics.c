@@ -435,10 +435,8 @@ struct property {
 static uint16_t check_property(struct nvmet_req *req)
 {
 	static const struct property properties[] = {
-		{ NVME_REG_CAP, 1 },
-		{ NVME_REG_VS, 0 },
-		{ NVME_REG_CC, 0 },
-		{ NVME_REG_CSTS, 0 },
+		{ NVME_REG_CAP, 1 },  { NVME_REG_VS, 0 },   { NVME_REG_CC, 0 },
+		{ NVME_REG_CSTS, 0 }, { NVME_REG_CRTO, 0 },
 	};
 	const struct nvmf_property_cmd *cmd = property_cmd(req);
 
@@ -471,6 +469,9 @@ static void property_get(struct nvmet_req *req)
 		break;
 	case NVME_REG_CSTS:
 		value = ctrl->csts;
+		break;
+	case NVME_REG_CRTO:
+		value = NVME_CAP_TO(ctrl->cap); /* CRWMT; it is ready when its media are */
 		break;
 	}
 	req->cqe.dw0 = le32_set((uint32_t)value);

@@ -21,6 +21,11 @@
 #define CAP_CHANGEABLE (1u << 2) /* supported capabilities: bit 2 */
 #define EXHID          (1u << 0)
 
+/* Base 5.16.1.18 */
+#define FSUPP            (1u << 0)
+#define SCOPE_NAMESPACE  (1u << 20)
+#define SCOPE_CONTROLLER (1u << 21)
+
 enum feature_owner { FEATURE_NONE, FEATURE_OURS, FEATURE_SSD };
 
 static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t fid)
@@ -42,6 +47,13 @@ static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t
 	default:
 		return FEATURE_NONE;
 	}
+}
+
+uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
+{
+	if (owner_of(ctrl->subsys, fid) == FEATURE_NONE)
+		return 0;
+	return FSUPP | (fid == NVME_FEAT_ERROR_RECOVERY ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
 }
 
 static uint16_t invalid(struct nvmet_req *req, size_t loc)

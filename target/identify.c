@@ -12,7 +12,9 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/fuse.h"
+#include "target/identify.h"
 #include "target/nvm.h"
+#include "target/passthru.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -25,6 +27,7 @@
 #define VWC_NO_FLUSH_OF_ALL (2u << 1)
 #define LPA_EFFECTS         (1u << 1)
 #define LPA_EXTENDED        (1u << 2)
+#define LPA_SUPPORTED       (1u << 5) /* log pages 00h, 12h and 13h */
 #define OFCS_DISCONNECT     (1u << 0)
 #define FRMW_ONE_READ_ONLY  (1u | 1u << 1)
 
@@ -94,7 +97,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = 3;
 	id->frmw = FRMW_ONE_READ_ONLY;
-	id->lpa |= LPA_EFFECTS;
+	id->lpa |= LPA_EFFECTS | LPA_SUPPORTED;
 	id->elpe = NVMET_ERROR_SLOTS - 1;
 	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
@@ -121,6 +124,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 		id->awun = ssd->awun;
 		id->awupf = ssd->awupf;
 	}
+	nvmet_passthru_identify(subsys, id);
 }
 
 static void identify_ctrl(struct nvmet_req *req)
@@ -229,72 +233,55 @@ static void identify_ns(struct nvmet_req *req)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }
 
-static void identify_active_list(struct nvmet_req *req)
+/* --- Which there are ----------------------------------------------------------------------------
+ */
+
+struct structure {
+	uint8_t cns;
+	bool discovery; /* discovery controllers have it too */
+	bool of_csi;    /* CDW11 names an I/O command set: NVM is the only one */
+	void (*control)(struct nvmet_req *req);
+};
+
+static const struct structure *find(const struct nvmet_req *req)
 {
-	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
-	const struct nvmet_subsystem *subsys = ctrl->subsys;
-	uint32_t after = le32_get(req->cmd.nsid);
-	le32 *list = req->data.va;
-	unsigned n = 0;
+	static const struct structure all[] = {
+		{ NVME_CNS_NS, false, false, identify_ns },
+		{ NVME_CNS_CTRL, true, false, identify_ctrl },
+		{ NVME_CNS_ACTIVE_NS_LIST, false, false, nvmet_identify_ns_list },
+		{ NVME_CNS_NS_DESC_LIST, false, false, nvmet_identify_descriptors },
+		{ NVME_CNS_CS_NS, false, true, nvmet_identify_cs_ns },
+		{ NVME_CNS_CS_CTRL, false, true, nvmet_identify_cs_ctrl },
+		{ NVME_CNS_CS_ACTIVE_NS_LIST, false, true, nvmet_identify_ns_list },
+		{ NVME_CNS_INDEPENDENT_NS, false, false, nvmet_identify_independent_ns },
+		{ NVME_CNS_ALLOCATED_NS_LIST, false, false, nvmet_identify_ns_list },
+		{ NVME_CNS_ALLOCATED_NS, false, false, identify_ns },
+		{ NVME_CNS_NS_CTRL_LIST, false, false, nvmet_identify_ns_ctrl_list },
+		{ NVME_CNS_CTRL_LIST, false, false, nvmet_identify_ctrl_list },
+		{ NVME_CNS_CS_ALLOCATED_NS_LIST, false, true, nvmet_identify_ns_list },
+		{ NVME_CNS_CS_ALLOCATED_NS, false, true, nvmet_identify_cs_ns },
+		{ NVME_CNS_IOCS, false, false, nvmet_identify_iocs },
+	};
+	bool discovery = req->queue->ctrl->subsys->discovery;
 
-	memset(list, 0, NVME_IDENTIFY_SIZE);
-	if (after >= 0xfffffffe) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
-		return;
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (all[i].cns == (nvmet_cdw10(req) & 0xff))
+			return all[i].discovery || !discovery ? &all[i] : NULL;
 	}
-	for (uint32_t nsid = 1; nsid <= subsys->max_nsid && n < NVME_IDENTIFY_SIZE / 4; nsid++) {
-		if (nsid > after && nvmet_ctrl_ns(ctrl, nsid))
-			list[n++] = le32_set(nsid);
-	}
-	nvmet_req_complete(req, 0);
-}
-
-static uint8_t *add_descriptor(uint8_t *at, uint8_t type, const uint8_t *id, uint8_t len)
-{
-	const struct nvme_ns_id_desc desc = { .nidt = type, .nidl = len };
-
-	memcpy(at, &desc, sizeof(desc));
-	memcpy(at + sizeof(desc), id, len);
-	return at + sizeof(desc) + len;
-}
-
-static void identify_descriptors(struct nvmet_req *req)
-{
-	const struct nvmet_ns *ns = nvmet_ctrl_ns(req->queue->ctrl, le32_get(req->cmd.nsid));
-	uint8_t *at = req->data.va;
-	const uint8_t csi_nvm = 0;
-
-	memset(at, 0, NVME_IDENTIFY_SIZE);
-	if (!ns) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
-		return;
-	}
-	at = add_descriptor(at, NVME_NIDT_UUID, ns->uuid, 16);
-	at = add_descriptor(at, NVME_NIDT_NGUID, ns->nguid, 16);
-	if (ns->ns->has_eui64)
-		at = add_descriptor(at, NVME_NIDT_EUI64, ns->ns->eui64, 8);
-	add_descriptor(at, NVME_NIDT_CSI, &csi_nvm, 1);
-	nvmet_req_complete(req, 0);
+	return NULL;
 }
 
 uint16_t nvmet_parse_identify(struct nvmet_req *req)
 {
-	uint32_t cns = nvmet_cdw10(req) & 0xff;
-	bool discovery = req->queue->ctrl->subsys->discovery;
+	const struct structure *found = find(req);
 
-	req->execute = nvmet_req_to_control;
-	if (cns == NVME_CNS_CTRL)
-		req->control = identify_ctrl;
-	else if (cns == NVME_CNS_NS && !discovery)
-		req->control = identify_ns;
-	else if (cns == NVME_CNS_ACTIVE_NS_LIST && !discovery)
-		req->control = identify_active_list;
-	else if (cns == NVME_CNS_NS_DESC_LIST && !discovery)
-		req->control = identify_descriptors;
-	else
+	if (!found)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
 				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	if (found->of_csi && nvmet_cdw11(req) >> 24 != NVME_CSI_NVM)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw11) + 3,
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	req->execute = nvmet_req_to_control;
+	req->control = found->control;
 	return nvmet_req_expect(req, NVMET_DIR_READ, NVME_IDENTIFY_SIZE);
 }

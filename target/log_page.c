@@ -13,13 +13,15 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/nvm.h"
+#include "target/passthru.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "util/num.h"
 
-#define RAE (1u << 15) /* retain asynchronous event */
+#define OFFSET_IS_INDEX (1u << 23) /* CDW14 */
+#define CSI_MASK        (0xffu << 24)
 
 static uint64_t page_offset(const struct nvmet_req *req)
 {
@@ -45,7 +47,7 @@ static bool answer(struct nvmet_req *req, const void *page, size_t size)
 	part = num_min(size - (size_t)offset, (size_t)req->transfer_len);
 	memcpy(req->data.va, (const uint8_t *)page + offset, part);
 	memset((uint8_t *)req->data.va + part, 0, req->transfer_len - part);
-	if (!(nvmet_cdw10(req) & RAE))
+	if (!(nvmet_cdw10(req) & NVME_LOG_RAE))
 		nvmet_aen_log_read(req->queue->ctrl, page_id(req));
 	nvmet_req_complete(req, 0);
 	return true;
@@ -113,6 +115,11 @@ static void log_fw_slot(struct nvmet_req *req)
 {
 	struct nvme_fw_slot_log page = { .afi = 1 };
 
+	if (req->queue->ctrl->subsys->permissions & NVMET_ALLOW_FIRMWARE) {
+		nvmet_passthru_log(req); /* the SSD's, which the host may change */
+		return;
+	}
+
 	memset(page.frs[0], ' ', sizeof(page.frs[0]));
 	memcpy(page.frs[0], NVMET_FIRMWARE, strlen(NVMET_FIRMWARE));
 	answer(req, &page, sizeof(page));
@@ -122,7 +129,7 @@ static void log_fw_slot(struct nvmet_req *req)
 static void log_changed_ns(struct nvmet_req *req)
 {
 	struct nvmet_ctrl *ctrl = req->queue->ctrl;
-	bool retain = nvmet_cdw10(req) & RAE;
+	bool retain = nvmet_cdw10(req) & NVME_LOG_RAE;
 	le32 page[NVMET_MAX_NSID] = { 0 };
 	unsigned n = 0;
 
@@ -146,7 +153,26 @@ static void log_effects(struct nvmet_req *req)
 	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
 		page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
 	nvmet_nvm_effects(req->queue->ctrl->subsys, page.iocs);
+	nvmet_passthru_effects(req->queue->ctrl->subsys, &page);
 	answer(req, &page, sizeof(page));
+}
+
+/* Base 5.16.1.18: exactly what features.c answers. */
+static void log_feature_effects(struct nvmet_req *req)
+{
+	le32 page[256] = { 0 };
+
+	for (unsigned fid = 0; fid < ARRAY_SIZE(page); fid++)
+		page[fid] = le32_set(nvmet_feature_effects(req->queue->ctrl, (uint8_t)fid));
+	answer(req, page, sizeof(page));
+}
+
+/* Base 5.16.1.19: no management interface, so no command of it. */
+static void log_mi_effects(struct nvmet_req *req)
+{
+	const uint8_t page[NVME_IDENTIFY_SIZE] = { 0 };
+
+	answer(req, page, sizeof(page));
 }
 
 static void log_supported(struct nvmet_req *req);
@@ -155,7 +181,7 @@ static void log_discovery(struct nvmet_req *req)
 {
 	uint16_t status = nvmet_discovery_log(req, page_offset(req));
 
-	if (!status && !(nvmet_cdw10(req) & RAE))
+	if (!status && !(nvmet_cdw10(req) & NVME_LOG_RAE))
 		nvmet_aen_log_read(req->queue->ctrl, NVME_LOG_DISCOVERY);
 	nvmet_req_complete(req, status);
 }
@@ -173,16 +199,26 @@ static const struct log_page pages[] = {
 	{ NVME_LOG_FW_SLOT, true, false, log_fw_slot },
 	{ NVME_LOG_CHANGED_NS, true, false, log_changed_ns },
 	{ NVME_LOG_EFFECTS, true, false, log_effects },
+	{ NVME_LOG_SELF_TEST, true, false, nvmet_passthru_log },
+	{ NVME_LOG_TELEMETRY_HOST, true, false, nvmet_passthru_log },
+	{ NVME_LOG_TELEMETRY_CTRL, true, false, nvmet_passthru_log },
+	{ NVME_LOG_SANITIZE, true, false, nvmet_passthru_log },
+	{ NVME_LOG_FEATURE_EFFECTS, true, false, log_feature_effects },
+	{ NVME_LOG_MI_EFFECTS, true, false, log_mi_effects },
 	{ NVME_LOG_DISCOVERY, false, true, log_discovery },
 };
 
 static const struct log_page *find_page(const struct nvmet_req *req, uint8_t lid)
 {
-	bool discovery = req->queue->ctrl->subsys->discovery;
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	uint32_t permission = nvmet_passthru_log_permission(lid);
 
+	if (permission && !(subsys->permissions & permission))
+		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
 		if (pages[i].lid == lid)
-			return (discovery ? pages[i].discovery : pages[i].io) ? &pages[i] : NULL;
+			return (subsys->discovery ? pages[i].discovery : pages[i].io) ? &pages[i]
+										      : NULL;
 	}
 	return NULL;
 }
@@ -207,6 +243,10 @@ uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
 	if (!page)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
 				       NVME_SC_INVALID_LOG_PAGE | NVME_STATUS_DNR);
+	/* CDW14: an offset is in bytes (OT), and there is one I/O command set (CSI). */
+	if (le32_get(req->cmd.cdw14) & (OFFSET_IS_INDEX | CSI_MASK))
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw14),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
 	if (page_offset(req) & 3)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
 				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);

@@ -29,6 +29,7 @@ struct nvmet_ctrl;
 struct nvmet_ns;
 struct nvmet_nvm_op;
 struct nvmet_queue;
+struct nvmet_ssd;
 
 /* Direction of the data as the host names it. */
 enum nvmet_dir {
@@ -78,6 +79,8 @@ struct nvmet_req {
 
 	/* Abort only: the queue it is about, and what came of it there. */
 	struct nvmet_queue *abort_queue;
+	/* Passed through to the SSD: the one to look at again afterwards, or NULL. */
+	struct nvmet_ssd *passthru_ssd;
 
 	uint16_t error_loc; /* byte 0 .. 63 of the command | bit << 8, or NVMET_NO_ERROR_LOC */
 };

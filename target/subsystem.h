@@ -50,7 +50,8 @@ struct nvmet_subsystem {
 	TAILQ_HEAD(, nvmet_host_entry) hosts;
 	char serial[21]; /* NUL-terminated, unpadded */
 	char model[41];
-	uint16_t max_queues; /* I/O queues a controller may have, 1 .. NVMET_MAX_QUEUES */
+	uint32_t permissions; /* enum nvmet_permission: commands for the whole SSD */
+	uint16_t max_queues;  /* I/O queues a controller may have, 1 .. NVMET_MAX_QUEUES */
 
 	struct nvmet_ssd *ssds[NVMET_MAX_SSDS];
 	unsigned n_ssds;

@@ -8,10 +8,8 @@
 
 #define TEMPERATURE_K 310
 
-/* Copies `len` bytes of an answer from `offset` on to the command's PRPs; beyond `size` are zeroes.
- */
-static uint16_t answer(const struct emul *emul, const struct nvme_sqe *sqe, const void *data,
-		       size_t size, uint64_t offset, size_t len)
+uint16_t emul_answer(const struct emul *emul, const struct nvme_sqe *sqe, const void *data,
+		     size_t size, uint64_t offset, size_t len)
 {
 	struct iovec iov[EMUL_MAX_IOVS + 1];
 	unsigned n;
@@ -45,17 +43,21 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 {
 	pad(id->sn, sizeof(id->sn), emul->options.serial);
 	pad(id->mn, sizeof(id->mn), "nvmetd emulated SSD");
-	pad(id->fr, sizeof(id->fr), "1.0");
+	memcpy(id->fr, emul->firmware, sizeof(id->fr));
 	id->mdts = (uint8_t)(num_log2_up(emul->options.mdts) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(1);
-	id->ver = le32_set(NVME_VS(1, 4, 0));
+	id->ver = le32_set(EMUL_VERSION);
 	id->cntrltype = 1;
-	id->oacs = le16_set(emul->options.dbbuf ? NVME_OACS_DBBUF : 0);
+	id->oacs = le16_set(NVME_OACS_SECURITY | NVME_OACS_FORMAT | NVME_OACS_FIRMWARE |
+			    NVME_OACS_SELF_TEST | (emul->options.dbbuf ? NVME_OACS_DBBUF : 0));
+	id->sanicap = le32_set(1 | 1 << 1); /* crypto erase, block erase */
+	id->avscc = 1;                      /* vendor commands with NDT in CDW10 */
+	id->edstt = le16_set(1);
 	id->acl = 3;
 	id->aerl = EMUL_AERS - 1;
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
-	id->frmw = 1 | 1 << 1;     /* one slot, read-only */
-	id->lpa = 1 << 1 | 1 << 2; /* effects log, extended Get Log Page */
+	id->frmw = 1 << 1 | 1 << 4;         /* one slot, activation without reset */
+	id->lpa = 1 << 1 | 1 << 2 | 1 << 3; /* effects log, extended Get Log Page, telemetry */
 	id->elpe = 0;
 	id->wctemp = le16_set(343);
 	id->cctemp = le16_set(353);
@@ -80,7 +82,10 @@ static void identify_ns(const struct emul *emul, uint32_t nsid, struct nvme_id_n
 	id->nsze = id->ncap = id->nuse = le64_set(emul->ns_blocks);
 	id->nsfeat = emul->media.ram ? 0 : 1; /* thin provisioning: a sparse file */
 	id->dlfeat = 1 | 1 << 3; /* deallocated blocks read as zeroes; DEAC in Write Zeroes */
-	id->lbaf[0].lbads = (uint8_t)emul->options.lba_shift;
+	for (unsigned i = 0; emul_format_shift(emul, i); i++) {
+		id->lbaf[i].lbads = (uint8_t)emul_format_shift(emul, i);
+		id->nlbaf = (uint8_t)i;
+	}
 	id->lbaf[0].ms = le16_set((uint16_t)emul->options.ms);
 	if (emul->options.ms) {
 		id->flbas = NVME_FLBAS_EXTENDED;
@@ -126,6 +131,11 @@ static uint16_t identify(struct emul *emul, const struct nvme_sqe *sqe)
 		else
 			identify_descriptors(emul, nsid, data);
 		break;
+	case NVME_CNS_CS_CTRL:
+		if (le32_get(sqe->cdw11) >> 24 != NVME_CSI_NVM)
+			return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+		((struct nvme_id_ctrl_nvm *)(void *)data)->wzsl = (uint8_t)emul->options.wzsl;
+		break;
 	case NVME_CNS_ACTIVE_NS_LIST:
 		if (nsid >= 0xfffffffe)
 			return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
@@ -134,7 +144,7 @@ static uint16_t identify(struct emul *emul, const struct nvme_sqe *sqe)
 	default:
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
 	}
-	return answer(emul, sqe, data, sizeof(data), 0, sizeof(data));
+	return emul_answer(emul, sqe, data, sizeof(data), 0, sizeof(data));
 }
 
 /* --- Log pages ----------------------------------------------------------------------------------
@@ -214,12 +224,22 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 		break;
 	case NVME_LOG_FW_SLOT:
 		slots->afi = 1;
-		pad(slots->frs[0], sizeof(slots->frs[0]), "1.0");
+		memcpy(slots->frs[0], emul->firmware, sizeof(slots->frs[0]));
 		size = sizeof(*slots);
 		break;
 	case NVME_LOG_CHANGED_NS: /* which is not told: whoever hears of it looks at all */
 		*(le32 *)(void *)data = le32_set(NVME_NSID_ALL);
 		size = NVME_IDENTIFY_SIZE;
+		break;
+	case NVME_LOG_SELF_TEST:
+		size = emul_log_self_test(emul, data);
+		break;
+	case NVME_LOG_TELEMETRY_HOST:
+	case NVME_LOG_TELEMETRY_CTRL:
+		size = emul_log_telemetry((uint8_t)cdw10, data);
+		break;
+	case NVME_LOG_SANITIZE:
+		size = emul_log_sanitize(emul, data);
 		break;
 	case NVME_LOG_EFFECTS:
 		log_effects(emul, (void *)data);
@@ -230,7 +250,7 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 	}
 	if ((offset & 3) || offset >= size)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	return answer(emul, sqe, data, size, offset, numd * 4);
+	return emul_answer(emul, sqe, data, size, offset, numd * 4);
 }
 
 /* --- Features -----------------------------------------------------------------------------------
@@ -398,7 +418,19 @@ uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret
 	case NVME_ADMIN_ABORT:
 		*ret_dw0 = 1; /* not aborted: what is under way ends by itself */
 		return 0;
+	case NVME_ADMIN_FORMAT:
+		return emul_format(emul, sqe);
+	case NVME_ADMIN_SANITIZE:
+		return emul_sanitize(emul, sqe);
+	case NVME_ADMIN_FW_DOWNLOAD:
+	case NVME_ADMIN_FW_COMMIT:
+		return emul_firmware(emul, sqe);
+	case NVME_ADMIN_SECURITY_SEND:
+	case NVME_ADMIN_SECURITY_RECV:
+		return emul_security(emul, sqe);
+	case NVME_ADMIN_SELF_TEST:
+		return emul_self_test(emul, sqe);
 	default:
-		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
+		return emul_vendor(emul, sqe, ret_dw0);
 	}
 }

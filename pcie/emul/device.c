@@ -62,7 +62,7 @@ static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 		value = cap(emul);
 		break;
 	case NVME_REG_VS:
-		value = NVME_VS(1, 4, 0);
+		value = EMUL_VERSION;
 		break;
 	case NVME_REG_CC & ~7u: /* INTMC and CC */
 		value = (uint64_t)emul->cc << 32;
@@ -316,7 +316,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	err = emul_media_open(options, &emul->media);
 	blocks = emul->media.size / emul->block_bytes;
 	if (!err && emul->media.ram)
-		err = emul_bad_init(&emul->bad, blocks);
+		err = emul_bad_init(&emul->bad, emul->media.size >> 9); /* of any format */
 	if (!err && blocks < options->namespaces) {
 		log_err("%s: too small for %u namespaces", emul->dev.name, options->namespaces);
 		err = -EINVAL;
@@ -327,6 +327,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	}
 	emul->ns_blocks = emul->ns_span = blocks / options->namespaces;
 	emul->n_ns = options->namespaces - (options->faults.attach_after ? 1 : 0);
+	memcpy(emul->firmware, "1.0     ", sizeof(emul->firmware));
 	set_identity(emul, opened++);
 	*ret_dev = &emul->dev;
 	return 0;

@@ -13,6 +13,7 @@
  *   queues=N         I/O queue pairs, 1 .. 256; default 16
  *   depth=N          entries of a queue, 2 .. 65536; default 1024
  *   mdts=BYTES       largest transfer, 8K .. 1M, power of two; default 1M
+ *   wzsl=N           Write Zeroes covers up to 2^N pages of 4 KiB, 1 .. 20; default 0: no limit
  *   namespaces=N     the medium is split evenly, 1 .. 32; default 1
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
  *   serial=TEXT      up to 20 characters; default follows from the file
@@ -59,6 +60,7 @@ struct emul_options {
 	size_t mdts;
 	unsigned namespaces;
 	unsigned vectors;
+	unsigned wzsl;
 	char serial[21];
 	bool dbbuf;
 	bool fused;

@@ -21,6 +21,7 @@
 #include "util/counter.h"
 #include "util/loop.h"
 
+#define EMUL_VERSION    NVME_VS(2, 0, 0)
 #define EMUL_MAX_RANGES 8
 #define EMUL_MAX_QUEUES 256
 #define EMUL_MAX_NS     32
@@ -134,6 +135,13 @@ struct emul {
 	uint8_t critical_warning; /* in SMART */
 	_Atomic bool smart_told, ns_told;
 
+	/* maintenance.c */
+	char firmware[8];    /* revision */
+	uint8_t store[4096]; /* what a host sent last, to be given back or committed */
+	size_t store_len;
+	uint8_t self_tests[2]; /* newest first: code and result; 0: none */
+	bool sanitized;
+
 	volatile uint32_t *shadow, *events;
 
 	struct loop *watch_loop;
@@ -163,6 +171,25 @@ void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0);
 uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t len,
 		   struct iovec *iov, unsigned *ret_n);
 
+/* admin.c: copies `len` bytes of an answer from `offset` on to the command's PRPs; beyond `size`
+ * are zeroes. */
+uint16_t emul_answer(const struct emul *emul, const struct nvme_sqe *sqe, const void *data,
+		     size_t size, uint64_t offset, size_t len);
+
+/* maintenance.c: commands; a status. */
+uint16_t emul_format(struct emul *emul, const struct nvme_sqe *sqe);
+uint16_t emul_sanitize(struct emul *emul, const struct nvme_sqe *sqe);
+uint16_t emul_firmware(struct emul *emul, const struct nvme_sqe *sqe);
+uint16_t emul_security(struct emul *emul, const struct nvme_sqe *sqe);
+uint16_t emul_self_test(struct emul *emul, const struct nvme_sqe *sqe);
+uint16_t emul_vendor(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
+/* log2 of the block size of a format; 0: there is none of this index. */
+unsigned emul_format_shift(const struct emul *emul, unsigned index);
+/* Log pages, in a buffer of at least 4096 zeroes; the size of the page. */
+size_t emul_log_self_test(const struct emul *emul, uint8_t *log);
+size_t emul_log_sanitize(const struct emul *emul, uint8_t *log);
+size_t emul_log_telemetry(uint8_t lid, uint8_t *log);
+
 /* events.c: the command is an Asynchronous Event Request. */
 uint16_t emul_async_event(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 /* A queue has seen so many commands: what is to happen after them, happens. Any thread. */
@@ -189,6 +216,8 @@ int emul_media_open(const struct emul_options *options, struct emul_media *media
 void emul_media_close(struct emul_media *media);
 /* Looks at the size of a file again that was opened without one; true: it is another one now. */
 bool emul_media_resized(const struct emul_options *options, struct emul_media *media);
+/* Makes a range read as zeroes. Main thread. */
+void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
 
 /* uring.c: commands that end later. */

@@ -91,7 +91,7 @@ void emul_follow_medium(struct emul *emul)
 
 	if (emul->options.namespaces != 1 || !emul_media_resized(&emul->options, &emul->media))
 		return;
-	blocks = emul->media.size >> emul->options.lba_shift;
+	blocks = emul->media.size / emul->block_bytes;
 	log_info("%s: its medium has %llu blocks now", emul->dev.name, (unsigned long long)blocks);
 	atomic_store(&emul->ns_blocks, blocks);
 }

@@ -178,6 +178,8 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 
 	if (status)
 		return status;
+	if (emul->options.wzsl && extent.len > (uint64_t)NVME_PAGE_SIZE << emul->options.wzsl)
+		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
 	if (emul->media.ram) {
 		ram_deallocate(emul, &extent);
 		return 0;

@@ -169,3 +169,12 @@ void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t l
 	memset(media->ram + offset, 0, first - offset);
 	memset(media->ram + last, 0, offset + len - last);
 }
+
+void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
+{
+	if (media->ram)
+		emul_media_deallocate(media, offset, len);
+	else if (fallocate(media->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+			   (off_t)len) < 0)
+		log_err("emulated SSD: its medium could not be erased: %s", strerror(errno));
+}

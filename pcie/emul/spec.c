@@ -32,6 +32,7 @@ static const struct key keys[] = {
 	{ "mdts", KEY_SIZE, OPT(mdts), 8192, 1 << 20, "a power of two from 8K to 1M" },
 	{ "namespaces", KEY_UINT, OPT(namespaces), 1, EMUL_MAX_NS, "a number from 1 to 32" },
 	{ "vectors", KEY_UINT, OPT(vectors), 0, EMUL_MAX_QUEUES + 1, "a number from 0 to 257" },
+	{ "wzsl", KEY_UINT, OPT(wzsl), 1, 20, "a number from 1 to 20" },
 	{ "dbbuf", KEY_BOOL, OPT(dbbuf), 0, 1, "0 or 1" },
 	{ "ms", KEY_UINT, OPT(ms), 0, 128, "a number from 0 to 128" },
 	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },

@@ -76,7 +76,7 @@ def test_descriptors(target, host):
     assert host.admin.status(6, nsid=2, read=4096, cdw10=3) == 0x00B
 
 
-@pytest.mark.parametrize("cns", [4, 7, 0x10, 0x11, 0x13, 0x14, 0x20, 0xFF])
+@pytest.mark.parametrize("cns", [4, 9, 0x14, 0x17, 0x20, 0xFF])
 def test_unknown_cns(host, cns):
     """Invalid field, in the CNS byte."""
     assert host.admin.status(6, nsid=1, read=4096, cdw10=cns) == 0x002
@@ -353,3 +353,52 @@ def test_discovery_refuses_the_rest(target):
         assert host.admin.status(2, read=512, cdw10=2 | 127 << 16) == 0x109
         assert host.admin.status(8, cdw10=1 << 16) == 0x001
         host.admin.run(9, cdw10=0x0B, cdw11=1 << 31)
+
+
+def test_controller_lists(target):
+    """CNS 12h and 13h: ascending, from CNTID on; another subsystem's are not among them."""
+    with Host(target.address, NQN, queues=0) as one, \
+            Host(target.address, NQN, queues=0, hostid=b"\6" * 16) as two, \
+            Host(target.address, NQN + ":closed", queues=0,
+                 hostnqn="nqn.2014-08.org.nvmexpress:friend") as other:
+        ids = sorted([one.admin.cntlid, two.admin.cntlid])
+        for cns in (0x12, 0x13):
+            def listed(cntid, cns=cns):
+                page = one.admin.run(6, nsid=1, read=4096, cdw10=cns | cntid << 16).data
+                return list(struct.unpack_from(f"<{struct.unpack_from('<H', page)[0]}H", page, 2))
+            everybody = listed(0)
+            assert everybody == sorted(everybody) and set(ids) <= set(everybody)
+            assert listed(ids[1])[0] == ids[1] and ids[0] not in listed(ids[1])
+            assert listed(0xFFF0) == []
+        assert other.admin.status(6, nsid=9, read=4096, cdw10=0x12) == 0x00B
+        for cntid, status in ((one.admin.cntlid, 0), (0xFFFF, 0), (0xFFF0, 2)):
+            assert one.admin.status(6, read=4096, cdw10=0x1C | cntid << 16) == status
+
+
+@pytest.mark.parametrize("cns", [0x05, 0x08, 0x11, 0x1B])
+def test_namespace_structures(host, cns):
+    """Active: there; inactive: zeroes; 0 and FFFFFFFFh: none."""
+    page = host.identify(cns, 1)
+    assert (page != bytes(4096)) == (cns in (0x08, 0x11))
+    assert host.identify(cns, 7) == bytes(4096)
+    for nsid in (0, 0xFFFFFFFE, 0xFFFFFFFF):
+        assert host.admin.status(6, nsid=nsid, read=4096, cdw10=cns) == 0x00B
+    if cns == 0x08:
+        assert page[1] == 1 and page[14] == 1  # shared, ready
+
+
+def test_write_zeroes_limit(start):
+    """What the SSD says of Write Zeroes reaches the host, and holds."""
+    daemon = start("--ssd", "emulated:size=16M,wzsl=3", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        assert host.identify(6)[:4] == bytes([0, 3, 0, 0])
+        assert host.io[0].status(8, nsid=1, cdw12=63) == 0
+        assert host.io[0].status(8, nsid=1, cdw12=64) == 0x002
+
+
+def test_ready_timeout(host):
+    """NVMe 2.0: CAP.CRMS.CRWMS, and CRTO to go with it."""
+    assert host.admin.property_get(0x08) == 0x00020000
+    cap = host.admin.property_get(0x00, 8)
+    assert cap >> 59 & 1 and not cap >> 60 & 1
+    assert host.admin.property_get(0x68) == cap >> 24 & 0xFF

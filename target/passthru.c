@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Admin commands for the SSD itself; see passthru.h.
+ *
+ * Each is built from zero out of the fields that its specification defines, and its data length is
+ * the one that the SSD will transfer, as for I/O. Three rules protect what the permission does not
+ * speak of. What reaches beyond one namespace (Sanitize, an SSD that formats all at once) needs an
+ * SSD that no other subsystem exports. A new block size needs an SSD without queue pairs, because
+ * commands under way were measured with the old one. And a command without a namespace needs a
+ * subsystem of one SSD, or nobody would know which.
+ */
+#include "target/passthru.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "pcie/ctrl.h"
+#include "target/commands.h"
+#include "target/ctrl.h"
+#include "target/queue.h"
+#include "target/req.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "target/target.h"
+#include "util/log.h"
+
+#define FNA_FORMAT_ALL    (1u << 0)
+#define FNA_ERASE_ALL     (1u << 1)
+#define AVSCC_STANDARD    (1u << 0) /* vendor commands have NDT in CDW10 */
+#define LPA_TELEMETRY     (1u << 3)
+#define EFFECTS_NCC       (UINT32_C(1) << 2)  /* namespace capability change */
+#define EFFECTS_CSE_SAME  (UINT32_C(1) << 16) /* no other command to the namespace meanwhile */
+#define EFFECTS_CSE_ALL   (UINT32_C(2) << 16)
+#define DIRECTION(opcode) ((opcode)&3)
+
+enum length { LENGTH_NONE, LENGTH_NUMD, LENGTH_CDW11, LENGTH_NDT };
+
+struct command {
+	uint8_t opcode;
+	uint32_t permission;
+	enum length length;
+	uint16_t oacs; /* the SSD has it; 0: told by another field */
+	uint32_t effects;
+};
+
+static const struct command commands[] = {
+	{ NVME_ADMIN_FORMAT, NVMET_ALLOW_FORMAT, LENGTH_NONE, NVME_OACS_FORMAT,
+	  NVME_EFFECTS_LBCC | EFFECTS_NCC | EFFECTS_CSE_SAME },
+	{ NVME_ADMIN_SANITIZE, NVMET_ALLOW_SANITIZE, LENGTH_NONE, 0,
+	  NVME_EFFECTS_LBCC | EFFECTS_CSE_ALL },
+	{ NVME_ADMIN_FW_DOWNLOAD, NVMET_ALLOW_FIRMWARE, LENGTH_NUMD, NVME_OACS_FIRMWARE, 0 },
+	{ NVME_ADMIN_FW_COMMIT, NVMET_ALLOW_FIRMWARE, LENGTH_NONE, NVME_OACS_FIRMWARE, 0 },
+	{ NVME_ADMIN_SECURITY_SEND, NVMET_ALLOW_SECURITY, LENGTH_CDW11, NVME_OACS_SECURITY, 0 },
+	{ NVME_ADMIN_SECURITY_RECV, NVMET_ALLOW_SECURITY, LENGTH_CDW11, NVME_OACS_SECURITY, 0 },
+	{ NVME_ADMIN_SELF_TEST, NVMET_ALLOW_SELF_TEST, LENGTH_NONE, NVME_OACS_SELF_TEST, 0 },
+};
+/* C0h .. FFh; what they do nobody knows. */
+static const struct command vendor = { NVME_ADMIN_VENDOR, NVMET_ALLOW_VENDOR, LENGTH_NDT, 0,
+				       NVME_EFFECTS_LBCC | EFFECTS_NCC | EFFECTS_CSE_ALL };
+
+uint32_t nvmet_permission_by_name(const char *name)
+{
+	static const struct {
+		const char *name;
+		uint32_t permission;
+	} names[] = {
+		{ "format", NVMET_ALLOW_FORMAT },       { "sanitize", NVMET_ALLOW_SANITIZE },
+		{ "firmware", NVMET_ALLOW_FIRMWARE },   { "security", NVMET_ALLOW_SECURITY },
+		{ "self-test", NVMET_ALLOW_SELF_TEST }, { "vendor", NVMET_ALLOW_VENDOR },
+		{ "telemetry", NVMET_ALLOW_TELEMETRY },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(names[i].name, name) == 0)
+			return names[i].permission;
+	}
+	return 0;
+}
+
+static const struct command *find(uint8_t opcode)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (commands[i].opcode == opcode)
+			return &commands[i];
+	}
+	return opcode >= NVME_ADMIN_VENDOR ? &vendor : NULL;
+}
+
+/* Whether the SSD has the command, by its own Identify Controller. */
+static bool ssd_has(const struct nvmet_ssd *ssd, const struct command *command)
+{
+	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ssd->ctrl)->id;
+
+	if (command->permission == NVMET_ALLOW_SANITIZE)
+		return le32_get(id->sanicap) != 0;
+	if (command->permission == NVMET_ALLOW_VENDOR)
+		return id->avscc & AVSCC_STANDARD;
+	return (le16_get(id->oacs) & command->oacs) == command->oacs;
+}
+
+static bool offered(const struct nvmet_subsystem *subsys, const struct command *command)
+{
+	if (!(subsys->permissions & command->permission) || subsys->n_ssds == 0)
+		return false;
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (!ssd_has(subsys->ssds[i], command))
+			return false;
+	}
+	return true;
+}
+
+/* --- Execution ----------------------------------------------------------------------------------
+ */
+
+/* Where a command goes: an SSD, and the NSID there (0 and NVME_NSID_ALL as the host said). */
+struct destination {
+	struct nvmet_ssd *ssd;
+	const struct nvmet_ns *ns; /* NULL: none was named */
+	uint32_t nsid;
+};
+
+static uint16_t find_destination(struct nvmet_req *req, struct destination *ret)
+{
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	uint32_t nsid = le32_get(req->cmd.nsid);
+
+	ret->ns = nvmet_ctrl_ns(req->queue->ctrl, nsid);
+	ret->ssd = ret->ns ? ret->ns->ssd : subsys->ssds[0];
+	ret->nsid = ret->ns ? ret->ns->ns->nsid : nsid;
+	if (ret->ns || ((nsid == 0 || nsid == NVME_NSID_ALL) && subsys->n_ssds == 1))
+		return 0;
+	return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+			       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
+}
+
+/* Says why, for the operator: the host sees only a number. */
+static uint16_t deny(struct nvmet_req *req, const char *why)
+{
+	log_warn("%s: admin command %02xh refused: %s", nvmet_ctrl_name(req->queue->ctrl),
+		 req->cmd.opcode, why);
+	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
+			       NVME_SC_OPERATION_DENIED | NVME_STATUS_DNR);
+}
+
+static bool used_by_others(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd)
+{
+	const struct nvmet_subsystem *other;
+
+	TAILQ_FOREACH (other, &subsys->target->subsystems, link) {
+		for (unsigned i = 0; other != subsys && i < other->n_ssds; i++) {
+			if (other->ssds[i] == ssd)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Base 5.14: LBAF in CDW10 3:0 and 13:12, secure erase in 11:9. */
+static uint16_t check_format(struct nvmet_req *req, const struct destination *to)
+{
+	const struct nvme_id_ctrl *id = &nvme_ctrl_info(to->ssd->ctrl)->id;
+	uint32_t cdw10 = nvmet_cdw10(req);
+	unsigned format = (cdw10 & 0xf) | (cdw10 >> 12 & 3) << 4;
+	uint8_t all = cdw10 >> 9 & 7 ? FNA_ERASE_ALL : FNA_FORMAT_ALL;
+	const struct nvme_id_ns *ns;
+
+	if (!to->ns)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+				       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
+	ns = &to->ns->ns->id;
+	if (format > ns->nlbaf || ns->lbaf[format].lbads < 9 || le16_get(ns->lbaf[format].ms))
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
+				       NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR);
+	if ((id->fna & all) && used_by_others(req->queue->ctrl->subsys, to->ssd))
+		return deny(req, "the SSD formats all its namespaces at once, and another "
+				 "subsystem exports some");
+	if (ns->lbaf[format].lbads != to->ns->lba_shift && to->ssd->n_shares)
+		return deny(req, "a new block size needs an SSD without I/O queues: connect an "
+				 "admin queue only");
+	return 0;
+}
+
+/* Whether the host may write to all that its subsystem has on the SSD. */
+static bool owns(const struct nvmet_ctrl *ctrl, const struct nvmet_ssd *ssd)
+{
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+
+		if (ns && ns->ssd == ssd &&
+		    !(nvmet_ctrl_ns(ctrl, nsid) && nvmet_ctrl_may_write(ctrl, ns)))
+			return false;
+	}
+	return true;
+}
+
+static uint16_t check(struct nvmet_req *req, const struct destination *to)
+{
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
+
+	switch (req->cmd.opcode) {
+	case NVME_ADMIN_SELF_TEST:
+	case NVME_ADMIN_SECURITY_RECV:
+		return 0;
+	case NVME_ADMIN_FORMAT:
+		if (to->ns && !nvmet_ctrl_may_write(ctrl, to->ns))
+			return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
+					       NVME_SC_NS_WRITE_PROTECTED | NVME_STATUS_DNR);
+		return check_format(req, to);
+	default:
+		break;
+	}
+	if (!owns(ctrl, to->ssd))
+		return deny(req, "the host may not write to all namespaces of the SSD");
+	switch (req->cmd.opcode) {
+	case NVME_ADMIN_SANITIZE:
+		if (used_by_others(req->queue->ctrl->subsys, to->ssd))
+			return deny(req, "another subsystem exports namespaces of the SSD");
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static void passthru_done(void *arg, const struct nvme_cqe *cqe)
+{
+	struct nvmet_req *req = arg;
+	uint16_t status = nvmet_status_from_ssd(cqe);
+
+	req->cqe.dw0 = cqe->dw0;
+	/* A new format, a new firmware: whatever it is, hosts hear of it by an event. */
+	if (req->passthru_ssd)
+		nvme_ctrl_rescan(req->passthru_ssd->ctrl);
+	nvmet_req_complete(req, status);
+}
+
+static void send(struct nvmet_req *req, const struct destination *to)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = req->cmd.opcode,
+		.nsid = le32_set(to->nsid),
+		.cdw10 = req->cmd.cdw10,
+		.cdw11 = req->cmd.cdw11,
+		.cdw12 = req->cmd.cdw12,
+		.cdw13 = req->cmd.cdw13,
+		.cdw14 = req->cmd.cdw14,
+		.cdw15 = req->cmd.cdw15,
+	};
+	int err;
+
+	/* A transfer that the SSD cuts short must not show what was in the pages before. */
+	if (req->dir == NVMET_DIR_READ)
+		memset(req->data.va, 0, req->transfer_len);
+	err = nvme_ctrl_admin(to->ssd->ctrl, &sqe, req->transfer_len ? &req->data : NULL,
+			      req->transfer_len, passthru_done, req);
+	if (err)
+		nvmet_req_complete(req, nvmet_status_from_errno(err));
+}
+
+static void passthru(struct nvmet_req *req)
+{
+	struct destination to;
+	uint16_t status = find_destination(req, &to);
+
+	if (!status)
+		status = check(req, &to);
+	if (status) {
+		nvmet_req_complete(req, status);
+		return;
+	}
+	log_info("%s: admin command %02xh, CDW10 %08xh, to %s", nvmet_ctrl_name(req->queue->ctrl),
+		 req->cmd.opcode, nvmet_cdw10(req), nvme_ctrl_name(to.ssd->ctrl));
+	req->passthru_ssd = to.ssd;
+	send(req, &to);
+}
+
+/* Data in bytes, as the SSD will count it. */
+static uint64_t data_length(const struct nvmet_req *req, enum length length)
+{
+	switch (length) {
+	case LENGTH_NUMD:
+		return ((uint64_t)nvmet_cdw10(req) + 1) * 4;
+	case LENGTH_CDW11:
+		return nvmet_cdw11(req);
+	case LENGTH_NDT:
+		return DIRECTION(req->cmd.opcode) ? (uint64_t)nvmet_cdw10(req) * 4 : 0;
+	case LENGTH_NONE:
+		break;
+	}
+	return 0;
+}
+
+uint16_t nvmet_parse_passthru(struct nvmet_req *req)
+{
+	const struct command *command = find(req->cmd.opcode);
+	enum nvmet_dir dir = DIRECTION(req->cmd.opcode) == 1 ? NVMET_DIR_WRITE : NVMET_DIR_READ;
+	uint64_t len;
+
+	/* Vendor commands in both directions at once (11b) have no place in a fabric. */
+	if (!command || req->queue->ctrl->subsys->discovery ||
+	    !offered(req->queue->ctrl->subsys, command) || DIRECTION(req->cmd.opcode) == 3)
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
+				       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
+	if (command->length == LENGTH_NDT && nvmet_cdw11(req)) /* NDM: a metadata buffer */
+		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw11),
+				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	len = data_length(req, command->length);
+	req->execute = nvmet_req_to_control;
+	req->control = passthru;
+	return nvmet_req_expect(req, len ? dir : NVMET_DIR_NONE, len);
+}
+
+/* --- Log pages ----------------------------------------------------------------------------------
+ */
+
+uint32_t nvmet_passthru_log_permission(uint8_t lid)
+{
+	switch (lid) {
+	case NVME_LOG_SELF_TEST:
+		return NVMET_ALLOW_SELF_TEST;
+	case NVME_LOG_TELEMETRY_HOST:
+	case NVME_LOG_TELEMETRY_CTRL:
+		return NVMET_ALLOW_TELEMETRY;
+	case NVME_LOG_SANITIZE:
+		return NVMET_ALLOW_SANITIZE;
+	default:
+		return 0;
+	}
+}
+
+/* Retain Asynchronous Event is set: what the SSD raises is answered by us, for all hosts. */
+void nvmet_passthru_log(struct nvmet_req *req)
+{
+	struct destination to;
+	uint16_t status = find_destination(req, &to);
+
+	if (status) {
+		nvmet_req_complete(req, status);
+		return;
+	}
+	req->passthru_ssd = NULL;
+	req->cmd.cdw10 = le32_set(nvmet_cdw10(req) | NVME_LOG_RAE);
+	to.nsid = NVME_NSID_ALL;
+	send(req, &to);
+}
+
+/* --- What hosts are told ------------------------------------------------------------------------
+ */
+
+void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id)
+{
+	const struct nvme_id_ctrl *ssd;
+	uint16_t oacs = 0;
+
+	if (!subsys->n_ssds)
+		return;
+	ssd = &nvme_ctrl_info(subsys->ssds[0]->ctrl)->id;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (offered(subsys, &commands[i]))
+			oacs |= commands[i].oacs;
+	}
+	id->oacs = le16_set(oacs);
+	if (oacs & NVME_OACS_FORMAT)
+		id->fna = ssd->fna;
+	if (oacs & NVME_OACS_SELF_TEST) {
+		id->edstt = ssd->edstt;
+		id->dsto = ssd->dsto;
+	}
+	if (oacs & NVME_OACS_FIRMWARE) {
+		id->frmw = ssd->frmw;
+		id->fwug = ssd->fwug;
+		memcpy(id->fr, ssd->fr, sizeof(id->fr));
+	}
+	if (offered(subsys, find(NVME_ADMIN_SANITIZE)))
+		id->sanicap = ssd->sanicap;
+	if (offered(subsys, &vendor))
+		id->avscc = AVSCC_STANDARD;
+	if (subsys->permissions & NVMET_ALLOW_TELEMETRY)
+		id->lpa |= ssd->lpa & LPA_TELEMETRY;
+}
+
+void nvmet_passthru_effects(const struct nvmet_subsystem *subsys, struct nvme_effects_log *log)
+{
+	for (unsigned opcode = 0; opcode < ARRAY_SIZE(log->acs); opcode++) {
+		const struct command *command = find((uint8_t)opcode);
+
+		if (command && DIRECTION(opcode) != 3 && offered(subsys, command))
+			log->acs[opcode] = le32_set(NVME_EFFECTS_CSUPP | command->effects);
+	}
+}
