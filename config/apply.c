@@ -63,6 +63,7 @@ int apply_memory(struct daemon *daemon)
 				strerror(-err));
 			return err;
 		}
+		loop_set_poll(&daemon->workers[daemon->n_workers].loop, conf->poll_us);
 	}
 	err = nvmet_target_init(&daemon->target, &daemon->loop, daemon->workers, daemon->n_workers);
 	if (err)

@@ -24,8 +24,8 @@ static const char usage[] =
 	"SPEC:  0000:01:00.0                PCI address, through VFIO\n"
 	"       emulated:size=1G            emulated SSD in memory\n"
 	"       emulated:file=PATH[,size=]  emulated SSD on a file or a block device\n"
-	"more:  --workers N  --control PATH  --dma-memory SIZE  --log-level LEVEL  --version  "
-	"--help\n";
+	"more:  --workers N  --poll-us N  --control PATH  --dma-memory SIZE  --log-level LEVEL\n"
+	"       --version  --help\n";
 
 enum {
 	OPT_SSD = 256,
@@ -33,6 +33,7 @@ enum {
 	OPT_NQN,
 	OPT_ALLOW_HOST,
 	OPT_WORKERS,
+	OPT_POLL_US,
 	OPT_CONTROL,
 	OPT_DMA_MEMORY,
 	OPT_LOG_LEVEL,
@@ -44,6 +45,7 @@ static const struct option options[] = {
 	{ "nqn", required_argument, NULL, OPT_NQN },
 	{ "allow-host", required_argument, NULL, OPT_ALLOW_HOST },
 	{ "workers", required_argument, NULL, OPT_WORKERS },
+	{ "poll-us", required_argument, NULL, OPT_POLL_US },
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "dma-memory", required_argument, NULL, OPT_DMA_MEMORY },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
@@ -98,6 +100,12 @@ static int take_number(struct conf *conf, int option, const char *value)
 		conf->workers = (unsigned)number;
 		return 0;
 	}
+	if (option == OPT_POLL_US) {
+		if (num_parse_u64(value, 0, 1000, &number))
+			return bad("--poll-us", value, "expected a number from 0 to 1000");
+		conf->poll_us = (unsigned)number;
+		return 0;
+	}
 	if (num_parse_size(value, 16 << 20, UINT64_C(1) << 40, &number))
 		return bad("--dma-memory", value, "expected a size from 16M on");
 	conf->dma_memory = number;
@@ -125,6 +133,7 @@ static int take_option(struct conf *conf, int option, const char *value)
 			return bad("--allow-host", value, "expected nqn.…, up to 223 characters");
 		return 0;
 	case OPT_WORKERS:
+	case OPT_POLL_US:
 	case OPT_DMA_MEMORY:
 		return take_number(conf, option, value);
 	case OPT_CONTROL:

@@ -21,6 +21,7 @@ void conf_init(struct conf *conf)
 {
 	*conf = (struct conf){
 		.workers = 1,
+		.poll_us = 50,
 		.log_level = LOG_LEVEL_INFO,
 		.dma_memory = 128u << 20,
 		.max_transfer = 1u << 20,

@@ -69,6 +69,7 @@ struct conf_subsystem {
 
 struct conf {
 	unsigned workers;
+	unsigned poll_us;  /* longest look before a worker sleeps; 0: none */
 	char control[108]; /* path of the control socket; empty: none */
 	char user[33];     /* to become once everything is open; empty: nobody else */
 	enum log_level log_level;

@@ -492,6 +492,7 @@ static int read_subsystems(struct reader *reader, const config_setting_t *settin
 #define CONF(field) offsetof(struct conf, field)
 static const struct key top_keys[] = {
 	{ "workers", KEY_UINT, CONF(workers), 1, 64, NULL },
+	{ "poll_us", KEY_UINT, CONF(poll_us), 0, 1000, NULL },
 	{ "user", KEY_TEXT, CONF(user), 1, 32, NULL },
 	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },
 	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },

@@ -175,6 +175,7 @@ static json_t *report_list(const struct daemon *daemon)
 struct totals {
 	uint64_t connections, requests, commands, bytes_in, bytes_out, protocol_errors, page_waits;
 	uint64_t pages_used, pages_total, queue_pairs, queue_users, unknown_cids, interrupts;
+	uint64_t recvs, sends, sleeps, looks, polled;
 };
 
 static void add_worker(struct totals *totals, const struct worker *worker)
@@ -186,6 +187,11 @@ static void add_worker(struct totals *totals, const struct worker *worker)
 	totals->bytes_out += counter_get(&worker->stats.bytes_out);
 	totals->protocol_errors += counter_get(&worker->stats.protocol_errors);
 	totals->page_waits += counter_get(&worker->stats.page_waits);
+	totals->recvs += counter_get(&worker->stats.recvs);
+	totals->sends += counter_get(&worker->stats.sends);
+	totals->sleeps += counter_get(&worker->loop.stats.sleeps);
+	totals->looks += counter_get(&worker->loop.stats.looks);
+	totals->polled += counter_get(&worker->loop.stats.polled);
 	totals->pages_used += dma_pool_used(worker->pool);
 	totals->pages_total += dma_pool_total(worker->pool);
 }
@@ -234,6 +240,11 @@ static json_t *report_counters(const struct daemon *daemon)
 		{ "page_waits", totals.page_waits },
 		{ "unknown_cids", totals.unknown_cids },
 		{ "interrupts", totals.interrupts },
+		{ "recvs", totals.recvs },
+		{ "sends", totals.sends },
+		{ "sleeps", totals.sleeps },
+		{ "looks", totals.looks },
+		{ "polled", totals.polled },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		json_object_set_new(object, rows[i].name, json_integer((json_int_t)rows[i].value));

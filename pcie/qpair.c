@@ -11,6 +11,8 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "pcie/mmio.h"
 #include "pcie/prp.h"
@@ -90,6 +92,7 @@ int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **r
 	qp->qid = params->qid;
 	qp->vector = params->vector;
 	qp->irq_fd = params->irq_fd;
+	qp->poll_fd = -1;
 	qp->entries = params->entries;
 	qp->sq_doorbell = NVME_REG_DOORBELLS + 2u * params->qid * params->doorbell_stride;
 	qp->cq_doorbell = qp->sq_doorbell + params->doorbell_stride;
@@ -102,6 +105,12 @@ int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **r
 	if (err)
 		goto fail;
 	err = alloc_prp_lists(qp, params->pool, params->max_transfer);
+	if (err)
+		goto fail;
+	if (qp->irq_fd < 0) {
+		qp->poll_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		err = qp->poll_fd < 0 ? -errno : 0;
+	}
 	if (err)
 		goto fail;
 	nvme_qpair_rewind(qp);
@@ -120,11 +129,12 @@ void nvme_qpair_free(struct nvme_qpair *qp, struct dma_pool *pool)
 	must(qp->outstanding == 0 && !qp->loop);
 	dma_free(pool, &qp->prp_mem);
 	dma_free(pool, &qp->ring_mem);
+	if (qp->poll_fd >= 0)
+		close(qp->poll_fd);
 	free(qp->slots);
 	free(qp);
 }
 
-/* Nobody reads the eventfd: with an edge-triggered event each signal is an edge of its own. */
 static void on_interrupt(evutil_socket_t fd, short what, void *arg)
 {
 	struct nvme_qpair *qp = arg;
@@ -132,15 +142,45 @@ static void on_interrupt(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	counter_add(&qp->stats.interrupts, 1);
+	loop_traffic(qp->loop);
 	loop_defer(qp->loop, &qp->work);
 }
 
+static bool cq_has_entry(const struct nvme_qpair *qp)
+{
+	uint16_t status = __atomic_load_n(&qp->cq[qp->cq_head].status.raw, __ATOMIC_ACQUIRE);
+
+	return (le16toh(status) & NVME_CQE_PHASE) == qp->phase;
+}
+
+static void device_poll(struct nvme_qpair *qp)
+{
+	if (qp->dev->ops->poll)
+		qp->dev->ops->poll(qp->dev, qp->qid);
+}
+
+static bool look(struct loop_poller *poller)
+{
+	struct nvme_qpair *qp = container_of(poller, struct nvme_qpair, poller);
+
+	if (!qp->outstanding)
+		return false;
+	device_poll(qp);
+	if (!cq_has_entry(qp))
+		return false;
+	loop_defer(qp->loop, &qp->work);
+	return true;
+}
+
+/* A timer of its own: the loop's have a resolution of a millisecond. */
 static void poll_arm(struct nvme_qpair *qp)
 {
-	const struct timeval interval = { .tv_usec = POLL_INTERVAL_US };
+	const struct itimerspec soon = { .it_value.tv_nsec = POLL_INTERVAL_US * 1000 };
 
-	if (qp->poll_timer && qp->outstanding && !evtimer_pending(qp->poll_timer, NULL))
-		evtimer_add(qp->poll_timer, &interval);
+	if (qp->poll_fd < 0 || !qp->outstanding || qp->poll_armed)
+		return;
+	must(timerfd_settime(qp->poll_fd, 0, &soon, NULL) == 0);
+	qp->poll_armed = true;
 }
 
 static void on_poll_timer(evutil_socket_t fd, short what, void *arg)
@@ -149,25 +189,34 @@ static void on_poll_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	qp->poll_armed = false;
 	loop_defer(qp->loop, &qp->work);
+}
+
+static void stop_listening(struct nvme_qpair *qp)
+{
+	if (qp->event)
+		event_free(qp->event);
+	qp->event = NULL;
+	qp->poll_armed = false;
 }
 
 int nvme_qpair_attach(struct nvme_qpair *qp, struct loop *loop)
 {
+	bool interrupts = qp->irq_fd >= 0;
+
 	must(!qp->loop);
-	if (qp->irq_fd >= 0)
-		qp->irq_event = event_new(loop->base, qp->irq_fd, EV_READ | EV_ET | EV_PERSIST,
-					  on_interrupt, qp);
-	else
-		qp->poll_timer = evtimer_new(loop->base, on_poll_timer, qp);
-	if (!qp->irq_event && !qp->poll_timer)
-		return -ENOMEM;
-	if (qp->irq_event && event_add(qp->irq_event, NULL) < 0) {
-		event_free(qp->irq_event);
-		qp->irq_event = NULL;
+	/* Neither is read: each signal is an edge of its own. */
+	qp->event = event_new(loop->base, interrupts ? qp->irq_fd : qp->poll_fd,
+			      EV_READ | EV_ET | EV_PERSIST,
+			      interrupts ? on_interrupt : on_poll_timer, qp);
+	if (!qp->event || event_add(qp->event, NULL) < 0) {
+		stop_listening(qp);
 		return -ENOMEM;
 	}
 	qp->loop = loop;
+	qp->poller.look = look;
+	loop_add_poller(loop, &qp->poller);
 	loop_defer(loop, &qp->work); /* completions may have come before anybody listened */
 	return 0;
 }
@@ -178,12 +227,8 @@ void nvme_qpair_detach(struct nvme_qpair *qp)
 		return;
 	nvme_qpair_ring(qp); /* what was queued is the SSD's to end */
 	loop_cancel(qp->loop, &qp->work);
-	if (qp->irq_event)
-		event_free(qp->irq_event);
-	if (qp->poll_timer)
-		event_free(qp->poll_timer);
-	qp->irq_event = NULL;
-	qp->poll_timer = NULL;
+	loop_remove_poller(&qp->poller);
+	stop_listening(qp);
 	qp->loop = NULL;
 }
 
@@ -307,19 +352,13 @@ unsigned nvme_qpair_reap(struct nvme_qpair *qp)
 {
 	unsigned n = 0;
 
-	if (qp->dev->ops->poll)
-		qp->dev->ops->poll(qp->dev, qp->qid);
+	device_poll(qp);
 	/* At most one round: an SSD that completes without end must not hold the thread. */
-	while (n < qp->entries) {
-		const struct nvme_cqe *entry = &qp->cq[qp->cq_head];
-		uint16_t status = __atomic_load_n(&entry->status.raw, __ATOMIC_ACQUIRE);
-		struct nvme_cqe cqe;
+	while (n < qp->entries && cq_has_entry(qp)) {
+		/* After the phase; the SSD may reuse the entry once the doorbell is rung. */
+		struct nvme_cqe cqe = qp->cq[qp->cq_head];
 		uint16_t cid;
 
-		if ((le16toh(status) & NVME_CQE_PHASE) != qp->phase)
-			break;
-		cqe = *entry; /* after the phase; the SSD may reuse the entry once the doorbell is
-				 rung */
 		if (++qp->cq_head == qp->entries) {
 			qp->cq_head = 0;
 			qp->phase = !qp->phase;

@@ -92,8 +92,10 @@ struct nvme_qpair {
 
 	/* The owning thread. */
 	struct loop *loop;
-	struct event *irq_event;
-	struct event *poll_timer; /* polled mode only; armed while commands are out */
+	struct event *event; /* of irq_fd or of poll_fd */
+	int poll_fd;         /* timerfd, polled mode only; armed while commands are out */
+	bool poll_armed;
+	struct loop_poller poller; /* finds completions before their interrupt does */
 	struct loop_task
 		work; /* rings the doorbell and looks at the CQ once, at the end of a wake-up */
 	TAILQ_HEAD(, nvme_waiter) waiters;

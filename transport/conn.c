@@ -424,6 +424,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	loop_traffic(&conn->queue.worker->loop);
 	if (conn->state == CONN_TLS)
 		secure(conn);
 	else
@@ -437,6 +438,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn->want_write = false;
+	loop_traffic(&conn->queue.worker->loop);
 	if (conn->state == CONN_TLS)
 		secure(conn);
 	else

@@ -391,6 +391,7 @@ static bool receive(struct nvme_tcp_conn *conn)
 	}
 	iov[n_iov].iov_base = buf;
 	iov[n_iov++].iov_len = CONN_RECV_SIZE;
+	counter_add(&conn->queue.worker->stats.recvs, 1);
 	n = stream_readv(&conn->stream, iov, n_iov);
 	if (n <= 0) {
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))

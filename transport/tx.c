@@ -215,6 +215,7 @@ void tx_flush(struct nvme_tcp_conn *conn)
 	msg.msg_iovlen = gather(conn, iov);
 	for (size_t i = 0; i < msg.msg_iovlen; i++)
 		offered += iov[i].iov_len;
+	counter_add(&conn->queue.worker->stats.sends, 1);
 	n = stream_sendmsg(&conn->stream, &msg);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		conn_close(conn, strerror(errno));

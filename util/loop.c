@@ -9,6 +9,14 @@
 #include <unistd.h>
 
 #include "util/check.h"
+#include "util/clock.h"
+#include "util/num.h"
+
+/* A gap longer than this many times the longest look counts as this many: one pause between two
+ * bursts is soon forgotten, a handful of them is not. */
+#define GAP_CLIP   8u
+#define GAP_WEIGHT 8u /* each gap is an eighth of the mean */
+#define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -70,9 +78,89 @@ void loop_stop(struct loop *loop)
 	loop_wake(loop);
 }
 
+void loop_set_poll(struct loop *loop, unsigned max_us)
+{
+	loop->poll_max_ns = max_us * 1000u;
+	loop->gap_ns = GAP_CLIP * loop->poll_max_ns; /* nothing is known: as if idle */
+}
+
+/* How long to look after a wake-up that brought traffic: not at all when the next traffic usually
+ * takes longer than looking may. */
+static uint32_t poll_bound(const struct loop *loop)
+{
+	if (loop->gap_ns > loop->poll_max_ns)
+		return 0;
+	return num_min(num_max(LOOK_GAPS * loop->gap_ns, loop->poll_max_ns / LOOK_GAPS),
+		       loop->poll_max_ns);
+}
+
+static void learn_gap(struct loop *loop, uint64_t gap_ns)
+{
+	uint64_t clipped = num_min(gap_ns, (uint64_t)GAP_CLIP * loop->poll_max_ns);
+
+	loop->gap_ns =
+		(uint32_t)((loop->gap_ns * (uint64_t)(GAP_WEIGHT - 1) + clipped) / GAP_WEIGHT);
+}
+
+/* Looks once, everywhere. True: there was traffic. */
+static bool look(struct loop *loop)
+{
+	struct loop_poller *poller;
+
+	LIST_FOREACH (poller, &loop->pollers, link)
+		loop->traffic |= poller->look(poller);
+	if (!loop->traffic) {
+		counter_add(&loop->stats.looks, 1);
+		/* Without EVLOOP_ONCE libevent goes on as long as it finds something. */
+		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	}
+	return loop->traffic;
+}
+
+/* Looks until the bound is over, there is traffic, or another event left work to do. */
+static void look_for_traffic(struct loop *loop)
+{
+	uint64_t end = loop->quiet_since_ns + poll_bound(loop);
+
+	do {
+		if (look(loop)) {
+			counter_add(&loop->stats.polled, 1);
+			return;
+		}
+		if (!TAILQ_EMPTY(&loop->deferred))
+			return;
+	} while (clock_now_ns() < end);
+}
+
+static void sleep_for_events(struct loop *loop)
+{
+	counter_add(&loop->stats.sleeps, 1);
+	event_base_loop(loop->base, EVLOOP_ONCE);
+}
+
+static void look_or_sleep(struct loop *loop)
+{
+	bool expected = loop->traffic && poll_bound(loop);
+
+	if (loop->traffic)
+		loop->quiet_since_ns = clock_now_ns();
+	loop->traffic = false;
+	if (expected)
+		look_for_traffic(loop);
+	if (!loop->traffic && TAILQ_EMPTY(&loop->deferred))
+		sleep_for_events(loop);
+	if (loop->traffic)
+		learn_gap(loop, clock_now_ns() - loop->quiet_since_ns);
+}
+
 void loop_turn(struct loop *loop, bool wait)
 {
-	event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+	if (!wait)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	else if (loop->poll_max_ns)
+		look_or_sleep(loop);
+	else
+		sleep_for_events(loop);
 	loop_run_deferred(loop);
 }
 
@@ -91,10 +179,9 @@ static struct event_base *base_new(void)
 	if (!config)
 		return NULL;
 	/* Edge-triggered eventfds need epoll; the base is used by one thread, so it takes no lock.
-	 */
+	 * Timers of a finer resolution than a millisecond would cost a system call each wake-up. */
 	if (event_config_require_features(config, EV_FEATURE_ET) == 0 &&
-	    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0 &&
-	    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+	    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0)
 		base = event_base_new_with_config(config);
 	event_config_free(config);
 	return base;
@@ -106,6 +193,7 @@ int loop_init(struct loop *loop, const char *name)
 
 	*loop = (struct loop){ .name = name, .mail_fd = -1 };
 	TAILQ_INIT(&loop->deferred);
+	LIST_INIT(&loop->pollers);
 	STAILQ_INIT(&loop->mail);
 	pthread_mutex_init(&loop->mail_lock, NULL);
 	loop->base = base_new();

@@ -7,6 +7,11 @@
  * were deferred, until none is left. That is where batches come from: events only note that a
  * doorbell is to be rung or a socket to be written; the task does it once.
  *
+ * Between two wake-ups that brought traffic the loop may look instead of sleeping: for a bounded
+ * time, which follows the time between those wake-ups and is 0 when there is little traffic, it
+ * asks its pollers and, without waiting, its file descriptors. Being woken up costs more than the
+ * wait that it ends.
+ *
  * Threads: everything but loop_post() and loop_stop() belongs to the thread that runs the loop (or
  * to the thread that sets it up, before it runs).
  */
@@ -15,7 +20,10 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
+
+#include "util/counter.h"
 
 struct event_base;
 struct event;
@@ -33,9 +41,28 @@ struct loop_msg {
 	void (*run)(struct loop_msg *msg);
 };
 
+/* Somebody who can tell without a system call whether there is work. Embedded in its owner. */
+struct loop_poller {
+	LIST_ENTRY(loop_poller) link;
+	bool (*look)(struct loop_poller *poller); /* true: there was, and it is deferred */
+};
+
+/* Written by the loop's thread, readable by all. Their sum is how often epoll_wait was called. */
+struct loop_stats {
+	struct counter sleeps; /* waits that may have slept */
+	struct counter looks;  /* looks at all file descriptors, without waiting */
+	struct counter polled; /* times that looking found the work, and a sleep was saved */
+};
+
 struct loop {
 	struct event_base *base;
 	TAILQ_HEAD(, loop_task) deferred;
+	LIST_HEAD(, loop_poller) pollers;
+	uint32_t poll_max_ns;    /* longest time to look before sleeping; 0: never */
+	uint32_t gap_ns;         /* running mean of the time without traffic between two wake-ups */
+	bool traffic;            /* this wake-up brought some */
+	uint64_t quiet_since_ns; /* when the last one that did was over */
+	struct loop_stats stats;
 	const char *name; /* for the log: "main", "worker 0" */
 	bool stopping;
 
@@ -49,6 +76,23 @@ struct loop {
 int loop_init(struct loop *loop, const char *name);
 /* Frees a loop that is not running. Undelivered messages are dropped (their owners own them). */
 void loop_fini(struct loop *loop);
+
+/* The longest time the loop may look before it sleeps; 0: it sleeps at once. Before it runs. */
+void loop_set_poll(struct loop *loop, unsigned max_us);
+/* While looking, the poller is asked every time. It must be removed before its memory goes. */
+static inline void loop_add_poller(struct loop *loop, struct loop_poller *poller)
+{
+	LIST_INSERT_HEAD(&loop->pollers, poller, link);
+}
+static inline void loop_remove_poller(struct loop_poller *poller)
+{
+	LIST_REMOVE(poller, link);
+}
+/* For events of the I/O path: after this wake-up more of the kind may come soon. */
+static inline void loop_traffic(struct loop *loop)
+{
+	loop->traffic = true;
+}
 
 /* Runs on the calling thread until loop_stop(). Returns after the deferred work of the last
  * wake-up. */

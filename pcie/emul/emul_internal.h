@@ -199,6 +199,8 @@ void emul_follow_medium(struct emul *emul);
 /* admin.c, io.c: a status, or EMUL_PENDING. */
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* io.c: the command comes next: what it reads from memory may be on its way meanwhile. */
+void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* A fused pair, as one operation (memory only). */
 void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 			    const struct nvme_sqe *write, uint16_t *ret_compare,

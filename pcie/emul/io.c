@@ -10,6 +10,9 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/num.h"
 
+#define CACHE_LINE   64u
+#define EXPECT_BYTES 4096u
+
 /* Where a command lies on the medium. */
 struct extent {
 	uint64_t first, blocks; /* counted over all namespaces */
@@ -386,6 +389,19 @@ void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 	else
 		ram_write(sq->emul, &extent, iov[1], n[1]);
 	change_end(sq->emul);
+}
+
+void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe)
+{
+	const struct emul *emul = sq->emul;
+	struct extent extent;
+
+	if (!emul->media.ram || sqe->opcode != NVME_IO_READ ||
+	    le32_get(sqe->nsid) - 1 >= emul->options.namespaces ||
+	    command_extent(emul, sqe, &extent))
+		return;
+	for (uint64_t at = 0; at < num_min(extent.len, (uint64_t)EXPECT_BYTES); at += CACHE_LINE)
+		__builtin_prefetch(emul->media.ram + extent.offset + at);
 }
 
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)

@@ -257,6 +257,8 @@ static void sq_run(struct emul_sq *sq)
 		if (sq->qid && !fault_count(sq, &sqe))
 			return;
 		sq->head = after(sq, sq->head);
+		if (sq->qid && sq->head != sq->tail)
+			emul_io_expect(sq, &sq->ring[sq->head]);
 		if (!sq->qid)
 			run_admin(sq, &sqe);
 		else if (!NVME_SQE_FUSE(sqe.flags))

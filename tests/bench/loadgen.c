@@ -40,7 +40,7 @@ struct options {
 	double seconds;
 	unsigned rate; /* commands a second in all; 0: as many as the depth allows */
 	unsigned idle; /* more connections that do nothing */
-	bool sequential, fill;
+	bool sequential, fill, spin;
 };
 
 /* One connection's load. */
@@ -49,7 +49,7 @@ struct load {
 	unsigned depth, blocks, block_size;
 	uint64_t nsze, seed, next;
 	int percent_writes;
-	bool sequential, paced;
+	bool sequential, paced, spin;
 	unsigned allowed; /* paced: commands that may begin */
 	uint64_t now;     /* ns: the wake-up's */
 	bool stopping;
@@ -171,6 +171,7 @@ static int load_init(struct load *load, const struct options *options, const str
 	load->seed = 88172645463325252u + qid;
 	load->percent_writes = options->percent_writes;
 	load->sequential = options->sequential;
+	load->spin = options->spin;
 	load->paced = options->rate;
 	load->out = calloc(options->depth, options->bytes);
 	for (unsigned i = 0; i < options->depth; i++)
@@ -230,7 +231,10 @@ static int turn(struct load *loads, unsigned n, int pace)
 		busy += loads[i].busy;
 	}
 	fds[n] = (struct pollfd){ .fd = loads[0].stopping ? -1 : pace, .events = POLLIN };
-	if ((busy || fds[n].fd >= 0) && poll(fds, n + 1, WAIT_MS) <= 0) {
+	if (loads[0].spin) {
+		for (unsigned i = 0; i < n; i++)
+			fds[i].revents = POLLIN;
+	} else if ((busy || fds[n].fd >= 0) && poll(fds, n + 1, WAIT_MS) <= 0) {
 		fprintf(stderr, "loadgen: %u commands got no answer\n", busy);
 		return -1;
 	}
@@ -352,6 +356,7 @@ static int usage(void)
 		"               [depth] [seconds] [connections]\n"
 		"  --fill         write the whole namespace first\n"
 		"  --sequential   blocks in order (default: at random)\n"
+		"  --spin         never sleep\n"
 		"  --digests      of headers and data\n"
 		"  --rate N       commands a second (default: as many as the depth allows)\n"
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
@@ -363,13 +368,10 @@ static int usage(void)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option names[] = {
-		{ "fill", no_argument, NULL, 'f' },
-		{ "sequential", no_argument, NULL, 's' },
-		{ "digests", no_argument, NULL, 'D' },
-		{ "rate", required_argument, NULL, 'r' },
-		{ "idle", required_argument, NULL, 'i' },
-		{ "cpu", required_argument, NULL, 'c' },
-		{ NULL, 0, NULL, 0 },
+		{ "fill", no_argument, NULL, 'f' },       { "sequential", no_argument, NULL, 's' },
+		{ "spin", no_argument, NULL, 'S' },       { "digests", no_argument, NULL, 'D' },
+		{ "rate", required_argument, NULL, 'r' }, { "idle", required_argument, NULL, 'i' },
+		{ "cpu", required_argument, NULL, 'c' },  { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -379,6 +381,7 @@ static int parse(int argc, char **argv, struct options *options)
 		if (option == 'c')
 			pin(atoi(optarg));
 		options->fill |= option == 'f';
+		options->spin |= option == 'S';
 		options->sequential |= option == 's';
 		options->params.digests |= option == 'D';
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;

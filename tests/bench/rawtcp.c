@@ -3,12 +3,13 @@
  * What TCP alone can do: the rate of requests and answers of the sizes of NVMe/TCP, with nothing
  * behind them. It is the limit that targets are measured by, so it does as little as can be done.
  *
- *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU]
+ *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin]
  *
  * Two processes, each pinned to a CPU. The client keeps `depth` requests outstanding and sleeps in
- * recv. The server sleeps in epoll, takes up to 64 KiB with one recv, and answers all requests in
- * it with one sendmsg. Read: requests of 72 bytes, answers of 24 + bytes. Write: requests of 72 +
- * bytes, answers of 24. With a depth of 1 it is the echo of a server that sleeps.
+ * recv, or tries it again and again. The server sleeps in epoll, takes up to 64 KiB with one recv,
+ * and answers all requests in it with one sendmsg. Read: requests of 72 bytes, answers of 24 +
+ * bytes. Write: requests of 72 + bytes, answers of 24. With a depth of 1 it is the echo of a server
+ * that sleeps.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -37,7 +38,7 @@
 #define DEPTH_MAX  1024u
 
 struct raw {
-	bool write;
+	bool write, spin;
 	size_t request, answer; /* bytes on the wire */
 	unsigned depth;
 	double seconds;
@@ -134,9 +135,11 @@ static void ask(const struct raw *raw, int fd, struct result *result)
 		begun[i] = start;
 	send_messages(raw, fd, raw->depth, raw->request);
 	while (now < end) {
-		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+		ssize_t n = recv(fd, buf, sizeof(buf), raw->spin ? MSG_DONTWAIT : 0);
 		unsigned answers;
 
+		if (n < 0 && errno == EAGAIN)
+			continue;
 		if (n <= 0)
 			die("recv");
 		have += (size_t)n;
@@ -185,6 +188,7 @@ int main(int argc, char **argv)
 		.write = argc > 1 && strcmp(argv[1], "write") == 0,
 		.depth = argc > 3 ? (unsigned)atoi(argv[3]) : 32,
 		.seconds = argc > 4 ? atof(argv[4]) : 2,
+		.spin = argc > 7 && strcmp(argv[7], "spin") == 0,
 	};
 	int server_cpu = argc > 5 ? atoi(argv[5]) : 0, client_cpu = argc > 6 ? atoi(argv[6]) : 1;
 	static struct result result;
@@ -193,7 +197,7 @@ int main(int argc, char **argv)
 
 	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
 		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
-				"[server CPU] [client CPU]\n");
+				"[server CPU] [client CPU] [spin]\n");
 		return 2;
 	}
 	raw.request = REQUEST + (raw.write ? bytes : 0);

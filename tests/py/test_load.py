@@ -3,10 +3,13 @@
 
 import subprocess
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from daemon import BUILD, NQN
+from nvmetcp import Host
 
 
 def loadgen(daemon, *arguments):
@@ -66,3 +69,41 @@ def test_few_pages(start):
     assert loadgen(daemon, "mixed", 1048576, 64, 1, 2) == 0
     assert daemon.counters()["page_waits"] > 0
     daemon.expect_clean()
+
+
+def test_looking(start):
+    """Under load workers look before they sleep, if they may; the counters tell."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--poll-us", "1000")
+    for _ in range(20):
+        assert loadgen(daemon, "mixed", 4096, 1, 0.2) == 0
+        if daemon.counters()["polled"]:
+            break
+    counters = daemon.counters()
+    assert counters["polled"] > 0 and counters["looks"] > 0 and counters["sleeps"] > 0
+    assert counters["recvs"] > 0 and counters["sends"] > 0
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--poll-us", "0")
+    assert loadgen(daemon, "mixed", 4096, 1, 0.2) == 0
+    counters = daemon.counters()
+    assert counters["polled"] == counters["looks"] == 0
+
+
+def switches(daemon):
+    """How often its threads went to sleep."""
+    tasks = Path(f"/proc/{daemon.process.pid}/task").iterdir()
+    return sum(int(line.split()[1]) for task in tasks
+               for line in (task / "status").read_text().splitlines()
+               if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_idle(start):
+    """With hosts connected that do nothing, no thread wakes up; and not after load either."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--workers", "2")
+    with Host(daemon.address, NQN):
+        assert loadgen(daemon, "mixed", 4096, 8, 0.3) == 0
+        time.sleep(0.5)
+        before = switches(daemon)
+        time.sleep(3)
+        assert switches(daemon) - before <= 3

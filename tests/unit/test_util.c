@@ -3,7 +3,10 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "util/check.h"
 #include "util/hist.h"
@@ -140,6 +143,117 @@ static void cancelled_task(void **state)
 	loop_fini(&loop);
 }
 
+/* --- Looking before sleeping --------------------------------------------------------------------
+ */
+
+struct prey {
+	struct loop loop;
+	struct loop_poller poller;
+	int fd;
+	bool again;     /* each event causes the next one */
+	bool found;     /* what the poller says next */
+	unsigned asked; /* times it was */
+};
+
+static void on_prey(evutil_socket_t fd, short what, void *arg)
+{
+	const uint64_t one = 1;
+	struct prey *prey = arg;
+	uint64_t n;
+
+	(void)what;
+	assert_int_equal(read(fd, &n, sizeof(n)), sizeof(n));
+	loop_traffic(&prey->loop);
+	if (prey->again)
+		assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static bool prey_look(struct loop_poller *poller)
+{
+	struct prey *prey = container_of(poller, struct prey, poller);
+	bool found = prey->found;
+
+	prey->asked++;
+	prey->found = false;
+	return found;
+}
+
+static struct event *prey_init(struct prey *prey, unsigned poll_us)
+{
+	struct event *event;
+
+	*prey = (struct prey){ .poller = { .look = prey_look }, .again = true };
+	assert_int_equal(loop_init(&prey->loop, "test"), 0);
+	loop_set_poll(&prey->loop, poll_us);
+	loop_add_poller(&prey->loop, &prey->poller);
+	prey->fd = eventfd(1, EFD_NONBLOCK);
+	event = event_new(prey->loop.base, prey->fd, EV_READ | EV_PERSIST, on_prey, prey);
+	assert_non_null(event);
+	assert_int_equal(event_add(event, NULL), 0);
+	return event;
+}
+
+static void prey_fini(struct prey *prey, struct event *event)
+{
+	loop_remove_poller(&prey->poller);
+	event_free(event);
+	close(prey->fd);
+	loop_fini(&prey->loop);
+}
+
+/* Dense traffic makes the loop look before it sleeps: at its pollers, then everywhere; when the
+ * traffic ends, so does looking. */
+static void looking(void **state)
+{
+	const struct loop_stats *stats;
+	const uint64_t one = 1;
+	struct prey prey;
+	struct event *event = prey_init(&prey, 1000);
+	uint64_t looks;
+
+	(void)state;
+	stats = &prey.loop.stats;
+	for (unsigned i = 0; i < 100000 && !counter_get(&stats->polled); i++)
+		loop_turn(&prey.loop, true);
+	assert_true(counter_get(&stats->polled) > 0 && prey.asked > 0);
+	assert_true(prey.loop.gap_ns <= prey.loop.poll_max_ns);
+
+	prey.found = true; /* a poller that finds something saves the look at the rest */
+	looks = counter_get(&stats->looks);
+	loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&stats->looks), looks);
+
+	prey.again = false;
+	loop_turn(&prey.loop, true); /* the last event */
+	for (unsigned i = 0; i < 10; i++) {
+		/* Traffic that comes later than looking may last: gaps grow until none is done. */
+		assert_int_equal(write(prey.fd, &one, sizeof(one)), sizeof(one));
+		prey.loop.traffic = false;
+		prey.loop.quiet_since_ns = 1;
+		loop_turn(&prey.loop, true);
+	}
+	assert_true(prey.loop.gap_ns > prey.loop.poll_max_ns);
+	looks = counter_get(&stats->looks);
+	assert_int_equal(write(prey.fd, &one, sizeof(one)), sizeof(one));
+	loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&stats->looks), looks);
+	prey_fini(&prey, event);
+}
+
+static void not_looking(void **state)
+{
+	struct prey prey;
+	struct event *event = prey_init(&prey, 0);
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&prey.loop.stats.sleeps), 100);
+	assert_int_equal(counter_get(&prey.loop.stats.looks), 0);
+	assert_int_equal(prey.asked, 0);
+	prey_fini(&prey, event);
+}
+
 /* Every value is in a bucket that holds it, to one part in sixteen, and buckets touch. */
 static void histogram_buckets(void **state)
 {
@@ -220,6 +334,8 @@ int main(void)
 		cmocka_unit_test(wire_order),
 		cmocka_unit_test(messages_in_order),
 		cmocka_unit_test(cancelled_task),
+		cmocka_unit_test(looking),
+		cmocka_unit_test(not_looking),
 		cmocka_unit_test(histogram_buckets),
 		cmocka_unit_test(histogram_percentiles),
 		cmocka_unit_test(utf8),
