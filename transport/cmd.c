@@ -24,14 +24,23 @@ int cmd_slots_make(struct nvme_tcp_conn *conn, unsigned n)
 	conn->n_first_cmds = conn->n_cmds;
 	conn->cmds = cmds;
 	conn->n_cmds = n;
+	conn->n_used_cmds = 0;
 	TAILQ_INIT(&conn->free_cmds);
-	for (unsigned i = 0; i < n; i++) {
-		cmds[i].conn = conn;
-		cmds[i].index = (uint16_t)i;
-		cmds[i].req.queue = &conn->queue;
-		TAILQ_INSERT_TAIL(&conn->free_cmds, &cmds[i], link);
-	}
 	return 0;
+}
+
+/* A slot that was never used, or NULL. Its memory is touched now: an idle connection has none. */
+static struct nvme_tcp_cmd *take_fresh(struct nvme_tcp_conn *conn)
+{
+	struct nvme_tcp_cmd *cmd;
+
+	if (conn->n_used_cmds == conn->n_cmds)
+		return NULL;
+	cmd = &conn->cmds[conn->n_used_cmds];
+	cmd->conn = conn;
+	cmd->index = (uint16_t)conn->n_used_cmds++;
+	cmd->req.queue = &conn->queue;
+	return cmd;
 }
 
 static void put_all(struct nvme_tcp_cmd *cmds, unsigned n)
@@ -44,12 +53,12 @@ static void put_all(struct nvme_tcp_cmd *cmds, unsigned n)
 
 void cmd_slots_free(struct nvme_tcp_conn *conn)
 {
-	put_all(conn->cmds, conn->n_cmds);
+	put_all(conn->cmds, conn->n_used_cmds);
 	put_all(conn->first_cmds, conn->n_first_cmds);
 	free(conn->cmds);
 	free(conn->first_cmds);
 	conn->cmds = conn->first_cmds = NULL;
-	conn->n_cmds = conn->n_first_cmds = 0;
+	conn->n_cmds = conn->n_used_cmds = conn->n_first_cmds = 0;
 	TAILQ_INIT(&conn->free_cmds);
 }
 
@@ -64,9 +73,12 @@ struct nvme_tcp_cmd *cmd_take(struct nvme_tcp_conn *conn)
 {
 	struct nvme_tcp_cmd *cmd = TAILQ_FIRST(&conn->free_cmds);
 
+	if (cmd)
+		TAILQ_REMOVE(&conn->free_cmds, cmd, link);
+	else
+		cmd = take_fresh(conn);
 	if (!cmd)
 		return NULL;
-	TAILQ_REMOVE(&conn->free_cmds, cmd, link);
 	cmd->r2t_sent = false;
 	cmd->cid_conflict = false;
 	cmd->ddgst_error = false;

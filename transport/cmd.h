@@ -42,7 +42,7 @@ struct nvme_tcp_cmd {
 	/* The PDU or PDUs being sent: header, data, digest, response. */
 	uint32_t head_len, data_len, tail_len;
 	uint32_t sent; /* of all of them together */
-	_Alignas(8) uint8_t head[PDU_HEADER_MAX];
+	_Alignas(8) uint8_t head[PDU_SENT_HEADER_MAX];
 	_Alignas(8) uint8_t tail[8 + sizeof(struct nvme_tcp_capsule_resp) + NVME_TCP_DIGEST_SIZE];
 };
 

@@ -70,7 +70,7 @@ struct nvme_tcp_conn {
 
 	/* Commands. */
 	struct nvme_tcp_cmd *cmds;
-	unsigned n_cmds;
+	unsigned n_cmds, n_used_cmds;    /* the rest was never touched */
 	struct nvme_tcp_cmd *first_cmds; /* from before Connect, once there are others */
 	unsigned n_first_cmds;
 	struct nvme_tcp_cmd_list free_cmds;

@@ -12,7 +12,8 @@
 
 #include "transport/nvme_tcp.h"
 
-#define PDU_HEADER_MAX 256u /* HLEN, header digest and padding: PDO is one byte */
+#define PDU_HEADER_MAX      256u /* HLEN, header digest and padding: PDO is one byte */
+#define PDU_SENT_HEADER_MAX 128u /* of what we send: HPDA, at most 31, is the largest alignment */
 
 /* The outcome of a check: fine, or the TermReq that is due. */
 struct pdu_verdict {

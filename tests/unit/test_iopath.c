@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The I/O path asks for no memory and takes no lock: with every function that could do either
+ * wrapped, reads and writes of all kinds go through the daemon after a warm-up, and none is called.
+ */
+#include "tests/unit/unit.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "target/nvmf.h"
+#include "target/worker.h"
+#include "tests/fuzz/host.h"
+#include "tests/fuzz/rig.h"
+
+static struct host admin, io;
+static unsigned n_calls;
+static bool counting;
+
+/* --- In the way (--wrap) ------------------------------------------------------------------------
+ */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+void __real_free(void *memory);
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void __wrap_free(void *memory);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+
+void *__wrap_malloc(size_t size)
+{
+	n_calls += counting;
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	n_calls += counting;
+	return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	n_calls += counting;
+	return __real_realloc(old, size);
+}
+
+void __wrap_free(void *memory)
+{
+	n_calls += counting && memory;
+	__real_free(memory);
+}
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	n_calls += counting;
+	return __real_pthread_mutex_lock(mutex);
+}
+
+/* --- Commands -----------------------------------------------------------------------------------
+ */
+
+/* Turns the worker only: what needs the main thread is not the I/O path. */
+static void settle_io(void)
+{
+	do {
+		for (unsigned i = 0; i < 4; i++)
+			loop_turn(&rig.workers[0].loop, false);
+	} while (host_receive(&io));
+}
+
+static void settle(void)
+{
+	bool more;
+
+	do {
+		rig_settle();
+		more = host_receive(&admin);
+		more = host_receive(&io) || more;
+	} while (more);
+}
+
+static void connect_queue(struct host *host, uint16_t qid, uint8_t digests)
+{
+	const struct nvmf_connect_cmd cmd = {
+		.opcode = NVME_OPCODE_FABRICS,
+		.flags = 0x40,
+		.fctype = NVMF_CONNECT,
+		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
+			 .type = NVMF_SGL_DATA_OFFSET },
+		.qid = le16_set(qid),
+		.sqsize = le16_set(31),
+		.cattr = NVMF_CATTR_DISABLE_SQFC,
+	};
+	struct nvmf_connect_data data = { .hostnqn = RIG_FRIEND };
+
+	data.cntlid = le16_set(qid ? admin.cntlid : NVMF_CNTLID_DYNAMIC);
+	snprintf(data.subnqn, sizeof(data.subnqn), "%s", RIG_NQN);
+	host_open(host, rig_connect());
+	host_send_icreq(host, digests, 0);
+	settle();
+	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
+	settle();
+	assert_int_equal(host->entries, 32);
+}
+
+static void send_io(uint8_t opcode, uint16_t cid, uint32_t len, uint8_t sgl, const void *data)
+{
+	const struct nvme_sqe sqe = { .opcode = opcode,
+				      .flags = 0x40,
+				      .cid = le16_set(cid),
+				      .nsid = le32_set(1),
+				      .sgl = { .length = le32_set(len), .type = sgl },
+				      .cdw10 = le32_set(cid * 8u),
+				      .cdw12 = le32_set(len ? len / 512 - 1 : 0) };
+
+	host_send_command(&io, &sqe, data, data ? len : 0, 0);
+}
+
+static void answer_r2ts(const void *data)
+{
+	while (io.n_r2ts) {
+		const struct host_r2t r2t = io.r2ts[0];
+		struct nvme_tcp_data pdu = { .cccid = r2t.cccid,
+					     .ttag = r2t.ttag,
+					     .datao = le32_set(r2t.offset),
+					     .datal = le32_set(r2t.left) };
+
+		host_send_pdu(&io, NVME_TCP_H2C_DATA, NVME_TCP_F_LAST, &pdu, sizeof(pdu), data,
+			      r2t.left, 0);
+		settle_io();
+	}
+}
+
+/* Batches and single commands, in the capsule, by R2T, large and small, and a flush. */
+static void work(void)
+{
+	static const uint8_t bytes[32768];
+
+	for (uint16_t cid = 0; cid < 16; cid++)
+		send_io(NVME_IO_READ, cid, 4096, NVMF_SGL_TRANSPORT, NULL);
+	settle_io();
+	for (uint16_t cid = 0; cid < 8; cid++)
+		send_io(NVME_IO_WRITE, cid, 4096, NVMF_SGL_DATA_OFFSET, bytes);
+	settle_io();
+	for (uint16_t cid = 0; cid < 4; cid++)
+		send_io(NVME_IO_WRITE, cid, sizeof(bytes), NVMF_SGL_TRANSPORT, NULL);
+	settle_io();
+	answer_r2ts(bytes);
+	send_io(NVME_IO_READ, 1, 65536, NVMF_SGL_TRANSPORT, NULL);
+	settle_io();
+	send_io(NVME_IO_FLUSH, 2, 0, NVMF_SGL_TRANSPORT, NULL);
+	settle_io();
+	assert_int_equal(io.n_commands, 0);
+}
+
+static void no_memory_no_lock(uint8_t digests)
+{
+	uint64_t commands, before;
+
+	connect_queue(&admin, 0, 0);
+	host_send_command(&admin,
+			  &(const struct nvme_sqe){ .opcode = NVME_OPCODE_FABRICS,
+						    .flags = 0x40,
+						    .nsid = le32_set(NVMF_PROPERTY_SET),
+						    .cdw11 = le32_set(NVME_REG_CC),
+						    .cdw12 = le32_set(0x00460001) },
+			  NULL, 0, 0);
+	settle();
+	connect_queue(&io, 1, digests);
+	work(); /* libevent makes its tables */
+	before = counter_get(&rig.workers[0].stats.commands);
+	n_calls = 0;
+	counting = true;
+	work();
+	work();
+	counting = false;
+	commands = counter_get(&rig.workers[0].stats.commands) - before;
+	assert_int_equal(commands, 60);
+	assert_int_equal(n_calls, 0);
+	host_close(&io);
+	host_close(&admin);
+	rig_expect_clean();
+}
+
+static void plain(void **state)
+{
+	(void)state;
+	no_memory_no_lock(0);
+}
+
+static void with_digests(void **state)
+{
+	(void)state;
+	no_memory_no_lock(3);
+}
+
+/* The wrappers do see what is called. */
+static void wrapped(void **state)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+	(void)state;
+	n_calls = 0;
+	counting = true;
+	connect_queue(&admin, 0, 0);
+	pthread_mutex_lock(&mutex);
+	pthread_mutex_unlock(&mutex);
+	counting = false;
+	assert_true(n_calls > 10);
+	host_close(&admin);
+	rig_expect_clean();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(wrapped),
+		cmocka_unit_test(plain),
+		cmocka_unit_test(with_digests),
+	};
+	int failed;
+
+	event_set_mem_functions(__wrap_malloc, __wrap_realloc, __wrap_free);
+	rig_init("emulated:size=1M,queues=1,mdts=128K");
+	log_set_level(LOG_LEVEL_ERR);
+	rig_start();
+	admin.fd = io.fd = -1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rig_stop();
+	return failed;
+}
