@@ -9,6 +9,7 @@
 
 #include "config/control.h"
 #include "config/daemon.h"
+#include "config/metrics.h"
 #include "pcie/ctrl.h"
 #include "pcie/device.h"
 #include "pcie/dma.h"
@@ -243,6 +244,8 @@ int apply_listeners(struct daemon *daemon)
 				      conf->listen[i].tls);
 	if (!err && conf->control[0])
 		err = control_new(daemon, conf->control, &daemon->control);
+	if (!err && conf->metrics.addr[0])
+		err = metrics_new(daemon, &conf->metrics, &daemon->metrics);
 	return err;
 }
 
@@ -280,6 +283,7 @@ int apply_sandbox(struct daemon *daemon)
 void apply_undo(struct daemon *daemon)
 {
 	control_free(daemon->control);
+	metrics_free(daemon->metrics);
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		worker_stop(&daemon->workers[i]);
 	nvme_tcp_fini(daemon->tcp);

@@ -25,7 +25,7 @@ static const char usage[] =
 	"       emulated:size=1G            emulated SSD in memory\n"
 	"       emulated:file=PATH[,size=]  emulated SSD on a file or a block device\n"
 	"more:  --workers N  --poll-us N  --control PATH  --dma-memory SIZE  --log-level LEVEL\n"
-	"       --version  --help\n";
+	"       --metrics ADDR:PORT  --version  --help\n";
 
 enum {
 	OPT_SSD = 256,
@@ -35,6 +35,7 @@ enum {
 	OPT_WORKERS,
 	OPT_POLL_US,
 	OPT_CONTROL,
+	OPT_METRICS,
 	OPT_DMA_MEMORY,
 	OPT_LOG_LEVEL,
 };
@@ -47,6 +48,7 @@ static const struct option options[] = {
 	{ "workers", required_argument, NULL, OPT_WORKERS },
 	{ "poll-us", required_argument, NULL, OPT_POLL_US },
 	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "metrics", required_argument, NULL, OPT_METRICS },
 	{ "dma-memory", required_argument, NULL, OPT_DMA_MEMORY },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "version", no_argument, NULL, 'v' },
@@ -123,6 +125,9 @@ static int take_option(struct conf *conf, int option, const char *value)
 	case OPT_LISTEN:
 		err = conf_add_listen(conf, value, NVMET_TLS_OFF);
 		return err ? bad("--listen", value, conf_listen_error(err)) : 0;
+	case OPT_METRICS:
+		err = conf_set_metrics(conf, value);
+		return err ? bad("--metrics", value, conf_listen_error(err)) : 0;
 	case OPT_NQN:
 		if (!nvmet_nqn_valid(value) || strcmp(value, NVMF_DISCOVERY_NQN) == 0)
 			return bad("--nqn", value, "expected nqn.…, up to 223 characters");

@@ -116,6 +116,11 @@ int conf_add_listen(struct conf *conf, const char *text, enum nvmet_tls_mode tls
 	return 0;
 }
 
+int conf_set_metrics(struct conf *conf, const char *text)
+{
+	return parse_listen(text, &conf->metrics);
+}
+
 const char *conf_listen_error(int err)
 {
 	switch (err) {

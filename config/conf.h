@@ -73,8 +73,9 @@ struct conf {
 	char control[108]; /* path of the control socket; empty: none */
 	char user[33];     /* to become once everything is open; empty: nobody else */
 	enum log_level log_level;
-	size_t dma_memory;   /* bytes */
-	size_t max_transfer; /* bytes */
+	struct conf_listen metrics; /* addr empty: none */
+	size_t dma_memory;          /* bytes */
+	size_t max_transfer;        /* bytes */
 	struct nvmet_limits limits;
 	struct nvmet_auth_policy auth_policy;
 	struct conf_hosts hosts; /* keys of hosts, at every subsystem that names none */
@@ -99,7 +100,9 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size);
 /* Adds "127.0.0.1:4420" or "[::1]:4420". 0, -EINVAL, -EEXIST (port 0 may be there twice) or
  * -ENOSPC. */
 int conf_add_listen(struct conf *conf, const char *text, enum nvmet_tls_mode tls);
-/* What to say of an error of conf_add_listen(). */
+/* The address of the metrics endpoint. 0 or -EINVAL. */
+int conf_set_metrics(struct conf *conf, const char *text);
+/* What to say of an error of either. */
 const char *conf_listen_error(int err);
 /* A PCI address or a well-formed emulated:… . 0 or -EINVAL with the reason in err. */
 int conf_check_spec(const char *spec, char *err, size_t err_size);

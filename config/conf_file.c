@@ -254,6 +254,16 @@ static int read_listen(struct reader *reader, const config_setting_t *setting, v
 	return 0;
 }
 
+static int read_metrics(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	const char *text = config_setting_get_string(setting);
+
+	(void)base;
+	if (!text || conf_set_metrics(reader->conf, text))
+		return fail(reader, setting, "metrics: %s", conf_listen_error(-EINVAL));
+	return 0;
+}
+
 static int find_ssd(const struct conf *conf, const char *name)
 {
 	for (unsigned i = 0; i < conf->n_ssds; i++) {
@@ -495,6 +505,7 @@ static const struct key top_keys[] = {
 	{ "poll_us", KEY_UINT, CONF(poll_us), 0, 1000, NULL },
 	{ "user", KEY_TEXT, CONF(user), 1, 32, NULL },
 	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },
+	{ "metrics", KEY_GROUP, 0, 0, 0, read_metrics },
 	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },
 	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
 	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },

@@ -6,6 +6,9 @@
  *   {"request": "status"}    the daemon, its SSDs, workers, addresses
  *   {"request": "list"}      subsystems, namespaces, controllers
  *   {"request": "counters"}  numbers, flat: what exists now, and totals
+ *   {"request": "queues"}    each I/O queue's commands, bytes, errors
+ *   {"request": "latency"}   percentiles of each kind of command in each stage
+ *   {"request": "histograms"} the same as buckets
  * and what command.h lists. Errors are {"error": "…"}.
  */
 #ifndef NVMETD_CONFIG_CONTROL_H

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "config/ctl.h"
 #include "config/ctl_key.h"
 #include "config/version.h"
 
@@ -24,6 +25,10 @@ static const char usage[] =
 	"  status    the daemon, its SSDs, workers and addresses\n"
 	"  list      subsystems, namespaces, and the hosts that use them\n"
 	"  counters  what exists now, and totals\n"
+	"  queues    each I/O queue's commands, bytes and errors\n"
+	"  latency   of each kind of command in each stage\n"
+	"  histograms                 the same as buckets\n"
+	"  top [SECONDS [COUNT]]      live: what happens each second\n"
 	"  rescan [SSD]               looks at the SSDs' namespaces again\n"
 	"  enable SUBSYSNQN NSID      gives a namespace back to hosts\n"
 	"  disable SUBSYSNQN NSID     takes a namespace away from hosts\n"
@@ -48,7 +53,7 @@ static int connect_to(const struct sockaddr_un *addr)
 	return fd;
 }
 
-static int ask(const char *path, const json_t *request, json_t **ret_answer)
+int ctl_ask(const char *path, const json_t *request, json_t **ret_answer)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	json_error_t error;
@@ -87,6 +92,8 @@ static void print_value(const json_t *value)
 		printf("%s", json_string_value(value));
 	else if (json_is_integer(value))
 		printf("%lld", (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		printf("%.1f", json_real_value(value));
 	else
 		printf("%s", json_is_true(value) ? "yes" : "no");
 }
@@ -117,6 +124,10 @@ static void print_text(json_t *object, int indent)
 		json_array_foreach (value, i, item) {
 			if (json_is_object(item))
 				print_text(item, indent + 2);
+			else if (json_is_array(item))
+				printf("%*s%lld %lld\n", indent + 2, "",
+				       (long long)json_integer_value(json_array_get(item, 0)),
+				       (long long)json_integer_value(json_array_get(item, 1)));
 			else
 				printf("%*s%s\n", indent + 2, "", json_string_value(item));
 		}
@@ -154,13 +165,34 @@ static json_t *make_request(int argc, char **argv)
 	return argc == 1 ? json_pack("{s:s}", "request", name) : NULL;
 }
 
+/* A number from 1 to 86400, or 0. */
+static unsigned parse_count(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	return *end || value < 1 || value > 86400 ? 0 : (unsigned)value;
+}
+
+static int run_top(const char *path, int argc, char **argv, bool as_json)
+{
+	unsigned seconds = argc > 1 ? parse_count(argv[1]) : 1;
+	unsigned count = argc > 2 ? parse_count(argv[2]) : 0;
+
+	if (argc > 3 || !seconds || (argc > 2 && !count)) {
+		fputs(usage, stderr);
+		return 1;
+	}
+	return ctl_top(path, seconds, count, as_json);
+}
+
 static int run(const char *path, const json_t *request, bool as_json)
 {
 	const char *name = json_string_value(json_object_get(request, "request"));
 	json_t *answer = NULL;
 	int status = 0;
 
-	if (ask(path, request, &answer))
+	if (ctl_ask(path, request, &answer))
 		return 1;
 	if (json_object_get(answer, "error")) {
 		fprintf(stderr, "nvmetctl: %s\n",
@@ -212,12 +244,16 @@ int main(int argc, char **argv)
 			return option == 'h' ? 0 : 1;
 		}
 	}
+	if (!path)
+		path = DEFAULT_SOCKET;
+	if (optind < argc && strcmp(argv[optind], "top") == 0)
+		return run_top(path, argc - optind, argv + optind, as_json);
 	request = optind < argc ? make_request(argc - optind, argv + optind) : NULL;
 	if (!request) {
 		fputs(usage, stderr);
 		return 1;
 	}
-	status = run(path ? path : DEFAULT_SOCKET, request, as_json);
+	status = run(path, request, as_json);
 	json_decref(request);
 	return status;
 }

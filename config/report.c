@@ -10,6 +10,7 @@
 #include <uuid/uuid.h>
 
 #include "config/daemon.h"
+#include "config/measures.h"
 #include "config/version.h"
 #include "pcie/ctrl.h"
 #include "pcie/dma.h"
@@ -36,11 +37,7 @@ static json_t *padded(const char *text, size_t size)
 	return json_stringn(clean, len);
 }
 
-/*
- * Hosts choose their NQNs, and JSON takes only UTF-8: a name that is none must not make its owner
- * disappear from a report. Its bytes beyond ASCII become \xNN then.
- */
-static json_t *text(const char *name)
+json_t *report_text(const char *name)
 {
 	json_t *value = json_string(name);
 	char *escaped, *to;
@@ -77,8 +74,8 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
 
 	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:i, s:i}", "name",
-			 text(ssd->conf->name), "spec", text(ssd->conf->spec), "ready",
-			 nvme_ctrl_is_ready(ssd->ctrl), "model",
+			 report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
+			 "ready", nvme_ctrl_is_ready(ssd->ctrl), "model",
 			 padded(info->id.mn, sizeof(info->id.mn)), "serial",
 			 padded(info->id.sn, sizeof(info->id.sn)), "firmware",
 			 padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
@@ -118,8 +115,8 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 	uuid_unparse_lower(ns->uuid, uuid);
 	return json_pack("{s:i, s:b, s:I, s:i, s:s, s:o, s:I}", "nsid", ns->nsid, "active",
 			 nvmet_ns_is_active(ns), "blocks", (json_int_t)nvmet_ns_blocks(ns),
-			 "block_size", 1 << ns->lba_shift, "uuid", uuid, "ssd", text(ns->ssd->spec),
-			 "ssd_nsid", (json_int_t)ns->ns->nsid);
+			 "block_size", 1 << ns->lba_shift, "uuid", uuid, "ssd",
+			 report_text(ns->ssd->spec), "ssd_nsid", (json_int_t)ns->ns->nsid);
 }
 
 static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
@@ -136,7 +133,7 @@ static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
 								"worker", queue->worker->index));
 	}
 	return json_pack("{s:i, s:o, s:b, s:I, s:o}", "cntlid", ctrl->cntlid, "hostnqn",
-			 text(ctrl->hostnqn), "ending", ctrl->dead, "kato_ms",
+			 report_text(ctrl->hostnqn), "ending", ctrl->dead, "kato_ms",
 			 (json_int_t)ctrl->kato_ms, "queues", queues);
 }
 
@@ -153,10 +150,10 @@ static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
 	TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
 		json_array_append_new(ctrls, ctrl_item(ctrl));
 	TAILQ_FOREACH (host, &subsys->hosts, link)
-		json_array_append_new(hosts, text(host->nqn));
-	return json_pack("{s:o, s:b, s:o, s:o, s:o}", "nqn", text(subsys->nqn), "allow_any_host",
-			 subsys->allow_any_host || subsys->discovery, "hosts", hosts, "namespaces",
-			 namespaces, "controllers", ctrls);
+		json_array_append_new(hosts, report_text(host->nqn));
+	return json_pack("{s:o, s:b, s:o, s:o, s:o}", "nqn", report_text(subsys->nqn),
+			 "allow_any_host", subsys->allow_any_host || subsys->discovery, "hosts",
+			 hosts, "namespaces", namespaces, "controllers", ctrls);
 }
 
 static json_t *report_list(const struct daemon *daemon)
@@ -257,9 +254,9 @@ json_t *report(const struct daemon *daemon, const char *name)
 		const char *name;
 		json_t *(*make)(const struct daemon *daemon);
 	} reports[] = {
-		{ "status", report_status },
-		{ "list", report_list },
-		{ "counters", report_counters },
+		{ "status", report_status },     { "list", report_list },
+		{ "counters", report_counters }, { "queues", measures_queues },
+		{ "latency", measures_latency }, { "histograms", measures_histograms },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reports); i++) {

@@ -7,7 +7,14 @@
 
 struct daemon;
 
-/* "status", "list" or "counters" → a new object, the caller's; NULL for any other name. */
+/* "status", "list", "counters", "queues", "latency" or "histograms" → a new object, the caller's;
+ * NULL for any other name. */
 json_t *report(const struct daemon *daemon, const char *name);
+
+/*
+ * Hosts choose their NQNs, and JSON takes only UTF-8: a name that is none must not make its owner
+ * disappear from a report. Its bytes beyond ASCII become \xNN then. A new string, the caller's.
+ */
+json_t *report_text(const char *name);
 
 #endif

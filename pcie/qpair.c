@@ -359,6 +359,8 @@ unsigned nvme_qpair_reap(struct nvme_qpair *qp)
 		struct nvme_cqe cqe = qp->cq[qp->cq_head];
 		uint16_t cid;
 
+		if (n == 0 && qp->loop)
+			loop_tick(qp->loop);
 		if (++qp->cq_head == qp->entries) {
 			qp->cq_head = 0;
 			qp->phase = !qp->phase;

@@ -34,7 +34,6 @@ typedef void nvme_done_fn(void *arg, const struct nvme_cqe *cqe);
 struct nvme_slot {
 	nvme_done_fn *done; /* NULL: the slot is free */
 	void *arg;
-	uint64_t submitted_ns; /* coarse: the time of the wake-up */
 	uint16_t next_free;
 };
 

@@ -10,6 +10,7 @@
 
 #include "pcie/ctrl.h"
 #include "pcie/qpair.h"
+#include "target/latency.h"
 #include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -31,6 +32,7 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	}
 	path->outstanding--;
+	nvmet_latency_stage(req, NVMET_STAGE_SSD);
 	req->cqe.dw0 = cqe->dw0;
 	req->cqe.dw1 = cqe->dw1;
 	nvmet_req_complete(req, nvmet_status_from_ssd(cqe));

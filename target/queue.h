@@ -17,6 +17,7 @@
 
 #include "pcie/nvme.h"
 #include "target/fuse.h"
+#include "util/counter.h"
 #include "util/loop.h"
 
 struct event;
@@ -52,6 +53,13 @@ struct nvmet_path {
 	void (*put)(struct nvmet_queue *queue);
 };
 
+/* What its I/O commands amount to, by enum nvmet_dir. Written by the worker, readable by all. */
+struct nvmet_queue_stats {
+	struct counter commands[3], bytes[3];
+	struct counter errors;  /* answered with a status other than success */
+	struct counter busy_ns; /* sum of the times from capsule to answer */
+};
+
 struct nvmet_queue {
 	/* Set by the transport before anything else; constant. */
 	struct nvmet_target *target;
@@ -80,7 +88,8 @@ struct nvmet_queue {
 	struct nvmet_path paths[NVMET_MAX_SSDS];
 	struct nvmet_fuse fuse;
 	uint64_t *cid_map; /* 65536 bits: CIDs that are outstanding */
-	bool active;       /* a command came since the keep-alive timer looked; relaxed atomic */
+	struct nvmet_queue_stats stats;
+	bool active; /* a command came since the keep-alive timer looked; relaxed atomic */
 
 	/* The main thread's. */
 	struct nvmet_auth *auth;      /* auth.c's; NULL: there was no need yet */

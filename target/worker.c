@@ -2,11 +2,14 @@
 /* Worker threads; see worker.h for the rules. */
 #include "target/worker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "pcie/dma.h"
 #include "security/sandbox.h"
+#include "target/latency.h"
 #include "util/check.h"
 
 int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes)
@@ -19,8 +22,11 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 	if (err)
 		return err;
 	err = dma_pool_new(arena, pool_bytes, &worker->pool);
+	worker->latency = calloc(1, sizeof(*worker->latency));
+	if (!err && !worker->latency)
+		err = -ENOMEM;
 	if (err)
-		loop_fini(&worker->loop);
+		worker_fini(worker);
 	return err;
 }
 
@@ -65,5 +71,7 @@ void worker_fini(struct worker *worker)
 	worker_stop(worker);
 	dma_pool_free(worker->pool);
 	worker->pool = NULL;
+	free(worker->latency);
+	worker->latency = NULL;
 	loop_fini(&worker->loop);
 }

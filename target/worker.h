@@ -33,6 +33,8 @@ struct worker_stats {
 	struct counter sends;           /* ever: system calls that sent, or found no room */
 };
 
+struct worker_latency;
+
 struct worker {
 	struct loop loop;
 	unsigned index;
@@ -40,6 +42,7 @@ struct worker {
 	struct dma_pool *pool;
 	struct worker_stats stats;
 	size_t fused_halves; /* of fused commands, on their way to the SSD: bounded (fuse.c) */
+	struct worker_latency *latency; /* latency.h */
 
 	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
 	void *transport;

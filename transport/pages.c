@@ -3,6 +3,7 @@
 #include "transport/pages.h"
 
 #include "pcie/dma.h"
+#include "target/latency.h"
 #include "target/worker.h"
 #include "transport/cmd.h"
 #include "transport/conn.h"
@@ -48,6 +49,7 @@ static bool take(struct nvme_tcp_cmd *cmd)
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
 	conn->pages_held += len;
+	nvmet_latency_stage(&cmd->req, NVMET_STAGE_PAGES);
 	return true;
 }
 

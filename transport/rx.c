@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "target/latency.h"
 #include "target/queue.h"
 #include "target/worker.h"
 #include "transport/conn.h"
@@ -39,6 +40,7 @@ static bool parsing(const struct nvme_tcp_conn *conn)
 static void cmd_ready(struct nvme_tcp_cmd *cmd)
 {
 	cmd->state = CMD_EXECUTING;
+	nvmet_latency_stage(&cmd->req, NVMET_STAGE_IN);
 	if (cmd->ddgst_error)
 		nvmet_req_complete(&cmd->req, NVME_SC_TRANSIENT_TRANSPORT);
 	else if (cmd->aborted)
@@ -132,6 +134,7 @@ static void take_command(struct nvme_tcp_conn *conn)
 	}
 	cmd->req.cmd = pdu->sqe;
 	cmd->req.data.va = NULL;
+	nvmet_latency_begin(&cmd->req);
 	status = nvmet_req_parse(&cmd->req, conn->shape.data_len);
 	if (nvmet_queue_cid_test(&conn->queue, cid)) {
 		cmd->cid_conflict = true;
@@ -399,6 +402,7 @@ static bool receive(struct nvme_tcp_conn *conn)
 		conn_close(conn, n == 0 ? NULL : strerror(errno));
 		return false;
 	}
+	loop_tick(&conn->queue.worker->loop);
 	conn->rx_bytes += (uint64_t)n;
 	if (direct) {
 		size_t part = num_min(direct, (size_t)n);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "target/latency.h"
 #include "target/worker.h"
 #include "transport/conn.h"
 #include "transport/digest.h"
@@ -176,6 +177,7 @@ static void cmd_sent(struct nvme_tcp_cmd *cmd)
 		cmd->r2t_sent = true;
 		return;
 	}
+	nvmet_latency_end(&cmd->req);
 	cmd_put(cmd);
 }
 
@@ -221,8 +223,10 @@ void tx_flush(struct nvme_tcp_conn *conn)
 		conn_close(conn, strerror(errno));
 		return;
 	}
-	if (n > 0)
+	if (n > 0) {
+		loop_tick(&conn->queue.worker->loop);
 		account(conn, (size_t)n);
+	}
 	if (pending(conn)) {
 		if (n >= 0 && (size_t)n == offered) {
 			tx_later(conn); /* there was more than one sendmsg takes */

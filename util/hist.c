@@ -34,7 +34,11 @@ uint64_t hist_count(const struct hist *hist)
 
 uint64_t hist_percentile(const struct hist *hist, double part)
 {
-	uint64_t seen = 0, wanted = (uint64_t)((double)hist_count(hist) * part);
+	double exact = (double)hist_count(hist) * part;
+	uint64_t seen = 0, wanted = (uint64_t)exact;
+
+	if ((double)wanted < exact)
+		wanted++;
 
 	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
 		uint64_t here = counter_get(&hist->buckets[i]);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "util/check.h"
-#include "util/clock.h"
 #include "util/num.h"
 
 /* A gap longer than this many times the longest look counts as this many: one pause between two

@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "util/clock.h"
 #include "util/counter.h"
 
 struct event_base;
@@ -62,6 +63,7 @@ struct loop {
 	uint32_t gap_ns;         /* running mean of the time without traffic between two wake-ups */
 	bool traffic;            /* this wake-up brought some */
 	uint64_t quiet_since_ns; /* when the last one that did was over */
+	uint64_t now_ns;         /* loop_tick() */
 	struct loop_stats stats;
 	const char *name; /* for the log: "main", "worker 0" */
 	bool stopping;
@@ -87,6 +89,11 @@ static inline void loop_add_poller(struct loop *loop, struct loop_poller *poller
 static inline void loop_remove_poller(struct loop_poller *poller)
 {
 	LIST_REMOVE(poller, link);
+}
+/* Reads the clock into loop->now_ns: when a batch of work has come or is over. */
+static inline void loop_tick(struct loop *loop)
+{
+	loop->now_ns = clock_now_ns();
 }
 /* For events of the I/O path: after this wake-up more of the kind may come soon. */
 static inline void loop_traffic(struct loop *loop)

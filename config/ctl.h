@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of nvmetctl share. */
+#ifndef NVMETD_CONFIG_CTL_H
+#define NVMETD_CONFIG_CTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* Asks the daemon whose control socket is at `path`. 0 and an answer, the caller's, that may be an
+ * {"error": …}; or -errno (printed). */
+int ctl_ask(const char *path, const json_t *request, json_t **ret_answer);
+
+/*
+ * nvmetctl top: once every `seconds` what happened in them, for `count` times (0: until it is
+ * interrupted). As text for a terminal of 80 columns, or one JSON object a line. Exit status.
+ */
+int ctl_top(const char *path, unsigned seconds, unsigned count, bool as_json);
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nvmetctl top: asks for counters, queues and histograms, again after each interval, and shows the
+ * difference. The daemon keeps no state for it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/ctl.h"
+#include "util/check.h"
+#include "util/clock.h"
+#include "util/hist.h"
+
+#define MAX_LINES 16 /* queues shown: the busiest */
+
+struct sample {
+	uint64_t ns;
+	json_t *counters, *queues, *histograms;
+};
+
+static json_t *ask_for(const char *path, const char *name)
+{
+	json_t *request = json_pack("{s:s}", "request", name), *answer = NULL;
+
+	if (ctl_ask(path, request, &answer) == 0 && json_object_get(answer, "error")) {
+		fprintf(stderr, "nvmetctl: %s\n",
+			json_string_value(json_object_get(answer, "error")));
+		json_decref(answer);
+		answer = NULL;
+	}
+	json_decref(request);
+	return answer;
+}
+
+static int sample_take(const char *path, struct sample *sample)
+{
+	sample->ns = clock_now_ns();
+	sample->counters = ask_for(path, "counters");
+	sample->queues = sample->counters ? ask_for(path, "queues") : NULL;
+	sample->histograms = sample->queues ? ask_for(path, "histograms") : NULL;
+	return sample->histograms ? 0 : -1;
+}
+
+static void sample_free(struct sample *sample)
+{
+	json_decref(sample->counters);
+	json_decref(sample->queues);
+	json_decref(sample->histograms);
+}
+
+static uint64_t get(const json_t *object, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static const char *get_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "?";
+}
+
+/* --- Differences --------------------------------------------------------------------------------
+ */
+
+static double rate(const struct sample *old, const struct sample *new, const json_t *before,
+		   const json_t *after, const char *key)
+{
+	uint64_t was = get(before, key), is = get(after, key);
+
+	return is > was ? (double)(is - was) * 1e9 / (double)(new->ns - old->ns) : 0;
+}
+
+/* The queue's entry in the sample before, or NULL: it is new. The peer tells queues apart that had
+ * the same number. */
+static const json_t *same_queue(const json_t *queues, const json_t *queue)
+{
+	const json_t *other;
+	size_t i;
+
+	json_array_foreach (queues, i, other) {
+		if (get(other, "cntlid") == get(queue, "cntlid") &&
+		    get(other, "qid") == get(queue, "qid") &&
+		    strcmp(get_text(other, "peer"), get_text(queue, "peer")) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* Adds the buckets, `sign` times. */
+static void add_buckets(struct hist *hist, const json_t *stage, int sign)
+{
+	const json_t *pair;
+	size_t i;
+
+	json_array_foreach (json_object_get(stage, "buckets"), i, pair) {
+		size_t index = (size_t)json_integer_value(json_array_get(pair, 0));
+		uint64_t count = (uint64_t)json_integer_value(json_array_get(pair, 1));
+
+		if (index >= HIST_BUCKETS)
+			continue;
+		if (sign > 0)
+			counter_add(&hist->buckets[index], count);
+		else
+			counter_sub(&hist->buckets[index], count);
+	}
+}
+
+static json_t *stage_difference(const json_t *before, const json_t *after)
+{
+	struct hist *hist = calloc(1, sizeof(*hist));
+	json_t *item = json_pack("{s:s, s:s}", "command", get_text(after, "command"), "stage",
+				 get_text(after, "stage"));
+
+	if (hist) {
+		add_buckets(hist, after, 1);
+		add_buckets(hist, before, -1);
+		json_object_set_new(item, "count", json_integer((json_int_t)hist_count(hist)));
+		json_object_set_new(item, "p50_us",
+				    json_real((double)hist_percentile(hist, 0.5) / 1000));
+		json_object_set_new(item, "p99_us",
+				    json_real((double)hist_percentile(hist, 0.99) / 1000));
+	}
+	free(hist);
+	return item;
+}
+
+static json_t *queue_difference(const struct sample *old, const struct sample *new,
+				const json_t *after)
+{
+	const json_t *before = same_queue(json_object_get(old->queues, "queues"), after);
+	json_t *item = json_pack(
+		"{s:s, s:s, s:I, s:I, s:s, s:I}", "subsystem", get_text(after, "subsystem"),
+		"hostnqn", get_text(after, "hostnqn"), "cntlid", (json_int_t)get(after, "cntlid"),
+		"qid", (json_int_t)get(after, "qid"), "peer", get_text(after, "peer"), "worker",
+		(json_int_t)get(after, "worker"));
+	double reads = rate(old, new, before, after, "reads"),
+	       writes = rate(old, new, before, after, "writes"),
+	       others = rate(old, new, before, after, "others"),
+	       busy_us = rate(old, new, before, after, "busy_us");
+
+	json_object_set_new(item, "reads_per_s", json_real(reads));
+	json_object_set_new(item, "writes_per_s", json_real(writes));
+	json_object_set_new(item, "read_mb_per_s",
+			    json_real(rate(old, new, before, after, "bytes_read") / 1e6));
+	json_object_set_new(item, "write_mb_per_s",
+			    json_real(rate(old, new, before, after, "bytes_written") / 1e6));
+	json_object_set_new(item, "errors_per_s",
+			    json_real(rate(old, new, before, after, "errors")));
+	json_object_set_new(
+		item, "mean_us",
+		json_real(reads + writes + others > 0 ? busy_us / (reads + writes + others) : 0));
+	return item;
+}
+
+/* What happened between two samples, as one object. */
+static json_t *difference(const struct sample *old, const struct sample *new)
+{
+	static const char *const rates[] = { "commands", "bytes_in",   "bytes_out", "recvs",
+					     "sends",    "interrupts", "sleeps",    "looks",
+					     "polled",   "page_waits" };
+	static const char *const levels[] = { "connections", "requests", "dma_pages_used",
+					      "dma_pages_total" };
+	json_t *result = json_object(), *queues = json_array(), *stages = json_array();
+	const json_t *after, *before = json_object_get(old->histograms, "stages");
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(levels); i++)
+		json_object_set_new(result, levels[i],
+				    json_integer((json_int_t)get(new->counters, levels[i])));
+	for (i = 0; i < ARRAY_SIZE(rates); i++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "%s_per_s", rates[i]);
+		json_object_set_new(
+			result, name,
+			json_real(rate(old, new, old->counters, new->counters, rates[i])));
+	}
+	json_array_foreach (json_object_get(new->queues, "queues"), i, after)
+		json_array_append_new(queues, queue_difference(old, new, after));
+	json_array_foreach (json_object_get(new->histograms, "stages"), i, after)
+		json_array_append_new(stages, stage_difference(json_array_get(before, i), after));
+	json_object_set_new(result, "queues", queues);
+	json_object_set_new(result, "stages", stages);
+	return result;
+}
+
+/* --- Text ---------------------------------------------------------------------------------------
+ */
+
+static double real(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+static void print_head(const json_t *now)
+{
+	printf("%lld connections, %lld commands under way; %.0f/s, in %.0f, out %.0f MB/s\n",
+	       (long long)get(now, "connections"), (long long)get(now, "requests"),
+	       real(now, "commands_per_s"), real(now, "bytes_in_per_s") / 1e6,
+	       real(now, "bytes_out_per_s") / 1e6);
+	printf("%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)\n",
+	       real(now, "recvs_per_s"), real(now, "sends_per_s"), real(now, "sleeps_per_s"),
+	       real(now, "looks_per_s"), real(now, "polled_per_s"));
+	printf("%.0f interrupts/s; DMA pages: %lld of %lld, %.0f waits/s\n",
+	       real(now, "interrupts_per_s"), (long long)get(now, "dma_pages_used"),
+	       (long long)get(now, "dma_pages_total"), real(now, "page_waits_per_s"));
+}
+
+static void print_stages(const json_t *now)
+{
+	const json_t *stage;
+	size_t i;
+
+	printf("\n%-8s %-12s %10s %10s %10s\n", "command", "stage", "count", "p50 us", "p99 us");
+	json_array_foreach (json_object_get(now, "stages"), i, stage) {
+		if (get(stage, "count"))
+			printf("%-8s %-12s %10lld %10.1f %10.1f\n", get_text(stage, "command"),
+			       get_text(stage, "stage"), (long long)get(stage, "count"),
+			       real(stage, "p50_us"), real(stage, "p99_us"));
+	}
+}
+
+static double load_of(const json_t *queue)
+{
+	return real(queue, "reads_per_s") + real(queue, "writes_per_s");
+}
+
+static int by_load(const void *a, const void *b)
+{
+	double left = load_of(*(json_t *const *)a), right = load_of(*(json_t *const *)b);
+
+	return left < right ? 1 : left > right ? -1 : 0;
+}
+
+/* The busiest queues; a host's name is cut from the left, where it says little. */
+static void print_queues(const json_t *now)
+{
+	const json_t *queues = json_object_get(now, "queues");
+	size_t n = json_array_size(queues);
+	const json_t **sorted = calloc(n + 1, sizeof(sorted[0]));
+
+	if (!sorted)
+		return;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = json_array_get(queues, i);
+	qsort(sorted, n, sizeof(sorted[0]), by_load);
+	printf("\n%-24s %5s %3s %2s %8s %8s %7s %7s %6s\n", "host", "ctrl", "q", "w", "reads/s",
+	       "writes/s", "rMB/s", "wMB/s", "us");
+	for (size_t i = 0; i < n && i < MAX_LINES; i++) {
+		const char *host = get_text(sorted[i], "hostnqn");
+		size_t len = strlen(host);
+
+		printf("%-24s %5lld %3lld %2lld %8.0f %8.0f %7.1f %7.1f %6.0f\n",
+		       len > 24 ? host + len - 24 : host, (long long)get(sorted[i], "cntlid"),
+		       (long long)get(sorted[i], "qid"), (long long)get(sorted[i], "worker"),
+		       real(sorted[i], "reads_per_s"), real(sorted[i], "writes_per_s"),
+		       real(sorted[i], "read_mb_per_s"), real(sorted[i], "write_mb_per_s"),
+		       real(sorted[i], "mean_us"));
+	}
+	if (n > MAX_LINES)
+		printf("and %zu more\n", n - MAX_LINES);
+	free(sorted);
+}
+
+static void print(const json_t *now, bool as_json)
+{
+	if (as_json) {
+		json_dumpf(now, stdout, JSON_COMPACT);
+		printf("\n");
+		return;
+	}
+	if (isatty(STDOUT_FILENO))
+		printf("\033[H\033[2J");
+	print_head(now);
+	print_stages(now);
+	print_queues(now);
+}
+
+int ctl_top(const char *path, unsigned seconds, unsigned count, bool as_json)
+{
+	struct sample old = { 0 }, new = { 0 };
+	int err = sample_take(path, &old);
+
+	for (unsigned i = 0; !err && (!count || i < count); i++) {
+		sleep(seconds);
+		err = sample_take(path, &new);
+		if (!err) {
+			json_t *now = difference(&old, &new);
+
+			print(now, as_json);
+			json_decref(now);
+			err = fflush(stdout);
+		}
+		sample_free(&old);
+		old = new;
+		new = (struct sample){ 0 };
+	}
+	sample_free(&old);
+	return err ? 1 : 0;
+}

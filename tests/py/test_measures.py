@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a user can see of the I/O path: queues, latency by stage, OpenMetrics, nvmetctl top."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from daemon import BUILD, ENV, NQN, run_nvmetd
+from nvmetcp import Host, read, write
+
+ODD_HOST = 'nqn.2014-08.org.nvmexpress:a"b\\c'
+SAMPLE = re.compile(r'^(nvmetd_[a-z_]+)(\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)$')
+
+
+@pytest.fixture
+def measured(start):
+    """A daemon with a metrics endpoint, and its URL."""
+    daemon = start("--ssd", "emulated:size=64M,namespaces=1", "--listen", "127.0.0.1:0", "--nqn",
+                   NQN, "--metrics", "127.0.0.1:0")
+    return daemon, re.search(r"metrics: (http://\S+)", daemon.log())[1]
+
+
+def work(host):
+    """3 reads of 4 KiB, 2 writes of 8 KiB (one by R2T), a flush, an error; nothing else."""
+    queue = host.io[0]
+    for _ in range(3):
+        read(queue, 0, 8)
+    write(queue, 0, bytes(8192))
+    write(queue, 0, bytes(8192), inline=False)
+    queue.run(0x00, nsid=1)
+    assert queue.status(0x02, nsid=1, read=512, cdw10=0xFFFFFFFF, cdw11=0, cdw12=0) != 0
+
+
+def settled(daemon, name, good):
+    """The answer of nvmetctl, once `good` thinks so: counting ends after the answer has left."""
+    end = time.monotonic() + 5
+    while not good(daemon.ctl(name)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return daemon.ctl(name)
+
+
+def test_queues(measured):
+    """Each I/O queue counts its own."""
+    daemon, _ = measured
+    with Host(daemon.address, NQN, queues=2) as host:
+        work(host)
+        queues = settled(daemon, "queues", lambda a: a["queues"][0]["errors"])["queues"]
+        assert [queue["qid"] for queue in queues] == [1, 2]
+        first, second = queues
+        assert (first["reads"], first["writes"], first["others"]) == (4, 2, 1)
+        assert first["bytes_read"] == 3 * 4096 + 512 and first["bytes_written"] == 2 * 8192
+        assert first["errors"] == 1 and first["busy_us"] >= 0
+        assert second["reads"] == second["writes"] == second["errors"] == 0
+        assert first["subsystem"] == NQN and first["peer"].startswith("127.0.0.1:")
+
+
+def stages(answer):
+    """{(command, stage): item}"""
+    return {(item["command"], item["stage"]): item for item in answer["stages"]}
+
+
+def test_latency(measured):
+    """Every I/O command passes its stages once; admin commands do not count."""
+    daemon, _ = measured
+    with Host(daemon.address, NQN) as host:
+        work(host)
+        found = stages(settled(daemon, "latency", lambda a: stages(a)["other", "network_out"]["count"]))
+        for stage in "pages", "network_in", "ssd":
+            assert found["read", stage]["count"] == 3
+            assert found["write", stage]["count"] == 2
+        assert found["read", "network_out"]["count"] == 4  # with the one that was refused
+        assert found["other", "ssd"]["count"] == 1 and found["other", "pages"]["count"] == 0
+        assert found["read", "ssd"]["p50_us"] <= found["read", "ssd"]["p99_us"]
+        before = found["write", "network_in"]["p99_us"]
+        # A write whose data takes its time: the network's stage, and no other, tells.
+        command = host.io[0].start(0x01, nsid=1, write=bytes(8192), cdw10=0, cdw11=0, cdw12=15)
+        command.auto = False
+        host.io[0].pump()
+        time.sleep(0.3)
+        host.io[0].send_data(command, 8192)
+        host.io[0].wait(command)
+        found = stages(settled(daemon, "latency",
+                               lambda a: stages(a)["write", "network_out"]["count"] == 3))
+        assert found["write", "network_in"]["p99_us"] >= 250000 > before
+        histograms = stages(daemon.ctl("histograms"))
+        assert sum(n for _, n in histograms["write", "network_in"]["buckets"]) == 3
+
+
+def test_slow_ssd(start):
+    """A slow SSD is seen as one."""
+    daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=50", "--listen",
+                   "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        read(host.io[0], 0, 8)
+        found = stages(settled(daemon, "latency", lambda a: stages(a)["read", "ssd"]["count"]))
+        assert found["read", "ssd"]["p50_us"] >= 45000
+
+
+def parse(text):
+    """OpenMetrics: every line is one of its kind, families are declared first, # EOF ends it."""
+    lines = text.split("\n")
+    assert lines[-2:] == ["# EOF", ""]
+    families, samples = {}, {}
+    for line in lines[:-2]:
+        if line.startswith("# TYPE "):
+            _, _, family, kind = line.split(" ")
+            assert family not in families
+            families[family] = kind
+        elif not line.startswith(("# HELP ", "# UNIT ")):
+            match = SAMPLE.match(line)
+            assert match, line
+            suffix = {"counter": "_total", "gauge": "", "histogram": ("_bucket", "_sum", "_count")}
+            family = list(families)[-1]
+            assert match[1].startswith(family) and match[1][len(family):] in suffix[families[family]]
+            assert (match[1], match[2]) not in samples
+            samples[match[1], match[2]] = float(match[3])
+    return samples
+
+
+def scrape(url):
+    """GET."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        return parse(answer.read().decode("ascii"))
+
+
+def test_openmetrics(measured):
+    """The endpoint tells the same as nvmetctl, in a form that parses; hosts' names are escaped."""
+    daemon, url = measured
+    with Host(daemon.address, NQN, hostnqn=ODD_HOST) as host:
+        work(host)
+        settled(daemon, "queues", lambda a: a["queues"][0]["errors"])
+        samples = scrape(url)
+        assert samples["nvmetd_connections", None] == 2
+        assert samples["nvmetd_commands_total", None] == daemon.counters()["commands"]
+        labels = (f'{{subsystem="{NQN}",host="nqn.2014-08.org.nvmexpress:a\\"b\\\\c",'
+                  'cntlid="1",qid="1",command="write"}')
+        assert samples["nvmetd_queue_commands_total", labels] == 2
+        assert samples["nvmetd_queue_bytes_total", labels] == 16384
+        for command, count in ("read", 3), ("write", 2), ("other", 1):
+            prefix = f'{{command="{command}",stage="ssd"'
+            buckets = [value for (name, label), value in samples.items()
+                       if name == "nvmetd_stage_seconds_bucket" and label.startswith(prefix)]
+            assert buckets == sorted(buckets) and buckets[-1] == count
+            assert samples["nvmetd_stage_seconds_count", prefix + "}"] == count
+            assert samples["nvmetd_stage_seconds_sum", prefix + "}"] >= 0
+
+
+def test_endpoint_refuses(measured):
+    """Another path, another method, no HTTP at all."""
+    daemon, url = measured
+    for path, data, status in ("/", None, 404), ("/metrics", b"x", 0):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(url.replace("/metrics", path), data=data, timeout=10)
+        assert status in (0, error.value.code) and 400 <= error.value.code < 600
+    host, port = url.split("/")[2].split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n")
+        try:
+            assert b"200" not in connection.recv(100)
+        except ConnectionResetError:
+            pass
+    scrape(url)
+    daemon.expect_clean()
+
+
+def test_off_by_default(start, tmp_path):
+    """No address, no endpoint; one that is none is refused, with file and line."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0")
+    assert "metrics" not in daemon.log()
+    status, output = run_nvmetd("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0",
+                                "--metrics", "localhost")
+    assert status == 1 and "--metrics localhost: expected" in output
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text('\nmetrics = "9464";\n')
+    status, output = run_nvmetd("-n", "-c", conf)
+    assert status == 1 and f"{conf}:2: metrics: expected" in output
+    conf.write_text('poll_us = 1001;\n')
+    status, output = run_nvmetd("-n", "-c", conf)
+    assert status == 1 and f"{conf}:1: poll_us: expected a number from 0 to 1000" in output
+
+
+def test_top(measured):
+    """Text fits a terminal and tells of the queue that works; JSON is one object a line."""
+    daemon, _ = measured
+    loadgen = [str(BUILD / "tests" / "bench" / "loadgen"), *map(str, daemon.address), NQN, "mixed",
+               "4096", "8", "60"]
+    load = subprocess.Popen(loadgen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [str(BUILD / "nvmetctl"), "--socket", str(daemon.control)]
+    text = subprocess.run([*command, "top", "1", "2"], capture_output=True, text=True, env=ENV,
+                          check=True).stdout
+    assert "commands under way" in text and text.count("read     ssd") == 2
+    assert re.search(r"^\S*nvmetd-load +1 +1 +0 +[1-9]\d* +[1-9]", text, re.M)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = subprocess.run([*command, "-o", "json", "top", "1", "1"], capture_output=True, text=True,
+                           env=ENV, check=True).stdout.splitlines()
+    load.kill()
+    load.wait()
+    now = json.loads(lines[0])
+    assert len(lines) == 1 and now["commands_per_s"] > 0
+    assert now["queues"][0]["reads_per_s"] > 0 and now["queues"][0]["mean_us"] > 0
+    assert {item["stage"] for item in now["stages"]} == {"pages", "network_in", "ssd", "network_out"}
+    bad = subprocess.run([*command, "top", "0"], capture_output=True, text=True, env=ENV, check=False)
+    assert bad.returncode == 1 and "usage" in bad.stderr
