@@ -103,6 +103,8 @@ static const int worker_calls[] = {
 	SCMP_SYS(setsockopt), /* kTLS */
 	SCMP_SYS(getsockopt),
 	SCMP_SYS(io_uring_enter),
+	SCMP_SYS(preadv), /* an emulated SSD on a file in memory */
+	SCMP_SYS(pwritev),
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
 	SCMP_SYS(epoll_ctl),
@@ -143,8 +145,6 @@ static const int main_calls[] = {
 	SCMP_SYS(lseek),
 	SCMP_SYS(pread64),
 	SCMP_SYS(pwrite64),
-	SCMP_SYS(preadv),
-	SCMP_SYS(pwritev),
 	SCMP_SYS(fcntl),
 	SCMP_SYS(ioctl),
 	SCMP_SYS(stat),

@@ -94,6 +94,7 @@ struct emul_media {
 	int fd;
 	uint64_t size;
 	bool volatile_cache; /* writes need a flush to be durable */
+	bool in_memory;      /* a file on tmpfs: transfers never wait */
 };
 
 /* Blocks that cannot be read (bad.c). */

@@ -10,12 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -108,6 +110,7 @@ static int open_alone(const char *path, int flags)
 static int open_file(const struct emul_options *options, struct emul_media *media)
 {
 	int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0), err;
+	struct statfs fs;
 
 	media->fd = open_alone(options->file, flags);
 	if (media->fd < 0) {
@@ -127,6 +130,7 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 	    !direct_works(media->fd, options->lba_shift) && fcntl(media->fd, F_SETFL, flags) < 0)
 		return -errno;
 	media->volatile_cache = true;
+	media->in_memory = fstatfs(media->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 	return 0;
 }
 
@@ -147,7 +151,7 @@ void emul_media_close(struct emul_media *media)
 
 bool emul_media_resized(const struct emul_options *options, struct emul_media *media)
 {
-	uint64_t size;
+	uint64_t size = 0;
 
 	if (media->ram || options->size || medium_size(media->fd, options, &size) ||
 	    size >> options->lba_shift == 0 || size == media->size)

@@ -2,6 +2,7 @@
 """Load by the C host: every block that is read is the block that it should be, and nothing leaks."""
 
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_on_a_file(start, tmp_path):
                    "--nqn", NQN, "--workers", "2")
     assert loadgen(daemon, "mixed", 4096, 64, 1, 2) == 0
     daemon.expect_clean()
+
+
+def test_on_a_file_in_memory(start):
+    """And on tmpfs, where transfers are done at once."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        daemon = start("--ssd", f"emulated:file={folder}/disk,size=64M", "--listen", "127.0.0.1:0",
+                       "--nqn", NQN)
+        assert loadgen(daemon, "mixed", 65536, 16, 0.5, 2) == 0
+        assert loadgen(daemon, "mixed", 4096, 64, 0.5) == 0
+        daemon.expect_clean()
+        daemon.stop()
 
 
 def test_few_pages(start):
