@@ -408,23 +408,23 @@ static int parse(int argc, char **argv, struct options *options)
 /* I/O queues that nothing is sent on; idle[] ends with the admin queues that they belong to. */
 static int connect_idle(const struct options *options, struct initiator_queue **idle)
 {
+	struct initiator_queue **admin = &idle[options->idle];
 	struct initiator_params params = options->params;
-	unsigned n_admin = 0;
+	int left = 0; /* queues that the last controller was granted */
 	uint16_t cntlid = 0;
 
-	for (unsigned i = 0; i < options->idle; i++) {
-		if (i % IDLE_QUEUES == 0) {
-			struct initiator_queue **admin = &idle[options->idle + n_admin++];
-
+	for (unsigned i = 0; i < options->idle; i++, left--) {
+		if (!left) {
 			params.qid = 0;
 			params.depth = 32;
 			*admin = initiator_connect(&params, &cntlid);
 			if (!*admin || initiator_enable(*admin))
 				return -1;
-			if (initiator_set_queues(*admin, IDLE_QUEUES) < (int)IDLE_QUEUES)
+			left = initiator_set_queues(*admin++, IDLE_QUEUES);
+			if (left < 1)
 				return -1;
 		}
-		params.qid = i % IDLE_QUEUES + 1;
+		params.qid++;
 		params.depth = 128;
 		idle[i] = initiator_connect(&params, &cntlid);
 		if (!idle[i])
