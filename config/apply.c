@@ -239,6 +239,8 @@ int apply_listeners(struct daemon *daemon)
 	const struct conf *conf = daemon->conf;
 	int err = nvme_tcp_init(&daemon->target, &daemon->tcp);
 
+	if (!err)
+		nvme_tcp_set_options(daemon->tcp, &conf->tcp);
 	for (unsigned i = 0; i < conf->n_listen && !err; i++)
 		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port,
 				      conf->listen[i].tls);
@@ -261,6 +263,21 @@ static int give_away(const struct daemon *daemon, const char *user)
 	return 0; /* sandbox_drop() tells of a user that does not exist */
 }
 
+static int start_worker(struct daemon *daemon, unsigned index)
+{
+	const struct conf *conf = daemon->conf;
+	struct worker *worker = &daemon->workers[index];
+	int err = worker_start(worker);
+
+	if (!err && conf->n_worker_cpus) {
+		err = worker_pin(worker, conf->worker_cpus[index]);
+		if (err)
+			log_err("worker_cpus: worker %u cannot run on CPU %u: %s", index,
+				conf->worker_cpus[index], strerror(-err));
+	}
+	return err;
+}
+
 /* Everything that takes a privilege is open. Credentials are a thread's: workers come after. */
 int apply_sandbox(struct daemon *daemon)
 {
@@ -271,7 +288,7 @@ int apply_sandbox(struct daemon *daemon)
 		err = sandbox_drop(user[0] ? user : NULL);
 
 	for (unsigned i = 0; i < daemon->n_workers && !err; i++)
-		err = worker_start(&daemon->workers[i]);
+		err = start_worker(daemon, i);
 	if (!err)
 		err = sandbox_enter(SANDBOX_MAIN);
 	return err;

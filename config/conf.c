@@ -158,6 +158,11 @@ static int check_memory(const struct conf *conf, char *err, size_t err_size)
 		snprintf(err, err_size, "max_transfer is no power of two");
 		return -EINVAL;
 	}
+	if (conf->n_worker_cpus && conf->n_worker_cpus != conf->workers) {
+		snprintf(err, err_size, "worker_cpus names %u CPUs for %u workers",
+			 conf->n_worker_cpus, conf->workers);
+		return -EINVAL;
+	}
 	if (conf->dma_memory < need) {
 		snprintf(err, err_size, "dma_memory is too small for %u workers: at least %zuM",
 			 conf->workers, need >> 20);

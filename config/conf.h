@@ -16,8 +16,10 @@
 #include "target/nvmf.h"
 #include "target/subsystem.h"
 #include "target/target.h"
+#include "transport/tcp.h"
 #include "util/log.h"
 
+#define CONF_MAX_WORKERS    64
 #define CONF_MAX_LISTEN     32
 #define CONF_MAX_SSDS       64
 #define CONF_MAX_SUBSYSTEMS 64
@@ -69,6 +71,9 @@ struct conf_subsystem {
 
 struct conf {
 	unsigned workers;
+	unsigned worker_cpus[CONF_MAX_WORKERS];
+	unsigned n_worker_cpus; /* 0: the scheduler's choice; otherwise `workers` */
+	struct nvme_tcp_options tcp;
 	unsigned poll_us;  /* longest look before a worker sleeps; 0: none */
 	char control[108]; /* path of the control socket; empty: none */
 	char user[33];     /* to become once everything is open; empty: nobody else */

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <libconfig.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -252,6 +253,40 @@ static int read_listen(struct reader *reader, const config_setting_t *setting, v
 			return fail(reader, elem, "listen: %s", conf_listen_error(err));
 	}
 	return 0;
+}
+
+static int read_worker_cpus(struct reader *reader, const config_setting_t *setting, void *base)
+{
+	struct conf *conf = reader->conf;
+	int n = config_setting_length(setting);
+
+	(void)base;
+	if (need_list(reader, setting))
+		return -EINVAL;
+	if (n > CONF_MAX_WORKERS)
+		return fail(reader, setting, "worker_cpus: more than %u CPUs", CONF_MAX_WORKERS);
+	for (int i = 0; i < n; i++) {
+		static const struct key key = {
+			"worker_cpus", KEY_UINT, 0, 0, CPU_SETSIZE - 1, NULL
+		};
+
+		if (read_uint(reader, config_setting_get_elem(setting, (unsigned)i), &key,
+			      &conf->worker_cpus[i]))
+			return -EINVAL;
+	}
+	conf->n_worker_cpus = (unsigned)n;
+	return 0;
+}
+
+static int read_tcp(struct reader *reader, const config_setting_t *setting, void *base)
+{
+#define TCP(field) offsetof(struct nvme_tcp_options, field)
+	static const struct key keys[] = {
+		{ "dscp", KEY_UINT, TCP(dscp), 0, 63, NULL },
+		{ "busy_poll_us", KEY_UINT, TCP(busy_poll_us), 0, 1000, NULL },
+	};
+
+	return read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
 }
 
 static int read_metrics(struct reader *reader, const config_setting_t *setting, void *base)
@@ -502,6 +537,8 @@ static int read_subsystems(struct reader *reader, const config_setting_t *settin
 #define CONF(field) offsetof(struct conf, field)
 static const struct key top_keys[] = {
 	{ "workers", KEY_UINT, CONF(workers), 1, 64, NULL },
+	{ "worker_cpus", KEY_GROUP, 0, 0, 0, read_worker_cpus },
+	{ "tcp", KEY_GROUP, CONF(tcp), 0, 0, read_tcp },
 	{ "poll_us", KEY_UINT, CONF(poll_us), 0, 1000, NULL },
 	{ "user", KEY_TEXT, CONF(user), 1, 32, NULL },
 	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },

@@ -57,6 +57,15 @@ int worker_start(struct worker *worker)
 	return 0;
 }
 
+int worker_pin(struct worker *worker, unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return -pthread_setaffinity_np(worker->thread, sizeof(set), &set);
+}
+
 void worker_stop(struct worker *worker)
 {
 	if (!worker->running)

@@ -55,6 +55,8 @@ struct worker {
 int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes);
 /* Starts the thread. 0 or -errno. */
 int worker_start(struct worker *worker);
+/* Keeps the running thread on one CPU. 0 or -errno. */
+int worker_pin(struct worker *worker, unsigned cpu);
 /* Stops the thread (main thread; the worker has no connection left) and waits for it. */
 void worker_stop(struct worker *worker);
 void worker_fini(struct worker *worker);

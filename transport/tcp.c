@@ -10,7 +10,6 @@
 #include <event2/listener.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include "transport/conn.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/sockopt.h"
 #include "transport/tls.h"
 #include "util/log.h"
 #include "util/num.h"
@@ -50,6 +50,7 @@ struct nvme_tcp {
 	struct nvmet_target *target;
 	struct tls_ctx *tls; /* NULL: no port has it */
 	struct tcp_worker *workers;
+	struct nvme_tcp_options options;
 	SLIST_HEAD(, listener) listeners;
 	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
 	unsigned n_conns, n_handshakes, next_worker;
@@ -158,20 +159,6 @@ static void start_on_worker(struct loop_msg *msg)
 	conn_start(container_of(msg, struct nvme_tcp_conn, msg));
 }
 
-static void set_options(int fd)
-{
-	const int on = 1;
-
-	/* Small PDUs must not wait for one another; what belongs together is sent together anyway.
-	 */
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
-		log_warn("TCP_NODELAY: %s", strerror(errno));
-	/* A host that vanished without a word and has no keep-alive timer is noticed all the same.
-	 */
-	if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0)
-		log_warn("SO_KEEPALIVE: %s", strerror(errno));
-}
-
 /*
  * The one with the fewest I/O queues; in turn, where they are equal. Counting all connections would
  * put every I/O queue of hosts with one queue each on the worker that the admin queues are not on.
@@ -232,7 +219,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 
 	(void)ev;
 	memcpy(&peer, addr, (size_t)len < sizeof(peer) ? (size_t)len : sizeof(peer));
-	set_options(fd);
+	sockopt_set(fd, &listener->tcp->options);
 	if (tcp_admit(listener->tcp, &listener->port, fd, &peer))
 		close(fd);
 }
@@ -391,6 +378,11 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 	}
 	*ret_tcp = tcp;
 	return 0;
+}
+
+void nvme_tcp_set_options(struct nvme_tcp *tcp, const struct nvme_tcp_options *options)
+{
+	tcp->options = *options;
 }
 
 static void close_listeners(struct nvme_tcp *tcp)

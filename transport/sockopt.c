@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Socket options; see sockopt.h. */
+#include "transport/sockopt.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "util/log.h"
+
+#define DSCP_SHIFT 2 /* below it: congestion notification */
+
+static void set(int fd, int level, int option, int value, const char *name)
+{
+	static struct log_limit limit = LOG_LIMIT_INIT(5);
+
+	if (setsockopt(fd, level, option, &value, sizeof(value)) < 0)
+		log_limited(&limit, LOG_LEVEL_WARN, "%s: %s", name, strerror(errno));
+}
+
+static bool is_v6(int fd)
+{
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr);
+
+	return getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.ss_family == AF_INET6;
+}
+
+void sockopt_set(int fd, const struct nvme_tcp_options *options)
+{
+	/* Small PDUs must not wait for one another; what belongs together is sent together anyway.
+	 */
+	set(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
+	/* A host that vanished without a word and has no keep-alive timer is noticed all the same.
+	 */
+	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
+	if (options->busy_poll_us)
+		set(fd, SOL_SOCKET, SO_BUSY_POLL, (int)options->busy_poll_us, "SO_BUSY_POLL");
+	if (!options->dscp)
+		return;
+	if (is_v6(fd))
+		set(fd, IPPROTO_IPV6, IPV6_TCLASS, (int)(options->dscp << DSCP_SHIFT),
+		    "IPV6_TCLASS");
+	else
+		set(fd, IPPROTO_IP, IP_TOS, (int)(options->dscp << DSCP_SHIFT), "IP_TOS");
+}
