@@ -44,6 +44,7 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 
 	conn->timer_armed = true;
 	conn->rx_bytes_seen = conn->rx_bytes;
+	conn->granted_seen = conn->n_receiving ? conn->granted_bytes : UINT64_MAX;
 	conn->tx_bytes_seen = conn->tx_bytes;
 	evtimer_add(conn->timer, &timeout);
 }
@@ -54,6 +55,18 @@ static bool awaits_host(const struct nvme_tcp_conn *conn)
 {
 	return !conn->rx_paused && (conn->n_receiving || conn->rx != RX_HEADER ||
 				    conn->header_len || conn->queue.fuse.first);
+}
+
+/* Nothing came of what is awaited, since the timer was set. */
+static bool stalled(const struct nvme_tcp_conn *conn)
+{
+	if (!awaits_host(conn))
+		return false;
+	/* What it is asked for may be behind what it is still reading. */
+	if (conn->want_write && conn->tx_bytes != conn->tx_bytes_seen)
+		return false;
+	/* Other commands are no substitute for data that pages are held for. */
+	return conn->rx_bytes == conn->rx_bytes_seen || conn->granted_bytes == conn->granted_seen;
 }
 
 /* A connection that has not connected a queue, or is in the middle of something. */
@@ -67,7 +80,7 @@ static void live_timer(struct nvme_tcp_conn *conn)
 		conn_close(conn, "no Connect in time");
 		return;
 	}
-	if (awaits_host(conn) && conn->rx_bytes == conn->rx_bytes_seen)
+	if (stalled(conn))
 		conn_close(conn, "the rest of a PDU or of a command's data did not come in time");
 	else if (conn->want_write && conn->tx_bytes == conn->tx_bytes_seen)
 		conn_close(conn, "it does not read what it is sent");

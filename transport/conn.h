@@ -93,6 +93,8 @@ struct nvme_tcp_conn {
 	/* Progress, as the timer sees it. */
 	bool timer_armed;
 	uint64_t rx_bytes, rx_bytes_seen; /* seen: UINT64_MAX begins its time anew */
+	uint64_t granted_bytes,
+		granted_seen; /* data that an R2T asked for; seen: while some is due */
 	uint64_t tx_bytes, tx_bytes_seen;
 
 	bool released;

@@ -188,8 +188,8 @@ static void data_pdu_over(struct nvme_tcp_conn *conn)
 	counter_add(&conn->queue.worker->stats.bytes_in, conn->shape.data_len);
 	if (!cmd->refused && cmd->received < cmd->req.transfer_len)
 		return;
-	if (cmd->state == CMD_R2T)
-		conn->n_receiving--;
+	if (cmd->state == CMD_R2T && --conn->n_receiving == 0)
+		conn->granted_seen = UINT64_MAX;
 	cmd_ready(cmd);
 }
 
@@ -298,6 +298,8 @@ static size_t feed_data(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t
 		if (conn->limits.ddgst)
 			conn->rx_crc = digest_update(conn->rx_crc, to, part);
 		cmd->received += (uint32_t)part;
+		if (cmd->state == CMD_R2T)
+			conn->granted_bytes += part;
 	}
 	conn->rx_left -= (uint32_t)part;
 	if (!conn->rx_left)
@@ -369,6 +371,7 @@ void rx_resume(struct nvme_tcp_conn *conn)
 
 	conn->rx_paused = false;
 	conn->rx_bytes_seen = UINT64_MAX; /* that nothing came meanwhile was our doing */
+	conn->granted_seen = UINT64_MAX;
 	conn->stash = NULL;
 	conn->stash_len = 0;
 	feed(conn, bytes, len);

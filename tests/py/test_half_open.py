@@ -123,6 +123,31 @@ def test_data_that_stops(writing, sent):
     closed_after(queue.conn)
 
 
+def test_data_that_stops_while_commands_go_on(writing):
+    """Flushes, and in-capsule writes, are no substitute for the data that pages are held for."""
+    queue, command = writing
+    begin = time.monotonic()
+    with pytest.raises((Closed, OSError)):
+        while time.monotonic() - begin < 20:
+            assert queue.status(0, nsid=1) == 0
+            assert queue.status(1, nsid=1, write=bytes(512), inline=True, **io_fields(99, 1)) == 0
+            time.sleep(0.1)
+    assert time.monotonic() - begin < 20 and command.cqe is None
+
+
+def test_slow_data_among_commands(writing):
+    """A part of it in each pdu_timeout is enough, whatever else goes on; so are other writes' parts."""
+    queue, command = writing
+    for at in range(0, 16384, 4096):
+        time.sleep(0.6)
+        assert queue.status(0, nsid=1) == 0
+        other = start_write(queue, size=1024, slba=400)
+        queue.send_data(other, 1024)
+        assert queue.wait(other).status == 0
+        queue.conn.h2c(command.cid, command.ttag, at, bytes(4096), at == 12288)
+    assert queue.wait(command).status == 0
+
+
 def test_a_deadline_is_not_the_hosts_when_all_is_there(target):
     """Idle queues, and controllers that were never enabled, stay: no deadline is theirs (KATO is, if asked for)."""
     with Host(target.address, NQN) as host, Host(target.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
