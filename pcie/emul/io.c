@@ -265,7 +265,7 @@ static void slot_ranges(struct emul_slot *slot, const struct extent *extents, un
 static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
-	struct nvme_dsm_range ranges[256];
+	struct nvme_dsm_range ranges[256] = { 0 };
 	unsigned n_ranges = (le32_get(sqe->cdw10) & 0xff) + 1, n = 0;
 	struct extent extents[256];
 	struct emul_slot *slot;
@@ -297,7 +297,7 @@ static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 static uint16_t copy_extents(const struct emul *emul, const struct nvme_sqe *sqe,
 			     struct extent *extents, unsigned n, struct extent *to)
 {
-	struct nvme_copy_range ranges[EMUL_COPY_RANGES];
+	struct nvme_copy_range ranges[EMUL_COPY_RANGES] = { 0 };
 	uint64_t total = 0;
 	uint16_t status = fetch_list(emul, sqe, ranges, n * sizeof(ranges[0]));
 
