@@ -228,6 +228,9 @@ enum nvme_status_code {
 
 	NVME_SC_WRITE_FAULT = 0x280,
 	NVME_SC_UNRECOVERED_READ = 0x281,
+	NVME_SC_GUARD_CHECK = 0x282,
+	NVME_SC_APP_TAG_CHECK = 0x283,
+	NVME_SC_REF_TAG_CHECK = 0x284,
 	NVME_SC_COMPARE_FAILURE = 0x285,
 	NVME_SC_ACCESS_DENIED = 0x286,
 	NVME_SC_DEALLOCATED_BLOCK = 0x287,
@@ -279,7 +282,12 @@ enum nvme_io_opcode {
 	NVME_IO_COPY = 0x19,
 };
 
-#define NVME_IO_FUA (UINT32_C(1) << 30) /* CDW12 */
+/* CDW12. */
+#define NVME_IO_FUA         (UINT32_C(1) << 30)
+#define NVME_IO_PRACT       (UINT32_C(1) << 29) /* protection information: made, stripped */
+#define NVME_IO_PRCHK_GUARD (UINT32_C(1) << 28)
+#define NVME_IO_PRCHK_APP   (UINT32_C(1) << 27)
+#define NVME_IO_PRCHK_REF   (UINT32_C(1) << 26)
 
 struct nvme_dsm_range {
 	le32 cattr;
@@ -516,6 +524,7 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 #define NVME_OAES_DISCOVERY           (UINT32_C(1) << 31)
 #define NVME_CTRATT_HOSTID128         (UINT32_C(1) << 0)
 #define NVME_CTRATT_TBKAS             (UINT32_C(1) << 6)
+#define NVME_CTRATT_ELBAS             (UINT32_C(1) << 15)
 #define NVME_CMIC_MULTI_CTRL          (1u << 1)
 
 /* NVM Command Set 4.1.5.1: Identify Namespace. */
@@ -625,6 +634,8 @@ static inline unsigned nvme_id_ns_format(const struct nvme_id_ns *id)
 
 #define NVME_NSFEAT_ATOMIC  (1u << 1) /* NAWUN, NAWUPF and NACWU mean something */
 #define NVME_NMIC_SHARED    (1u << 0)
+#define NVME_DPS_TYPE       7u
+#define NVME_DPS_FIRST      (1u << 3) /* it is the first eight bytes of the metadata */
 #define NVME_FLBAS_EXTENDED (1u << 4)
 #define NVME_MC_EXTENDED    (1u << 0)
 #define NVME_MC_SEPARATE    (1u << 1)

@@ -65,7 +65,7 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = le32_set(emul->options.namespaces);
 	id->oncs = le16_set(NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES |
-			    NVME_ONCS_VERIFY | NVME_ONCS_COPY |
+			    NVME_ONCS_VERIFY | (emul->options.pi ? 0 : NVME_ONCS_COPY) |
 			    (emul->media.ram ? NVME_ONCS_WRITE_UNCORRECTABLE : 0));
 	id->ocfs = le16_set(NVME_OCFS_FORMAT0);
 	if (emul->options.fused) {
@@ -88,8 +88,10 @@ static void identify_ns(const struct emul *emul, uint32_t nsid, struct nvme_id_n
 	}
 	id->lbaf[0].ms = le16_set((uint16_t)emul->options.ms);
 	if (emul->options.ms) {
-		id->flbas = NVME_FLBAS_EXTENDED;
-		id->mc = NVME_MC_EXTENDED;
+		id->flbas = emul->options.separate ? 0 : NVME_FLBAS_EXTENDED;
+		id->mc = emul->options.separate ? NVME_MC_SEPARATE : NVME_MC_EXTENDED;
+		id->dpc = emul->options.pi ? (uint8_t)(1u << (emul->options.pi - 1) | 1u << 3) : 0;
+		id->dps = emul->options.pi ? (uint8_t)(emul->options.pi | NVME_DPS_FIRST) : 0;
 	}
 	id->mssrl = le16_set(EMUL_COPY_RANGE_BLOCKS);
 	id->mcl = le32_set(EMUL_COPY_BLOCKS);

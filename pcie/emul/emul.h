@@ -18,8 +18,9 @@
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
  *   serial=TEXT      up to 20 characters; default follows from the file
  *   dbbuf=0|1        offer shadow doorbells; default 0
- *   ms=BYTES         metadata behind each block, transferred with it (extended LBA); memory only;
- * default 0
+ *   ms=BYTES         metadata of each block, 0 .. 128; memory only; default 0
+ *   separate=0|1     it is transferred in a buffer of its own, not behind the block; default 0
+ *   pi=0|1|2|3       type of the protection information in its first 8 bytes; default 0: none
  *   fused=0|1        offer fused Compare and Write; memory only; default 0
  * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
  *   fault.op=read|write|compare|flush|any  which I/O commands count; default any
@@ -64,7 +65,9 @@ struct emul_options {
 	char serial[21];
 	bool dbbuf;
 	bool fused;
-	unsigned ms; /* metadata bytes of a block */
+	unsigned ms;   /* metadata bytes of a block */
+	unsigned pi;   /* protection information: type 1 .. 3, or 0 */
+	bool separate; /* metadata has a buffer of its own */
 	struct emul_faults faults;
 };
 

@@ -202,6 +202,13 @@ uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* io.c: the command comes next: what it reads from memory may be on its way meanwhile. */
 void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* pi.c: blocks with separate metadata or protection information. Bytes of the data buffer. */
+size_t emul_transfer_bytes(const struct emul *emul, const struct nvme_sqe *sqe, uint64_t blocks);
+/* Read, Write, Compare, Verify and Write Zeroes of `n` blocks at `offset`; `iov` NULL: without
+ * data.
+ */
+uint16_t emul_metadata_io(struct emul *emul, const struct nvme_sqe *sqe, uint64_t offset,
+			  uint32_t n, const struct iovec *iov);
 /* A fused pair, as one operation (memory only). */
 void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 			    const struct nvme_sqe *write, uint16_t *ret_compare,
@@ -239,6 +246,12 @@ bool emul_uring_drain(struct emul_sq *sq);
 static inline bool emul_has_ns(const struct emul *emul, uint32_t nsid)
 {
 	return nsid >= 1 && nsid <= atomic_load_explicit(&emul->n_ns, memory_order_relaxed);
+}
+
+/* Whether a block is more than bytes that are transferred as they lie there. */
+static inline bool emul_blockwise(const struct emul *emul)
+{
+	return emul->options.pi || emul->options.separate;
 }
 
 static inline bool emul_cq_room(const struct emul_cq *cq)

@@ -74,35 +74,47 @@ static void count_io(struct emul_sq *sq, uint8_t opcode, uint64_t len)
 	}
 }
 
-static void ram_write(struct emul *emul, const struct extent *extent, const struct iovec *iov,
-		      unsigned n)
+static uint16_t ram_write(struct emul *emul, const struct nvme_sqe *sqe,
+			  const struct extent *extent, const struct iovec *iov, unsigned n)
 {
 	uint8_t *media = emul->media.ram + extent->offset;
+	uint16_t status = 0;
 
+	if (emul_blockwise(emul)) {
+		status = emul_metadata_io(emul, sqe, extent->offset, (uint32_t)extent->blocks, iov);
+		if (status)
+			return status;
+		n = 0;
+	}
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
 		memcpy(media, iov[i].iov_base, iov[i].iov_len);
 	emul_bad_clear(&emul->bad, extent->first, extent->blocks);
+	return 0;
 }
 
-static uint16_t ram_read(struct emul *emul, const struct extent *extent, const struct iovec *iov,
-			 unsigned n)
+static uint16_t ram_read(struct emul *emul, const struct nvme_sqe *sqe, const struct extent *extent,
+			 const struct iovec *iov, unsigned n)
 {
 	const uint8_t *media = emul->media.ram + extent->offset;
 
 	if (emul_bad_any(&emul->bad, extent->first, extent->blocks))
 		return NVME_SC_UNRECOVERED_READ;
+	if (emul_blockwise(emul))
+		return emul_metadata_io(emul, sqe, extent->offset, (uint32_t)extent->blocks, iov);
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
 		memcpy(iov[i].iov_base, media, iov[i].iov_len);
 	return 0;
 }
 
-static uint16_t ram_compare(struct emul *emul, const struct extent *extent, const struct iovec *iov,
-			    unsigned n)
+static uint16_t ram_compare(struct emul *emul, const struct nvme_sqe *sqe,
+			    const struct extent *extent, const struct iovec *iov, unsigned n)
 {
 	const uint8_t *media = emul->media.ram + extent->offset;
 
 	if (emul_bad_any(&emul->bad, extent->first, extent->blocks))
 		return NVME_SC_UNRECOVERED_READ;
+	if (emul_blockwise(emul))
+		return emul_metadata_io(emul, sqe, extent->offset, (uint32_t)extent->blocks, iov);
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len) {
 		if (memcmp(media, iov[i].iov_base, iov[i].iov_len) != 0)
 			return NVME_SC_COMPARE_FAILURE;
@@ -110,17 +122,19 @@ static uint16_t ram_compare(struct emul *emul, const struct extent *extent, cons
 	return 0;
 }
 
-static uint16_t ram_transfer(struct emul *emul, uint8_t opcode, const struct extent *extent,
-			     const struct iovec *iov, unsigned n)
+static uint16_t ram_transfer(struct emul *emul, const struct nvme_sqe *sqe,
+			     const struct extent *extent, const struct iovec *iov, unsigned n)
 {
-	if (opcode == NVME_IO_READ)
-		return ram_read(emul, extent, iov, n);
-	if (opcode == NVME_IO_COMPARE)
-		return ram_compare(emul, extent, iov, n);
+	uint16_t status;
+
+	if (sqe->opcode == NVME_IO_READ)
+		return ram_read(emul, sqe, extent, iov, n);
+	if (sqe->opcode == NVME_IO_COMPARE)
+		return ram_compare(emul, sqe, extent, iov, n);
 	change_begin(emul);
-	ram_write(emul, extent, iov, n);
+	status = ram_write(emul, sqe, extent, iov, n);
 	change_end(emul);
-	return 0;
+	return status;
 }
 
 /* The command's place on the medium, and its memory. */
@@ -128,12 +142,14 @@ static uint16_t prepare(struct emul_sq *sq, const struct nvme_sqe *sqe, struct e
 			struct iovec *iov, unsigned *n)
 {
 	uint16_t status = command_extent(sq->emul, sqe, extent);
+	size_t len;
 
 	if (status)
 		return status;
-	if (extent->len > sq->emul->options.mdts)
+	len = emul_transfer_bytes(sq->emul, sqe, extent->blocks);
+	if (len > sq->emul->options.mdts)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	status = emul_prps(sq->emul, sqe, extent->len, iov, n);
+	status = emul_prps(sq->emul, sqe, len, iov, n);
 	if (!status)
 		count_io(sq, sqe->opcode, extent->len);
 	return status;
@@ -150,7 +166,7 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	if (status)
 		return status;
 	if (sq->emul->media.ram)
-		return ram_transfer(sq->emul, sqe->opcode, &extent, iov, n);
+		return ram_transfer(sq->emul, sqe, &extent, iov, n);
 	slot = emul_slot_take(sq, sqe);
 	memcpy(slot->iov, iov, n * sizeof(iov[0]));
 	slot->n_iov = n;
@@ -183,6 +199,8 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return status;
 	if (emul->options.wzsl && extent.len > (uint64_t)NVME_PAGE_SIZE << emul->options.wzsl)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (emul->options.pi && (le32_get(sqe->cdw12) & NVME_IO_PRACT))
+		return ram_transfer(emul, sqe, &extent, NULL, 0);
 	if (emul->media.ram) {
 		ram_deallocate(emul, &extent);
 		return 0;
@@ -222,15 +240,19 @@ static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return EMUL_PENDING;
 }
 
-/* There is no protection information to verify. */
 static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
+	struct emul *emul = sq->emul;
 	struct extent extent;
-	uint16_t status = command_extent(sq->emul, sqe, &extent);
+	uint16_t status = command_extent(emul, sqe, &extent);
 
-	if (!status && emul_bad_any(&sq->emul->bad, extent.first, extent.blocks))
+	if (status)
+		return status;
+	if (emul_bad_any(&emul->bad, extent.first, extent.blocks))
 		return NVME_SC_UNRECOVERED_READ;
-	return status;
+	if (!emul->options.pi)
+		return 0; /* nothing to verify */
+	return emul_metadata_io(emul, sqe, extent.offset, (uint32_t)extent.blocks, NULL);
 }
 
 /* --- With a list of ranges ----------------------------------------------------------------------
@@ -383,11 +405,11 @@ void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 	if (*ret_write)
 		return;
 	change_begin(sq->emul);
-	*ret_compare = ram_compare(sq->emul, &extent, iov[0], n[0]);
-	if (*ret_compare)
-		*ret_write = NVME_SC_ABORTED_FUSED_FAILED;
-	else
-		ram_write(sq->emul, &extent, iov[1], n[1]);
+	*ret_compare = ram_compare(sq->emul, compare, &extent, iov[0], n[0]);
+	*ret_write = *ret_compare ? NVME_SC_ABORTED_FUSED_FAILED
+				  : ram_write(sq->emul, write, &extent, iov[1], n[1]);
+	if (*ret_write && !*ret_compare)
+		*ret_compare = NVME_SC_ABORTED_FUSED_FAILED;
 	change_end(sq->emul);
 }
 

@@ -35,6 +35,8 @@ static const struct key keys[] = {
 	{ "wzsl", KEY_UINT, OPT(wzsl), 1, 20, "a number from 1 to 20" },
 	{ "dbbuf", KEY_BOOL, OPT(dbbuf), 0, 1, "0 or 1" },
 	{ "ms", KEY_UINT, OPT(ms), 0, 128, "a number from 0 to 128" },
+	{ "pi", KEY_UINT, OPT(pi), 0, 3, "a number from 0 to 3" },
+	{ "separate", KEY_BOOL, OPT(separate), 0, 1, "0 or 1" },
 	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },
 	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, compare, flush or any" },
 	{ "fault.error", KEY_UINT, OPT(faults.error), 1, UINT32_MAX, "a number from 1" },
@@ -169,6 +171,11 @@ static int check(const struct emul_options *options, char *err, size_t err_size)
 	if (options->file[0] && (options->ms || options->fused)) {
 		snprintf(err, err_size, "%s: not on a file, only in memory",
 			 options->ms ? "ms=" : "fused=1");
+		return -EINVAL;
+	}
+	if ((options->pi && options->ms < 8) || (options->separate && !options->ms)) {
+		snprintf(err, err_size, "%s: expected ms= of at least %u with it",
+			 options->pi ? "pi=" : "separate=1", options->pi ? 8 : 1);
 		return -EINVAL;
 	}
 	if (options->fused && options->depth < 3) {
