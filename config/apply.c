@@ -74,6 +74,7 @@ int apply_memory(struct daemon *daemon)
 	daemon->target.auth_policy = conf->auth_policy;
 	daemon->target.keys = daemon->keys;
 	daemon->target.max_transfer = (uint32_t)conf->max_transfer;
+	daemon->target.pool = daemon->pool;
 	return 0;
 }
 
@@ -150,16 +151,17 @@ static int export_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct daemo
 
 	if (!err) {
 		subsys->ns[nsid]->read_only = read_only;
-		log_info("%s: namespace %u is namespace %u of %s (%llu blocks of %u bytes%s)",
+		log_info("%s: namespace %u is namespace %u of %s (%llu blocks of %u bytes%s%s)",
 			 subsys->nqn, nsid, ssd_nsid, nvme_ctrl_name(ssd->ctrl),
 			 (unsigned long long)ns->nsze, 1u << ns->lba_shift,
+			 nvmet_format_note(&subsys->ns[nsid]->format),
 			 read_only ? ", read-only" : "");
 		return 0;
 	}
 	log_err("%s: namespace %u of ssd %s cannot be namespace %u: %s", subsys->nqn, ssd_nsid,
 		ssd->conf->name, nsid,
 		err == -ENOENT    ? "the SSD has no such namespace"
-		: err == -ENOTSUP ? "it is formatted with metadata"
+		: err == -ENOTSUP ? "its format is not supported"
 				  : strerror(-err));
 	return err;
 }

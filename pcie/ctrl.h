@@ -30,7 +30,7 @@ struct nvme_ns {
 	uint32_t nsid;
 	uint64_t nsze;     /* blocks */
 	uint8_t lba_shift; /* log2 of the block size in bytes: 9 .. 16 */
-	uint16_t metadata; /* bytes per block; namespaces with metadata are not exported */
+	uint16_t metadata; /* bytes per block */
 	bool present;      /* false: the SSD had it once and may have it again */
 	bool seen;         /* ns.c, while it scans */
 	bool has_uuid, has_nguid, has_eui64;

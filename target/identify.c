@@ -104,7 +104,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->nn = le32_set(NVMET_MAX_NSID);
 	id->mnan = le32_set(NVMET_MAX_NSID);
 	id->oncs = le16_set(nvmet_nvm_oncs(subsys));
-	if (nvmet_fuse_offered(subsys)) {
+	if (nvmet_fuse_offered(subsys) && (le16_get(id->oncs) & NVME_ONCS_COMPARE)) {
 		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
 		id->acwu = le16_set(common_acwu(subsys));
 	}
@@ -147,25 +147,20 @@ static void identify_ctrl(struct nvmet_req *req)
  */
 
 /*
- * Formats with metadata are not exported, so they are not shown; protection information, sharing,
- * reservations, NVM sets and vendor fields are the SSD's business with us.
+ * Sharing, reservations, NVM sets and vendor fields are the SSD's business with us; formats are
+ * shown as far as hosts have to do with them.
  */
 static void rewrite_ns(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns,
 		       struct nvme_id_ns *id)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(id->lbaf); i++) {
-		if (i > id->nlbaf || le16_get(id->lbaf[i].ms) != 0)
-			id->lbaf[i] = (struct nvme_lbaf){ .lbads = 0 };
-	}
-	id->flbas &= (uint8_t) ~(1u << 4);
-	id->mc = id->dpc = id->dps = 0;
+	nvmet_format_show(&ns->format, id);
 	id->nmic = NVME_NMIC_SHARED;
 	id->rescap = 0;
 	id->fpi = 0;
 	id->anagrpid = le32_set(0);
 	id->nsattr = nvmet_ctrl_may_write(ctrl, ns) ? 0 : NVME_NSATTR_WRITE_PROTECTED;
 	id->nvmsetid = id->endgid = le16_set(0);
-	if (!(nvmet_nvm_oncs(ns->subsys) & NVME_ONCS_COPY)) {
+	if (!(ns->format.oncs & NVME_ONCS_COPY)) {
 		id->mssrl = le16_set(0);
 		id->mcl = le32_set(0);
 		id->msrc = 0;
@@ -187,7 +182,10 @@ static void rewrite_ns(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns,
 static uint16_t reconcile_ns(const struct nvmet_ns *ns, struct nvme_id_ns *id)
 {
 	uint64_t blocks = nvmet_ns_blocks(ns);
-	bool same_format = id->lbaf[nvme_id_ns_format(id)].lbads == ns->lba_shift;
+	struct nvmet_format format;
+	const char *why;
+	bool same_format = nvmet_format_of(id, nvme_ctrl_info(ns->ssd->ctrl), &format, &why) == 0 &&
+			   nvmet_format_same(&format, &ns->format);
 
 	if (le64_get(id->nsze) != blocks || !same_format)
 		nvme_ctrl_rescan(ns->ssd->ctrl);

@@ -63,6 +63,8 @@ static bool put_on_queue(struct nvmet_req *req)
 		.cdw13 = le32_set(nvmet_cdw13(req) & op->cdw13),
 	};
 
+	if (__builtin_expect(req->ns->format.metadata != NVMET_METADATA_NONE, 0))
+		nvmet_format_apply(req, &sqe);
 	if (nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
 			      &req->ssd_cid))
 		return false;

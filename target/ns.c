@@ -63,23 +63,67 @@ static void set_identity(struct nvmet_ns *ns)
 		memcpy(ns->nguid, ns->uuid, sizeof(ns->nguid));
 }
 
-/* Takes over what the SSD says. Only while no command can be under way, or of a new object. */
-static void take_over(struct nvmet_ns *ns)
+static int format_of(const struct nvmet_ns *ns, struct nvmet_format *ret, const char **ret_why)
 {
-	ns->lba_shift = ns->ns->lba_shift;
+	return nvmet_format_of(&ns->ns->id, nvme_ctrl_info(ns->ns->ctrl), ret, ret_why);
+}
+
+static void free_metadata(struct nvmet_ns *ns)
+{
+	struct dma_pool *pool = ns->subsys->target->pool;
+
+	dma_free(pool, &ns->metadata_zeroes);
+	dma_free(pool, &ns->metadata_read);
+}
+
+/* Enough for the largest command. */
+static bool alloc_metadata(struct nvmet_ns *ns, const struct nvmet_format *format)
+{
+	struct dma_pool *pool = ns->subsys->target->pool;
+	size_t blocks = nvme_ctrl_info(ns->ns->ctrl)->max_transfer >> format->lba_shift;
+	size_t len = num_max(blocks, (size_t)1) * format->ms;
+
+	if (!dma_alloc(pool, len, &ns->metadata_zeroes) ||
+	    !dma_alloc(pool, len, &ns->metadata_read)) {
+		free_metadata(ns);
+		return false;
+	}
+	memset(ns->metadata_zeroes.va, 0, ns->metadata_zeroes.len);
+	return true;
+}
+
+/* Only while no command can be under way, or of a new object. */
+static int set_format(struct nvmet_ns *ns)
+{
+	const char *why = "no memory for its metadata";
+	struct nvmet_format format;
+	int err = format_of(ns, &format, &why);
+
+	free_metadata(ns);
+	if (!err && format.metadata == NVMET_METADATA_IGNORED && !alloc_metadata(ns, &format))
+		err = -ENOMEM;
+	if (err)
+		log_err("%s: namespace %u of %s cannot be exported: %s", ns->subsys->nqn,
+			ns->ns->nsid, nvme_ctrl_name(ns->ns->ctrl), why);
+	else
+		ns->format = format;
+	return err;
+}
+
+/* Takes over what the SSD says, but for its format. */
+static void take_over(struct nvmet_ns *ns, bool usable)
+{
 	set_identity(ns);
 	atomic_store(&ns->blocks, ns->ns->nsze);
-	atomic_store(&ns->active, ns->enabled && ns->ns->present && !ns->ns->metadata);
+	atomic_store(&ns->active, ns->enabled && ns->ns->present && usable);
 }
 
 int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
 			   struct nvme_ns *nvme_ns)
 {
 	struct nvmet_ns *ns;
-	int path;
+	int path, err;
 
-	if (nvme_ns->metadata)
-		return -ENOTSUP;
 	for (uint32_t i = 1; nsid == 0 && i <= NVMET_MAX_NSID; i++) {
 		if (!subsys->ns[i])
 			nsid = i;
@@ -91,22 +135,29 @@ int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct
 	ns = calloc(1, sizeof(*ns));
 	if (!ns)
 		return -ENOMEM;
-	path = path_of(subsys, ssd);
+	*ns = (struct nvmet_ns){
+		.subsys = subsys, .nsid = nsid, .ns = nvme_ns, .ssd = ssd, .enabled = true
+	};
+	err = set_format(ns);
+	path = err ? err : path_of(subsys, ssd);
 	if (path < 0) {
-		free(ns);
+		nvmet_ns_free(ns);
 		return path;
 	}
-	*ns = (struct nvmet_ns){ .subsys = subsys,
-				 .nsid = nsid,
-				 .ns = nvme_ns,
-				 .ssd = ssd,
-				 .path = (unsigned)path,
-				 .enabled = true };
-	take_over(ns);
+	ns->path = (unsigned)path;
+	take_over(ns, true);
 	atomic_store_explicit(&subsys->ns[nsid], ns, memory_order_release);
 	subsys->max_nsid = num_max(subsys->max_nsid, nsid);
 	subsys->n_ns++;
 	return 0;
+}
+
+void nvmet_ns_free(struct nvmet_ns *ns)
+{
+	if (!ns)
+		return;
+	free_metadata(ns);
+	free(ns);
 }
 
 /* --- At run time --------------------------------------------------------------------------------
@@ -128,7 +179,11 @@ static void announce(const struct nvmet_ns *ns)
 
 static bool fits(const struct nvmet_ns *ns)
 {
-	return ns->ns->present && !ns->ns->metadata && ns->ns->lba_shift == ns->lba_shift;
+	struct nvmet_format format;
+	const char *why;
+
+	return ns->ns->present && format_of(ns, &format, &why) == 0 &&
+	       nvmet_format_same(&format, &ns->format);
 }
 
 static void refresh(struct nvmet_ns *ns)
@@ -139,8 +194,10 @@ static void refresh(struct nvmet_ns *ns)
 
 	memcpy(uuid, ns->uuid, sizeof(uuid));
 	memcpy(nguid, ns->nguid, sizeof(nguid));
-	if (idle || fits(ns)) {
-		take_over(ns);
+	if (fits(ns)) {
+		take_over(ns, true);
+	} else if (idle) {
+		take_over(ns, set_format(ns) == 0);
 	} else {
 		atomic_store(&ns->active, false);
 		if (was && ns->ns->present)
@@ -153,9 +210,10 @@ static void refresh(struct nvmet_ns *ns)
 	    memcmp(uuid, ns->uuid, sizeof(uuid)) == 0 &&
 	    memcmp(nguid, ns->nguid, sizeof(nguid)) == 0)
 		return;
-	log_info("%s: namespace %u: %s, %llu blocks of %u bytes", ns->subsys->nqn, ns->nsid,
+	log_info("%s: namespace %u: %s, %llu blocks of %u bytes%s", ns->subsys->nqn, ns->nsid,
 		 nvmet_ns_is_active(ns) ? "active" : "not active",
-		 (unsigned long long)nvmet_ns_blocks(ns), 1u << ns->lba_shift);
+		 (unsigned long long)nvmet_ns_blocks(ns), 1u << ns->format.lba_shift,
+		 nvmet_format_note(&ns->format));
 	announce(ns);
 }
 
@@ -178,14 +236,12 @@ static void export_new(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
 		err = nvmet_subsystem_add_ns(subsys, nvme_ns->nsid, ssd, nvme_ns);
 		if (err) {
 			log_warn("%s: namespace %u of %s is not exported: %s", subsys->nqn,
-				 nvme_ns->nsid, nvme_ctrl_name(ssd->ctrl),
-				 err == -ENOTSUP ? "it is formatted with metadata"
-						 : strerror(-err));
+				 nvme_ns->nsid, nvme_ctrl_name(ssd->ctrl), strerror(-err));
 			continue;
 		}
-		log_info("%s: namespace %u: new, %llu blocks of %u bytes", subsys->nqn,
-			 nvme_ns->nsid, (unsigned long long)nvme_ns->nsze,
-			 1u << nvme_ns->lba_shift);
+		log_info("%s: namespace %u: new, %llu blocks of %u bytes%s", subsys->nqn,
+			 nvme_ns->nsid, (unsigned long long)nvme_ns->nsze, 1u << nvme_ns->lba_shift,
+			 nvmet_format_note(&subsys->ns[nvme_ns->nsid]->format));
 		announce(subsys->ns[nvme_ns->nsid]);
 	}
 }

@@ -2,7 +2,7 @@
 /*
  * A namespace as hosts see it: an NSID of a subsystem, backed by a namespace of an SSD.
  *
- * Main thread's, but for what commands are checked against: `lba_shift`, and `blocks` and `active`,
+ * Main thread's, but for what commands are checked against: `format`, and `blocks` and `active`,
  * which are atomic because they change while workers read them. An object stays where it is until
  * its subsystem is freed, so a command may hold it through anything that happens to the namespace:
  * one that is gone is merely not active, and it may come back.
@@ -13,6 +13,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "pcie/dma.h"
+#include "target/format.h"
 
 #define NVMET_MAX_NSID 1024
 
@@ -26,10 +29,13 @@ struct nvmet_ns {
 	uint32_t nsid;      /* the host's */
 	struct nvme_ns *ns; /* the SSD's */
 	struct nvmet_ssd *ssd;
-	unsigned path;     /* index of the SSD in the subsystem and in nvmet_queue.paths */
-	bool enabled;      /* by the operator */
-	bool read_only;    /* for every host; constant */
-	uint8_t lba_shift; /* constant while the SSD has a queue pair */
+	unsigned path;              /* index of the SSD in the subsystem and in nvmet_queue.paths */
+	bool enabled;               /* by the operator */
+	bool read_only;             /* for every host; constant */
+	struct nvmet_format format; /* constant while the SSD has a queue pair */
+	/* With ignored metadata: what writes store, and where reads put it. Never shown to hosts.
+	 */
+	struct dma_buf metadata_zeroes, metadata_read;
 	_Atomic uint64_t blocks;
 	_Atomic bool active; /* enabled, there, and of a format that we can export */
 	uint8_t uuid[16]; /* stable: the SSD's, or derived from the SSD's serial number and NSID */
@@ -50,10 +56,13 @@ static inline bool nvmet_ns_is_active(const struct nvmet_ns *ns)
 
 /*
  * Exports a namespace of a ready SSD under `nsid` (0: the lowest free one). 0, -EEXIST, -EINVAL
- * (nsid out of range), -ENOTSUP (it has metadata), -ENOSPC (too many SSDs) or -ENOMEM.
+ * (nsid out of range), -ENOTSUP (its format: logged), -ENOSPC (too many SSDs) or -ENOMEM.
  */
 int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
 			   struct nvme_ns *ns);
+
+/* Of a subsystem that is freed. */
+void nvmet_ns_free(struct nvmet_ns *ns);
 
 /* The operator takes it away from hosts, or gives it back. Hosts are told by an event. */
 void nvmet_ns_enable(struct nvmet_ns *ns, bool enabled);

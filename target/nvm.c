@@ -63,8 +63,7 @@ static uint16_t check_range(struct nvmet_req *req)
 
 static uint16_t parse_blocks(struct nvmet_req *req, enum nvmet_dir dir)
 {
-	uint16_t status =
-		nvmet_req_expect(req, dir, (uint64_t)blocks_of(req) << req->ns->lba_shift);
+	uint16_t status = nvmet_req_expect(req, dir, nvmet_format_bytes(req, blocks_of(req)));
 
 	return status ? status : check_range(req);
 }
@@ -76,6 +75,25 @@ static uint16_t parse_read(struct nvmet_req *req)
 
 static uint16_t parse_write(struct nvmet_req *req)
 {
+	return parse_blocks(req, NVMET_DIR_WRITE);
+}
+
+/* Directives (DTYPE) and bits of later specifications: CDW12 bits of which the host gets nothing.
+ */
+static uint16_t refuse_cdw12(struct nvmet_req *req, uint32_t bits)
+{
+	unsigned bit = (unsigned)__builtin_ctz(bits);
+
+	return nvmet_req_error(
+		req, (uint16_t)(offsetof(struct nvme_sqe, cdw12) + bit / 8 + (bit % 8 << 8)),
+		NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+}
+
+/* With PRACT the SSD would make what it has to compare with (NVM Command Set 3.2.1). */
+static uint16_t parse_compare(struct nvmet_req *req)
+{
+	if (req->ns->format.pi_type && (nvmet_cdw12(req) & NVME_IO_PRACT))
+		return refuse_cdw12(req, NVME_IO_PRACT);
 	return parse_blocks(req, NVMET_DIR_WRITE);
 }
 
@@ -136,7 +154,7 @@ static uint16_t parse_copy(struct nvmet_req *req)
 	if (NVME_COPY_FORMAT(nvmet_cdw12(req)) != 0)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12) + 1,
 				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-	if (n > req->ns->ns->id.msrc + 1u)
+	if (n > req->ns->format.msrc + 1u)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
 				       NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR);
 	return nvmet_req_expect_range(req, NVMET_DIR_WRITE, n * sizeof(struct nvme_copy_range),
@@ -149,7 +167,7 @@ static uint16_t parse_copy(struct nvmet_req *req)
 static uint16_t check_copy(struct nvmet_req *req)
 {
 	const struct nvme_copy_range *range = req->data.va;
-	const struct nvme_id_ns *id = &req->ns->ns->id;
+	const struct nvmet_format *format = &req->ns->format;
 	unsigned n = (nvmet_cdw12(req) & COPY_RANGES) + 1;
 	uint32_t total = 0;
 
@@ -159,7 +177,7 @@ static uint16_t check_copy(struct nvmet_req *req)
 		total += blocks;
 		if (!in_range(req, le64_get(range[i].slba), blocks))
 			return out_of_range(req, NVMET_NO_ERROR_LOC);
-		if (blocks > le16_get(id->mssrl) || total > le32_get(id->mcl))
+		if (blocks > format->mssrl || total > format->mcl)
 			return nvmet_req_error(req, NVMET_NO_ERROR_LOC,
 					       NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR);
 	}
@@ -192,7 +210,7 @@ static const struct nvmet_nvm_op ops[] = {
 					  .cdw10 = ALL,
 					  .cdw11 = ALL,
 					  .cdw12 = NLB },
-	[NVME_IO_COMPARE] = { .parse = parse_write,
+	[NVME_IO_COMPARE] = { .parse = parse_compare,
 			      .oncs = NVME_ONCS_COMPARE,
 			      .cdw10 = ALL,
 			      .cdw11 = ALL,
@@ -228,12 +246,11 @@ static const struct nvmet_nvm_op ops[] = {
 };
 
 /* Copy counts only with the descriptor format that we forward. */
-static uint16_t ssd_oncs(const struct nvmet_ssd *ssd)
+uint16_t nvmet_nvm_ssd_oncs(const struct nvme_ctrl_info *ssd)
 {
-	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
-	bool copies = le16_get(info->id.ocfs) & NVME_OCFS_FORMAT0;
+	bool copies = le16_get(ssd->id.ocfs) & NVME_OCFS_FORMAT0;
 
-	return copies ? info->oncs : info->oncs & (uint16_t)~NVME_ONCS_COPY;
+	return copies ? ssd->oncs : ssd->oncs & (uint16_t)~NVME_ONCS_COPY;
 }
 
 uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys)
@@ -243,7 +260,13 @@ uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys)
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
 		oncs |= ops[i].oncs;
 	for (unsigned i = 0; i < subsys->n_ssds; i++)
-		oncs &= ssd_oncs(subsys->ssds[i]);
+		oncs &= nvmet_nvm_ssd_oncs(nvme_ctrl_info(subsys->ssds[i]->ctrl));
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+
+		if (ns)
+			oncs &= ns->format.oncs;
+	}
 	return subsys->n_ssds ? oncs : 0;
 }
 
@@ -266,17 +289,6 @@ static uint16_t refuse_opcode(struct nvmet_req *req)
 			       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
 }
 
-/* Directives (DTYPE) and bits of later specifications: CDW12 bits of which the host gets nothing.
- */
-static uint16_t refuse_cdw12(struct nvmet_req *req, uint32_t bits)
-{
-	unsigned bit = (unsigned)__builtin_ctz(bits);
-
-	return nvmet_req_error(
-		req, (uint16_t)(offsetof(struct nvme_sqe, cdw12) + bit / 8 + (bit % 8 << 8)),
-		NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-}
-
 uint16_t nvmet_parse_io(struct nvmet_req *req)
 {
 	const struct nvmet_nvm_op *op = NULL;
@@ -293,7 +305,7 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
 				       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
 	/* What the SSD does not offer does not exist for hosts either. */
-	if (op->oncs & ~ssd_oncs(req->ns->ssd))
+	if (op->oncs & ~req->ns->format.oncs)
 		return refuse_opcode(req);
 	if ((op->effects & NVME_EFFECTS_LBCC) && !nvmet_ctrl_may_write(req->queue->ctrl, req->ns))
 		return nvmet_req_error(req, NVMET_NO_ERROR_LOC,

@@ -10,6 +10,7 @@
 
 #include "util/le.h"
 
+struct nvme_ctrl_info;
 struct nvmet_req;
 struct nvmet_subsystem;
 
@@ -27,7 +28,9 @@ struct nvmet_nvm_op {
 	uint32_t cdw12_pi; /* of CDW12, about protection information: dropped without it */
 };
 
-/* ONCS of a controller: what all its SSDs can do and we forward. Any thread. */
+/* Optional commands (ONCS) of an SSD that can be offered. Any thread. */
+uint16_t nvmet_nvm_ssd_oncs(const struct nvme_ctrl_info *ssd);
+/* ONCS of a controller: what all its SSDs and namespaces can do and we forward. Any thread. */
 uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys);
 /* The I/O half of the commands supported and effects log, which agrees with that. */
 void nvmet_nvm_effects(const struct nvmet_subsystem *subsys, le32 iocs[256]);

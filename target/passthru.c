@@ -175,7 +175,8 @@ static uint16_t check_format(struct nvmet_req *req, const struct destination *to
 	if ((id->fna & all) && used_by_others(req->queue->ctrl->subsys, to->ssd))
 		return deny(req, "the SSD formats all its namespaces at once, and another "
 				 "subsystem exports some");
-	if (ns->lbaf[format].lbads != to->ns->lba_shift && to->ssd->n_shares)
+	if ((ns->lbaf[format].lbads != to->ns->format.lba_shift || to->ns->format.ms) &&
+	    to->ssd->n_shares)
 		return deny(req, "a new block size needs an SSD without I/O queues: connect an "
 				 "admin queue only");
 	return 0;

@@ -81,7 +81,7 @@ void nvmet_subsystem_free(struct nvmet_subsystem *subsys)
 		free(host);
 	}
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++)
-		free(subsys->ns[nsid]);
+		nvmet_ns_free(subsys->ns[nsid]);
 	TAILQ_REMOVE(&subsys->target->subsystems, subsys, link);
 	free(subsys);
 }

@@ -13,6 +13,7 @@
 #include "target/auth.h"
 #include "target/nvmf.h"
 
+struct dma_pool;
 struct event;
 struct keyring;
 struct loop;
@@ -52,6 +53,7 @@ struct nvmet_target {
 	struct worker *workers;
 	unsigned n_workers;
 	uint32_t max_transfer; /* bytes: our own limit for a command's data */
+	struct dma_pool *pool; /* the main thread's */
 	struct nvmet_limits limits;
 	struct keyring *keys; /* not ours; constant */
 	struct nvmet_auth_policy auth_policy;

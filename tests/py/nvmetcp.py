@@ -471,9 +471,9 @@ def io_fields(slba, blocks, flags=0):
     return {"cdw10": slba & 0xFFFFFFFF, "cdw11": slba >> 32, "cdw12": blocks - 1 | flags}
 
 
-def read(queue, slba, blocks, size=512, nsid=1, **kwargs):
-    """Reads blocks."""
-    return queue.run(2, nsid=nsid, read=blocks * size, **io_fields(slba, blocks), **kwargs).data
+def read(queue, slba, blocks, size=512, nsid=1, flags=0, **kwargs):
+    """Reads blocks; `flags` are those of CDW12."""
+    return queue.run(2, nsid=nsid, read=blocks * size, **io_fields(slba, blocks, flags), **kwargs).data
 
 
 def write(queue, slba, data, size=512, nsid=1, flags=0, **kwargs):

@@ -91,7 +91,9 @@ static void namespaces(void **state)
 	char name[32];
 
 	(void)state;
-	with_metadata.metadata = 8;
+	/* Separate, and more of it than its protection information. */
+	with_metadata.id.lbaf[nvme_id_ns_format(&with_metadata.id)].ms = le16_set(16);
+	with_metadata.id.dps = 1;
 	assert_int_equal(nvmet_subsystem_new(&rig.target, "nqn.new", &subsys), 0);
 	assert_int_equal(nvmet_subsystem_add_ns(subsys, 1, rig.ssds[0].ssd, &with_metadata),
 			 -ENOTSUP);

@@ -29,7 +29,8 @@ KERNEL_OPTIONS = "panic=-1 mitigations=off intel_iommu=on hardened_usercopy=off 
 
 @dataclasses.dataclass
 class Ssd:
-    """An NVMe device of the guest. `namespaces` of `size` bytes each."""
+    """An NVMe device of the guest. `namespaces` of `size` bytes each; `formats`: what QEMU's nvme-ns
+    is told of each besides, for example "ms=8,pi=1"."""
 
     serial: str = "S1"
     size: int = 256 << 20
@@ -38,6 +39,7 @@ class Ssd:
     max_ioqpairs: int = 16
     mdts: int = 7
     msix: int = 17
+    formats: tuple = ()
     addr: str = ""  # PCI slot and function, to put two SSDs into one IOMMU group
 
     def arguments(self, folder):
@@ -52,7 +54,8 @@ class Ssd:
             drive = f"{self.serial}n{nsid}"
             args += ["-drive", f"file={image},if=none,id={drive},format=raw,cache=unsafe",
                      "-device", f"nvme-ns,drive={drive},bus={self.serial},nsid={nsid},"
-                                f"logical_block_size={self.lba},physical_block_size={self.lba}"]
+                                f"logical_block_size={self.lba},physical_block_size={self.lba}"
+                                + "".join(f",{text}" for text in self.formats[nsid - 1:nsid])]
         return args
 
 
