@@ -281,6 +281,43 @@ static void waiters(void **state)
 	loop_fini(&loop);
 }
 
+static void on_room_for_two(struct nvme_waiter *waiter)
+{
+	on_room(waiter);
+	on_room(waiter);
+}
+
+/* One that needs two slots waits for both, and who came later waits behind it. */
+static void waiter_for_two(void **state)
+{
+	struct nvme_waiter pair = { .run = on_room_for_two, .slots = 2 }, one = { .run = on_room };
+	static unsigned count;
+	struct loop loop;
+	uint16_t cid;
+
+	(void)state;
+	waiter_runs = 0;
+	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(nvme_qpair_attach(qp, &loop), 0);
+	while (submit(&count, &cid) == 0)
+		continue;
+	assert_false(nvme_qpair_has_room(qp, 1));
+	nvme_qpair_wait(qp, &pair);
+	nvme_qpair_wait(qp, &one);
+	complete(0, 0, 0, 0);
+	qp->work.run(&qp->work);
+	assert_true(nvme_qpair_has_room(qp, 1) && !nvme_qpair_has_room(qp, 2));
+	assert_true(pair.queued && one.queued);
+	complete(1, 0, 1, 0);
+	qp->work.run(&qp->work);
+	assert_int_equal(waiter_runs, 2);
+	assert_true(!pair.queued && one.queued);
+	assert_false(nvme_qpair_has_room(qp, 1));
+	nvme_qpair_unwait(qp, &one);
+	nvme_qpair_detach(qp);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +329,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(abort_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(shadow_doorbells, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiters, setup, teardown),
+		cmocka_unit_test_setup_teardown(waiter_for_two, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

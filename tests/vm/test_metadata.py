@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Metadata and protection information on QEMU's SSD, which has both in both places.
+"""Metadata and protection information on QEMU's SSD, which has both in both places; the other I/O commands
+by way of the kernel and nvme-cli.
 
 Only what was written is read: next to it QEMU finds protection information of zeroes and calls it wrong.
 """
@@ -11,8 +12,43 @@ FORMATS = ("ms=8,mset=1,pi=1", "ms=8,pi=1", "ms=16", "ms=0", "ms=16,mset=1", "ms
            "ms=8,pi=3")
 
 
-def test_metadata(boot):
-    """Shown where hosts can use it, otherwise made, checked or ignored; the kernel as host, too."""
+# nvme-cli's I/O commands, on the emulated SSD, which has all of them. Block n holds bytes of value n.
+COMMANDS = r"""
+start_nvmetd --ssd emulated:size=64M --listen 127.0.0.1:4420 --nqn $NQN --control /run/nvmetd/control
+c=$(connect $NQN); b=$(block_of $c)
+python3 -c 'import sys
+for n in range(1, 17): sys.stdout.buffer.write(bytes([n]) * 512)' >/tmp/blocks
+head -c 512 /tmp/blocks >/tmp/one
+block() { # N: the value that the block is full of
+	nvme read $b -s $1 -c 0 -z 512 -d /tmp/block >/dev/null 2>&1 && od -An -tu1 -v /tmp/block | tr -s ' ' '
+' |
+		sort -u | xargs
+}
+nvme write $b -s 0 -c 15 -z 8192 -d /tmp/blocks
+nvme compare $b -s 0 -c 15 -z 8192 -d /tmp/blocks
+! nvme compare $b -s 1 -c 0 -z 512 -d /tmp/one || fail "compare"
+nvme verify $b -s 0 -c 15
+nvme copy $b -d 100 -s 4,0 -b 1,0
+[ "$(block 100) $(block 101) $(block 102)" = "5 6 1" ] || fail "copy: $(block 100) $(block 101) $(block 102)"
+nvme write-zeroes $b -s 5 -c 1
+nvme write-zeroes $b -s 7 -c 0 --deac
+nvme dsm $b -d -s 9,11 -b 1,2
+[ "$(for n in $(seq 4 13); do block $n; done | xargs)" = "5 0 0 0 9 0 11 0 0 14" ] || fail "zeroes"
+nvme write-uncor $b -s 2 -c 0
+! block 2 || fail "an uncorrectable block was read"
+! nvme verify $b -s 0 -c 15 || fail "an uncorrectable block was verified"
+nvme write $b -s 2 -c 0 -z 512 -d /tmp/one
+[ "$(block 2)" = 1 ]
+nvme flush $b -n 1
+nvme disconnect -n $NQN
+expect_no_leaks
+stop_nvmetd
+echo 'ok: commands of nvme-cli'
+"""
+
+
+def test_metadata_and_commands(boot):
+    """Metadata shown where hosts can use it, otherwise made, checked or ignored; then COMMANDS."""
     boot(r"""
 ns_of() { # NSID: the kernel's device
 	local b
@@ -75,4 +111,4 @@ nvme read $(ns_of 2) -s 20 -c 0 -z 512 -y 8 -d /tmp/read -M /tmp/readmeta -p 5 -
 od -An -tx1 -N8 /tmp/readmeta | grep -q ' 00 00 00 14$'
 nvme read $(ns_of 7) -s 20 -c 0 -z 512 -y 8 -d /tmp/read -M /tmp/readmeta -p 4
 echo 'ok: the kernel finds what was promised'
-""", Ssd(size=64 << 20, namespaces=len(FORMATS), formats=FORMATS))
+""" + COMMANDS, Ssd(size=64 << 20, namespaces=len(FORMATS), formats=FORMATS))
