@@ -24,9 +24,10 @@ def boot():
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (./check installs them)")
 
-    def run(script, *ssds, timeout=420, append=""):
+    def run(script, *ssds, timeout=420, append="", series=""):
         result = guest.run(script, ssds or [guest.Ssd()], timeout=timeout,
-                           variables={"BUILD": str(BUILD), "SOURCE": str(SOURCE)}, append=append)
+                           variables={"BUILD": str(BUILD), "SOURCE": str(SOURCE)}, append=append,
+                           series=series)
         print(result.output)
         print(f"guest: {result.seconds:.1f} s")
         assert result.status == 0

@@ -75,12 +75,12 @@ class Result:
         return found[-1]
 
 
-def command(folder, ssds, memory, append, console="signal=off"):
+def command(folder, ssds, memory, append, console="signal=off", series=""):
     """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel.
 
     setpriv: the guest ends with this process, however that ends.
     """
-    image, _, _ = kernel.kernel()
+    image, _, _ = kernel.kernel(series)
     args = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
             "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults",
             "-no-reboot", "-display", "none",
@@ -93,7 +93,7 @@ def command(folder, ssds, memory, append, console="signal=off"):
             "-device", "virtio-9p-pci,fsdev=j,mount_tag=job"]
     for ssd in ssds:
         args += ssd.arguments(folder)
-    return args + ["-kernel", str(image), "-initrd", str(kernel.initrd()),
+    return args + ["-kernel", str(image), "-initrd", str(kernel.initrd(series)),
                    "-append", f"console=ttyS0 quiet {KERNEL_OPTIONS} {append}"]
 
 
@@ -107,11 +107,12 @@ def prepare(folder, script, variables):
     (job / "folders").write_text("".join(f"{value}\n" for value in variables.values()))
 
 
-def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, append=""):
+def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, append="", series=""):
     """Boots a guest, runs the bash text `script` in it after lib.sh, returns its Result.
 
     `echo` shows its console while it runs; `append` is added to the kernel's command line
-    (multipath=N: two hosts on one machine, each with block devices of its own).
+    (multipath=N: two hosts on one machine, each with block devices of its own); `series`: another
+    kernel than Debian's usual one.
     """
     folder = Path(tempfile.mkdtemp(prefix="nvmetd-vm-", dir="/var/tmp"))
     console = folder / "console"
@@ -121,7 +122,7 @@ def run(script, ssds, memory="3G", timeout=600, variables=None, echo=False, appe
         start = time.monotonic()
         with console.open("wb") as out, \
                 subprocess.Popen(command(folder, ssds, memory, append,
-                                         f"signal=off,logfile={console},logappend=on"),
+                                         f"signal=off,logfile={console},logappend=on", series),
                                  stdin=subprocess.DEVNULL, stdout=None if echo else subprocess.DEVNULL,
                                  stderr=None if echo else out) as guest:
             try:

@@ -10,6 +10,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 CACHE = TOP / "build" / "vm"
 MODULES = """virtio_pci 9pnet_virtio 9p overlay virtio_console nvme nvme-tcp nvmet nvmet-tcp vfio-pci
-vfio_iommu_type1 ext4 crc32c_intel crc32c_generic loop veth""".split()
+vfio_iommu_type1 ext4 crc32c_intel crc32c_generic loop veth tls aesni_intel gcm ctr
+ghash-generic""".split()
+# DH-HMAC-CHAP, which 6.1 of Debian does not have: the guest cannot load modules on demand.
+AUTH_MODULES = ["nvme-auth", "dh_generic", "hmac", "sha256_generic", "sha512_generic"]
 
 
 def sh(*command, **kwargs):
@@ -35,17 +39,28 @@ def locked():
         yield
 
 
-def package_name(options):
-    """The package behind linux-image-amd64, for example linux-image-6.1.0-35-amd64."""
+def version_key(name):
+    """Sorts 6.12.9 before 6.12.10."""
+    return [int(number) for number in re.findall(r"\d+", name)]
+
+
+def package_name(options, series):
+    """The newest kernel of a series; without one, what is behind linux-image-amd64."""
+    if series:
+        names = sh("apt-cache", *options, "pkgnames", f"linux-image-{series}.").split()
+        names = [name for name in names if re.fullmatch(r"linux-image-[\d.]+\+deb\d+-amd64", name)]
+        if not names:
+            raise RuntimeError(f"apt knows no kernel {series}: is Debian's security archive a source?")
+        return max(names, key=version_key)
     for line in sh("apt-cache", *options, "depends", "linux-image-amd64").splitlines():
         if "Depends: linux-image-" in line:
             return line.split()[-1]
     raise RuntimeError("apt knows no linux-image-amd64: is a Debian archive among its sources?")
 
 
-def download(options=()):
+def download(series, options=()):
     """Unpacks the kernel package below CACHE, unless it is there; returns its name."""
-    name = package_name(options)
+    name = package_name(options, series)
     root = CACHE / name
     if not (root / "done").exists():
         shutil.rmtree(root, ignore_errors=True)
@@ -61,26 +76,26 @@ def download(options=()):
 
 
 @functools.lru_cache(maxsize=None)
-def kernel():
+def kernel(series=""):
     """(path of the kernel, its version, folder that has lib/modules)."""
     with locked():
         try:
-            name = download()
+            name = download(series)
         except subprocess.CalledProcessError:
             # The machine's package lists are missing or old: lists of our own, which need no root.
             lists = CACHE / "apt"
             (lists / "partial").mkdir(parents=True, exist_ok=True)
             options = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={lists}")
             sh("apt-get", "-q", *options, "-o", "APT::Sandbox::User=", "update")
-            name = download(options)
+            name = download(series, options)
     version = name.removeprefix("linux-image-")
     return CACHE / name / "boot" / f"vmlinuz-{version}", version, CACHE / name
 
 
-def module_files(version, root):
+def module_files(version, root, modules):
     """Modules in the order in which they have to be loaded."""
     files = []
-    for module in MODULES:
+    for module in modules:
         lines = sh("/sbin/modprobe", "-d", str(root), "-S", version, "--show-depends", module)
         for line in lines.splitlines():
             word = line.split()
@@ -89,17 +104,17 @@ def module_files(version, root):
     return files
 
 
-def initrd():
+def initrd(series=""):
     """Path of the initrd; made anew when the kernel or init changed."""
-    _, version, root = kernel()
+    _, version, root = kernel(series)
     with locked():
-        return make_initrd(version, root)
+        return make_initrd(version, root, MODULES + (AUTH_MODULES if series else []))
 
 
-def make_initrd(version, root):
+def make_initrd(version, root, modules):
     """initrd(), by one run at a time."""
     init = Path(__file__).with_name("init.sh").read_bytes()
-    digest = hashlib.sha256(init + version.encode() + " ".join(MODULES).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(init + version.encode() + " ".join(modules).encode()).hexdigest()[:16]
     path = CACHE / f"initrd-{digest}.cpio"
     if path.exists():
         return path
@@ -111,7 +126,7 @@ def make_initrd(version, root):
     (tree / "init").write_bytes(init)
     (tree / "init").chmod(0o755)
     order = []
-    for file in module_files(version, root):
+    for file in module_files(version, root, modules):
         shutil.copy(file, tree / "modules")
         order.append(os.path.basename(file))
     (tree / "modules" / "order").write_text("\n".join(order) + "\n")
