@@ -71,36 +71,49 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* What came back, checked line by line; returns the number of lines. */
-static unsigned receive(int fd)
-{
-	static char answers[1 << 20];
-	char *line = answers, *end;
-	ssize_t n = recv(fd, answers, sizeof(answers) - 1, MSG_DONTWAIT);
-	unsigned lines = 0;
-
-	if (n <= 0)
-		return 0;
-	answers[n] = '\0';
-	while ((end = memchr(line, '\n', (size_t)(answers + n - line))) != NULL) {
-		json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
-
-		if (!json_is_object(object))
-			fuzz_fail("no JSON object: %.*s", (int)(end - line), line);
-		json_decref(object);
-		line = end + 1;
-		lines++;
-	}
-	if (line != answers + n)
-		fuzz_fail("an answer without an end");
-	return lines;
-}
-
 /* Accepting, reading and answering are wake-ups of their own. */
 static void settle(void)
 {
 	for (unsigned i = 0; i < 8; i++)
 		rig_turn();
+}
+
+static char answers[1 << 20];
+static size_t n_answers; /* bytes of them: the beginning of a line */
+
+/* The whole lines of what has come; returns their number. */
+static unsigned take_lines(void)
+{
+	char *line = answers, *end;
+	unsigned lines = 0;
+
+	while ((end = memchr(line, '\n', n_answers)) != NULL) {
+		json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+
+		if (!json_is_object(object))
+			fuzz_fail("no JSON object: %.*s", (int)(end - line), line);
+		json_decref(object);
+		n_answers -= (size_t)(end + 1 - line);
+		line = end + 1;
+		lines++;
+	}
+	memmove(answers, line, n_answers);
+	return lines;
+}
+
+/* All that comes now, and what there is room for then. */
+static unsigned receive(int fd)
+{
+	unsigned lines = 0;
+	ssize_t n;
+
+	do {
+		settle();
+		n = recv(fd, answers + n_answers, sizeof(answers) - n_answers, MSG_DONTWAIT);
+		n_answers += n > 0 ? (size_t)n : 0;
+		lines += take_lines();
+	} while (n > 0);
+	return lines;
 }
 
 static unsigned count_lines(const uint8_t *bytes, size_t len)
@@ -117,6 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unsigned asked = 0, answered = 0;
 
+	n_answers = 0;
 	must(fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0);
 	while (size) {
 		size_t len = 0;
@@ -125,7 +139,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			len++;
 		if (send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
 			asked += count_lines(data, len);
-		settle();
 		answered += receive(fd);
 		if (len < size && data[len] == TIME_PASSES)
 			rig_sleep(61000);
@@ -134,8 +147,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= len;
 	}
 	shutdown(fd, SHUT_WR);
-	settle();
 	answered += receive(fd);
+	if (n_answers)
+		fuzz_fail("an answer without an end");
 	if (answered > asked)
 		fuzz_fail("%u answers to %u requests", answered, asked);
 	close(fd);
