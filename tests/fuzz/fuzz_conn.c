@@ -35,7 +35,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 7 + (i >> 8));
 	/* Fewer queue pairs than hosts: one is shared. Few pages: commands wait for them. */
-	rig_init("emulated:size=1M,queues=1,depth=256,mdts=128K");
+	rig_init("emulated:size=1M,queues=1,depth=256,mdts=128K,fused=1");
 	rig_conf.dma_memory = 8u << 20;
 	rig_conf.limits.connections = HOSTS - 1;
 	rig_conf.limits.controllers = 3;
@@ -98,7 +98,8 @@ static void send_icreq(struct host *host, struct input *input)
 	host_send_icreq(host, dgst, hpda);
 }
 
-/* Any command; `how`: 1:0 digests that are wrong, 2 data in the capsule, 3 fused, 7:4 SGL type. */
+/* Any command; `how`: 1:0 digests that are wrong, 2 data in the capsule, 3 other flags, 7:4 SGL
+ * type. */
 static void send_command(struct host *host, struct input *input)
 {
 	static const uint8_t types[] = { 0,    0x00, 0x02, 0x0f, 0x10, 0x20, 0x30, 0x40,
@@ -110,7 +111,7 @@ static void send_command(struct host *host, struct input *input)
 	sqe.cid = le16_set((uint16_t)(input_u16(input) + cid_add));
 	nsid = input_u8(input);
 	sqe.nsid = le32_set(nsid == 0xff ? NVME_NSID_ALL : nsid);
-	sqe.flags = (uint8_t)(0x40 | (how & 8 ? 1 : 0));
+	sqe.flags = (uint8_t)(0x40 ^ (how & 8 ? input_u8(input) : 0));
 	sqe.sgl.length = le32_set((uint32_t)input_number(input, 3));
 	sqe.sgl.type = how >> 4 ? types[how >> 4] : how & 4 ? 0x01 : 0x5a;
 	sqe.cdw10 = le32_set(input_u32(input));

@@ -235,7 +235,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	secret = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(uintptr_t)&secret | 1;
-	rig_init("emulated:size=1M,queues=3,depth=16,mdts=64K,namespaces=2");
+	rig_init("emulated:size=1M,queues=3,depth=16,mdts=64K,namespaces=2,fused=1");
 	rig_conf.workers = 2;
 	rig_start();
 	return 0;

@@ -26,12 +26,12 @@ def set_up(dgst=0, hpda=0, cattr=4, sqsize=31):
     return rec(SET_UP, body=bytes([dgst, hpda, cattr, sqsize]))
 
 
-def command(host, opcode, nsid=0, length=0, cid=1, how=0, cdw=(0, 0, 0), in_capsule=0, **kwargs):
+def command(host, opcode, nsid=0, length=0, cid=1, how=0, cdw=(0, 0, 0), in_capsule=0, flags=0, **kwargs):
     """Any command."""
-    body = bytes([opcode, how | (4 if in_capsule else 0)])
+    body = bytes([opcode, how | (4 if in_capsule else 0) | (8 if flags else 0)])
     if in_capsule:
         body += struct.pack("<H", in_capsule)
-    body += struct.pack("<HB", cid, nsid) + length.to_bytes(3, "little")
+    body += struct.pack("<HB", cid, nsid) + (bytes([flags]) if flags else b"") + length.to_bytes(3, "little")
     return rec(COMMAND, host, body + struct.pack("<IIIH", *cdw, 0), **kwargs)
 
 
@@ -94,6 +94,33 @@ def conn_seeds():
     yield "too-many", set_up(sqsize=2) + rec(HOLD) + b"".join(io(1, 2, 1, cid=n) for n in range(6))
     yield "no-pages", set_up() + rec(HOLD) + rec(DEAF, 1) + b"".join(
         io(1 + n % 2, 2 - n % 3 // 2, 240, cid=n, batch=n < 60) for n in range(64)) + rec(RELEASE)
+    def compare(cid=5, blocks=8, flags=1, in_capsule=4096, **kwargs):
+        return io(1, 5, blocks, cid=cid, flags=flags, in_capsule=in_capsule, **kwargs)
+
+    def then_write(cid=6, blocks=8, flags=2, in_capsule=4096, **kwargs):
+        return io(1, 1, blocks, cid=cid, flags=flags, in_capsule=in_capsule, **kwargs)
+    same = plain + io(1, 1, 8, in_capsule=4096)
+    yield "fused", same + compare() + then_write()
+    yield "fused-batch", same + compare(batch=True) + then_write() + io(1, 2, 8)
+    yield "fused-miscompare", plain + io(1, 8, 8) + compare() + then_write()
+    yield "fused-r2t", same + compare(in_capsule=0) + then_write(in_capsule=0) + data(1) + data(1)
+    yield "fused-r2t-late", same + compare(in_capsule=0) + then_write() + data(1)
+    yield "fused-alone", plain + compare() + io(1, 2, 8, cid=9)
+    yield "fused-write-first", plain + then_write() + compare() + compare(cid=8) + then_write()
+    yield "fused-other-blocks", plain + compare() + then_write(slba=1) + compare() + then_write(blocks=4)
+    yield "fused-read", plain + io(1, 2, 8, cid=1, flags=1) + io(1, 2, 8, cid=2, flags=2) + compare() + \
+        io(1, 2, 8, cid=2, flags=2)
+    yield "fused-bad-digest", set_up(2) + compare(how=2) + then_write() + compare() + then_write(how=2)
+    yield "fused-same-cid", plain + compare() + then_write(cid=5)
+    yield "fused-abort", plain + rec(HOLD) + compare() + command(0, 8, cdw=(1 | 5 << 16, 0, 0)) + then_write() + \
+        compare(in_capsule=0) + then_write() + command(0, 8, cdw=(1 | 6 << 16, 0, 0)) + data(1)
+    yield "fused-close", plain + rec(HOLD) + compare() + then_write() + compare(cid=8) + rec(CLOSE, 1) + rec(RELEASE)
+    yield "fused-ring-full", set_up(sqsize=6) + rec(HOLD) + repeat(6, io(2, 2, 8, cid=1)) + compare() + \
+        then_write() + rec(RELEASE)
+    yield "fused-ring-full-close", set_up(sqsize=6) + rec(HOLD) + repeat(6, io(2, 2, 8, cid=1)) + compare() + \
+        then_write() + rec(CLOSE, 1) + rec(RELEASE)
+    yield "fused-waits-too-long", plain + compare() + rec(TIME, body=b"\xff") * 3
+    yield "fused-flags", plain + compare(flags=3) + then_write(flags=0x81) + compare() + then_write(flags=3)
     yield "share-drains", plain + rec(HOLD) + io(1, 2, 8) + io(2, 2, 8) + rec(CLOSE, 1) + rec(RELEASE) + io(2, 2, 8)
     yield "share-does-not-drain", plain + rec(HOLD) + io(1, 2, 8) + io(2, 2, 8) + rec(CLOSE, 1) + \
         rec(TIME, body=b"\x80") + rec(TIME, body=b"\x80")
@@ -221,7 +248,7 @@ def sqe(queue, opcode, nsid=0, length=0, content=b"", in_capsule=False, cid=1, f
     return bytes([queue]) + raw + bytes([in_capsule]) + struct.pack("<H", len(content)) + content
 
 
-def nqn_connect(queue, qid=0, subnqn="nqn.2026-11.io.nvmetd:fuzz", cntlid=1, hostnqn="nqn.h", sqsize=15, cattr=4, kato=0):
+def nqn_connect(queue, qid=0, subnqn="nqn.2026-11.io.nvmetd:fuzz", cntlid=1, hostnqn="nqn.h", sqsize=9, cattr=4, kato=0):
     """Connect, with all its data."""
     content = struct.pack("<16sH238x256s256s256x", b"\1", cntlid if qid else 0xFFFF, subnqn.encode(), hostnqn.encode())
     return sqe(queue, 0x7F, 1, 1024, content, True, cdw10=qid << 16, cdw11=sqsize | cattr << 16, cdw12=kato)
@@ -247,6 +274,11 @@ def fabrics_seeds():
         sqe(0, 0x7F, 4, cdw10=size, cdw11=at) for at in (0, 8, 0x14, 0x1C, 0x20) for size in (0, 1))
     yield "io", queue + sqe(1, 1, 1, content=bytes(range(256)) * 2) + sqe(1, 2, 1, 512) + sqe(1, 5, 1, 512) + \
         sqe(1, 9, 1, 16) + sqe(1, 8, 1, cdw12=7) + sqe(1, 12, 1) + sqe(1, 0, 1) + sqe(1, 2, 1, 512, cdw10=0xFFFFFFFF)
+    pair = sqe(1, 5, 1, content=bytes(512), flags=1) + sqe(1, 1, 1, content=bytes(512), flags=2)
+    yield "fused", queue + pair * 2 + b"\x18" + pair + sqe(1, 2, 1, 512) + pair + b"\x11\x1c"
+    yield "io-all", queue + b"".join(sqe(1, opcode, 1, content=bytes(4096), cdw12=7) for opcode in (1, 2, 4, 5, 9, 0xC, 0x19, 0x18))
+    yield "copy", queue + sqe(1, 0x19, 1, content=struct.pack("<8xQI12x", 0, 7) * 2, cdw10=64, cdw12=1) + \
+        sqe(1, 0x19, 1, content=struct.pack("<8xQI12x", 1 << 60, 7), cdw10=64)
     yield "held", queue + b"\x18" + sqe(1, 2, 1, 512) * 20 + sqe(0, 8, cdw10=1 | 1 << 16) + b"\x1c"
     yield "held-close", queue + b"\x18" + sqe(1, 2, 1, 512) * 3 + b"\x11\x10\x14\x05" + nqn_connect(0)
     yield "identify", admin + b"".join(sqe(0, 6, nsid, 4096, cdw10=cns) for cns in range(9) for nsid in (0, 1))
