@@ -38,7 +38,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	rig_init("emulated:size=1M,queues=1,depth=256,mdts=128K,fused=1");
 	rig_conf.dma_memory = 8u << 20;
 	rig_conf.limits.connections = HOSTS - 1;
-	rig_conf.limits.controllers = 3;
+	rig_conf.limits.controllers = 2;
 	rig_start();
 	for (unsigned i = 0; i < HOSTS; i++)
 		hosts[i].fd = -1;

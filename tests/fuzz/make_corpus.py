@@ -173,6 +173,18 @@ def conn_seeds():
     yield "disable", plain + io(1, 2, 8) + rec(PROPERTY, 0, struct.pack("<BI", 2, 0x00460000)) + \
         rec(PROPERTY, 0, struct.pack("<BI", 2, 0x00460001)) + rec(PROPERTY, 0, struct.pack("<BI", 2, 0x00464001))
     yield "shutdown", plain + io(1, 1, 64) + rec(PROPERTY, 0, struct.pack("<BI", 2, 0x00464001))
+    again = rec(CLOSE, 1) + rec(OPEN, 1) + rec(ICREQ, 1, b"\0\0") + connect(1, qid=1)
+    for name, value in (("shut-down", 0x00464001), ("disabled", 0), ("not-ready", 0x00460011)):
+        yield f"connect-{name}", plain + rec(PROPERTY, 0, struct.pack("<BI", 2, 0)) + \
+            rec(PROPERTY, 0, struct.pack("<BI", 2, value)) + again
+    yield "too-many-controllers", b"".join(
+        rec(OPEN, n) + rec(ICREQ, n, b"\0\0") + connect(n) for n in range(3))
+    yield "another-host", plain + rec(CLOSE, 1) + rec(CLOSE, 2) + rec(OPEN, 2) + rec(ICREQ, 2, b"\0\0") + \
+        rec(HOLD_ALL) + rec(CLOSE, 0) + connect(2, how=32) + rec(RELEASE)
+    yield "another-name", plain + rec(CLOSE, 1) + rec(CLOSE, 2) + rec(OPEN, 2) + rec(ICREQ, 2, b"\0\0") + \
+        rec(HOLD_ALL) + rec(CLOSE, 0) + connect(2, how=1) + rec(RELEASE)
+    yield "abort-data", plain + io(1, 1, 8, cid=7) + command(0, 8, cdw=(1 | 7 << 16, 0, 0)) + data(1) + \
+        command(0, 8, cdw=(99, 0, 0)) + command(0, 8, cdw=(200, 0, 0)) + command(0, 8, cdw=(0, 0, 0))
     yield "disconnect", plain + command(1, 0x7F, 8) + io(1, 2, 8) + command(0, 0x7F, 8)
     yield "term", plain + rec(PDU, 1, struct.pack("<BBBH", 2, 0, 24, 72) + struct.pack("<HI10x", 1, 4)) + \
         rec(PDU, 2, struct.pack("<BBBH", 7, 0, 24, 0))
@@ -288,6 +300,9 @@ def fabrics_seeds():
     yield "log-pages", admin + b"".join(sqe(0, 2, 0xFFFFFFFF, 512, cdw10=lid | 127 << 16) for lid in range(20))
     yield "features", admin + b"".join(
         sqe(0, opcode, 1, cdw10=fid, cdw11=1) for fid in range(1, 18) for opcode in (9, 10))
+    yield "capabilities", admin + b"".join(
+        sqe(0, 10, 1, cdw10=fid | sel << 8) for fid in (5, 6, 7, 11, 15, 0x81) for sel in (1, 2, 3, 4, 7))
+    yield "error-recovery", admin + b"".join(sqe(0, 10, nsid, cdw10=5) for nsid in (0, 1, 9, 0xFFFFFFFF))
     yield "aers", admin + sqe(0, 12) * 5 + sqe(0, 8, cdw10=1 << 16) + sqe(0, 0x7F, 0, cdw11=0x14, cdw12=0x460000)
     yield "auth", admin + sqe(0, 0x7F, 5, content=bytes(64), cdw10=0x01010000, cdw11=64) + \
         sqe(0, 0x7F, 6, 64, cdw10=0x01010000, cdw11=64)
@@ -316,6 +331,30 @@ def ssd_seeds():
 
     def patch(offset, value):
         return b"\x04" + struct.pack("<HB", offset, len(value)) + value
+    # Where in the host's life: 13 and 14 are its Identify Namespace, 18 its first read or write.
+    fused = patch(524, b"\x01\x00")
+    yield "fused", at(0, fused)
+    yield "fused-without-compare", at(0, b"\x14" + fused[1:] + patch(520, b"\0\0")[1:])
+    yield "fused-atomic", at(0, fused, bytes(3), patch(24, b"\x02"))
+    yield "identifiers", at(4, patch(104, b"\x99" * 16), b"\0", patch(120, b"\x88" * 8))
+    yield "descriptors-all", at(5, patch(0, b"\x02\x10\0\0" + b"\x66" * 16 + b"\x01\x08\0\0"),
+                                b"\0", patch(0, b"\x03\x10\0\0" + bytes(16)))
+    yield "descriptors-zero", at(5, patch(0, b"\x03\x10\0\0" + bytes(16)), b"\0",
+                                 patch(0, b"\x02\x10\0\0" + bytes(16)))
+    for name, change in (("shrinks", patch(0, b"\x10\0\0\0\0\0\0\0")), ("reformatted", patch(130, b"\x0c")),
+                         ("metadata-later", patch(128, b"\x08\0")), ("nlbaf-later", patch(25, b"\x01\x01")),
+                         ("ncap", patch(8, b"\x10\0\0\0\0\0\0\0"))):
+        yield name, at(13, change, change)
+        # The SSD tells of it: log page, list, then each namespace and its descriptors.
+        yield f"{name}-told", at(18, b"\x0b\x02\x00\x04\x00", bytes(3), change, b"\0", change)
+        yield f"{name}-told-early", at(15, b"\x0b\x02\x00\x04\x00", bytes(2), change, b"\0", change)
+    for name, content in (("gone", b"\0" * 8), ("other", b"\x07\0\0\0"), ("one", b"\x02\0\0\0\0\0\0\0"),
+                          ("more", b"\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0")):
+        for before in (1, 2, 3):
+            yield f"list-{name}-{before}", at(18, b"\x0b\x02\x00\x04\x00", bytes(before), patch(0, content))
+    yield "other-identity", at(18, b"\x0b\x02\x00\x04\x00", bytes(4), patch(4, b"\x12"))
+    yield "cap-one-entry", (63 ^ 1).to_bytes(8, "little")
+    yield "cap-two-entries", (63 ^ 2).to_bytes(8, "little")
     yield "mdts-1", at(0, patch(77, b"\x01"))
     yield "mdts-31", at(0, patch(77, b"\x1f"))
     yield "discovery-controller", at(0, patch(111, b"\x02"))

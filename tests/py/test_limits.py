@@ -15,6 +15,7 @@ def conf(tmp_path, limits="", ssds="", namespaces='{ nsid = 1; ssd = "a"; }'):
     """A configuration file with an SSD "a"."""
     path = tmp_path / "conf"
     path.write_text(f"""
+log_level = "debug";
 listen = ( "127.0.0.1:0" );
 limits = {{ {limits} }};
 ssds = ( {{ name = "a"; spec = "emulated:size=16M,queues=4"; }} {ssds} );
