@@ -75,6 +75,13 @@ static void *dma(const struct liar *liar, uint64_t iova, size_t len)
 	return liar->dma + (iova - liar->iova);
 }
 
+/* What the IOMMU lets an SSD do, whoever has that memory by now: nothing of it is ours to check. */
+__attribute__((no_sanitize_address)) static void copy(void *to, const void *from, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+}
+
 /* --- Completions --------------------------------------------------------------------------------
  */
 
@@ -93,7 +100,7 @@ static void post(struct liar *liar, unsigned qid, struct nvme_cqe cqe)
 	if (!cq->va)
 		return;
 	cqe.status = le16_set((uint16_t)((le16_get(cqe.status) & ~1u) | cq->phase));
-	memcpy(cq->va + cq->at * sizeof(cqe), &cqe, sizeof(cqe));
+	copy(cq->va + cq->at * sizeof(cqe), &cqe, sizeof(cqe));
 	if (++cq->at == cq->entries) {
 		cq->at = 0;
 		cq->phase = !cq->phase;
@@ -114,7 +121,7 @@ static void patch(struct liar *liar, uint8_t *data)
 	const uint8_t *bytes = input_bytes(liar->input, len, &len);
 
 	if (data)
-		memcpy(data + at, bytes, num_min(len, NVME_PAGE_SIZE - at));
+		copy(data + at, bytes, num_min(len, NVME_PAGE_SIZE - at));
 }
 
 static void fill(struct liar *liar, uint8_t *data)
@@ -122,8 +129,8 @@ static void fill(struct liar *liar, uint8_t *data)
 	size_t at = input_u16(liar->input) % NVME_PAGE_SIZE, len = input_u16(liar->input);
 	uint8_t value = input_u8(liar->input);
 
-	if (data)
-		memset(data + at, value, num_min(len, NVME_PAGE_SIZE - at));
+	for (size_t i = at; data && i < num_min(at + len, NVME_PAGE_SIZE); i++)
+		copy(data + i, &value, 1);
 }
 
 /* Changes an answer as the input has it. Returns how often it is given. */
@@ -313,7 +320,7 @@ static void doorbell(struct liar *liar, uint32_t off, uint32_t value)
 	while (sq->va && sq->at != value % sq->entries && !liar->gone) {
 		struct nvme_sqe sqe;
 
-		memcpy(&sqe, sq->va + sq->at * sizeof(sqe), sizeof(sqe));
+		copy(&sqe, sq->va + sq->at * sizeof(sqe), sizeof(sqe));
 		sq->at = (sq->at + 1) % sq->entries;
 		run_command(liar, index / 2, &sqe);
 	}
