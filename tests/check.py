@@ -33,7 +33,8 @@ VARIANTS = {
 }
 UNIT_VARIANTS = ("gcc", "clang", "asan", "tsan")
 FUZZ_SECONDS = 60  # of new inputs, for each target
-COVERED = {"line": 90, "branch": 90}  # percent of transport/ and target/, at least
+COVERED = {"line": 95, "branch": 88}  # percent of transport/ and target/, at least
+NOT_COVERED = ["transport/ktls.c"]  # needs the kernel's tls module: only a guest's test could
 MAX_FILE_LINES = 600
 WIRE_HEADERS = {"pcie/nvme.h"}
 
@@ -259,6 +260,7 @@ def coverage_figures(folder):
     report = OUT / "coverage.json"
     # The failing side of must() is no branch of ours: it says that there is none.
     command = ["gcovr", "-r", TOP, "--filter", "transport/", "--filter", "target/", folder,
+               *(word for name in NOT_COVERED for word in ("--exclude", name)),
                "--exclude-branches-by-pattern", r"\s*must\(", "--json-summary", report,
                "--txt", OUT / "coverage.txt", "--html-details", OUT / "coverage.html"]
     if not run("gcovr", command):
