@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* struct conf → live objects, and their end; see daemon.h. */
 #include <errno.h>
+#include <event2/event.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +123,63 @@ int apply_open_ssds(struct daemon *daemon)
 		ssd->mapped = true;
 	}
 	return 0;
+}
+
+static void close_ssd(struct daemon_ssd *ssd)
+{
+	if (ssd->mapped)
+		dma_arena_unmap(ssd->daemon->arena, ssd->dev);
+	ssd->mapped = false;
+	if (ssd->dev)
+		ssd->dev->ops->close(ssd->dev);
+	ssd->dev = NULL;
+}
+
+static void look_again(struct daemon_ssd *ssd)
+{
+	const struct timeval pause = { .tv_sec = 1 };
+
+	evtimer_add(ssd->look_timer, &pause);
+}
+
+/* It answers again under its address, and vfio-pci has it. */
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)fd;
+	(void)what;
+	if (ssd->daemon->state == DAEMON_STOPPING)
+		return;
+	if (!vfio_device_present(ssd->conf->spec)) {
+		look_again(ssd);
+		return;
+	}
+	if (open_device(ssd->conf, &ssd->dev) == 0 &&
+	    dma_arena_map(ssd->daemon->arena, ssd->dev) == 0) {
+		ssd->mapped = true;
+		nvme_ctrl_take_up(ssd->ctrl, ssd->dev);
+		return;
+	}
+	log_warn("ssd %s: it is there again, but cannot be opened yet", ssd->conf->name);
+	close_ssd(ssd);
+	look_again(ssd);
+}
+
+void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	close_ssd(ssd);
+	log_warn("ssd %s (%s): given back; taken up again when it is back, bound to vfio-pci",
+		 ssd->conf->name, ssd->conf->spec);
+	if (!ssd->look_timer)
+		ssd->look_timer = evtimer_new(ssd->daemon->loop.base, on_look, ssd);
+	if (ssd->look_timer)
+		look_again(ssd);
+	else
+		log_err("ssd %s: no memory to look for its return", ssd->conf->name);
 }
 
 /* --- Exports ------------------------------------------------------------------------------------
@@ -312,10 +370,9 @@ void apply_undo(struct daemon *daemon)
 		struct daemon_ssd *ssd = &daemon->ssds[i];
 
 		nvme_ctrl_free(ssd->ctrl);
-		if (ssd->mapped)
-			dma_arena_unmap(daemon->arena, ssd->dev);
-		if (ssd->dev)
-			ssd->dev->ops->close(ssd->dev);
+		if (ssd->look_timer)
+			event_free(ssd->look_timer);
+		close_ssd(ssd);
 	}
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		worker_fini(&daemon->workers[i]);

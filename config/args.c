@@ -86,7 +86,7 @@ static int take_ssd(struct conf *conf, const char *spec)
 		return bad("--ssd", spec, "too long");
 	if (conf_check_spec(spec, why, sizeof(why)))
 		return bad("--ssd", spec, why);
-	*ssd = (struct conf_ssd){ .name = "ssd", .max_queues = 128, .command_timeout_ms = 10000 };
+	*ssd = (struct conf_ssd){ .name = "ssd", CONF_SSD_DEFAULTS };
 	memcpy(ssd->spec, spec, strlen(spec) + 1);
 	conf->n_ssds = 1;
 	return 0;

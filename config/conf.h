@@ -34,8 +34,14 @@ struct conf_ssd {
 	char name[32];
 	char spec[384]; /* PCI address or emulated:… */
 	unsigned max_queues;
-	unsigned command_timeout_ms;
+	unsigned command_timeout_ms;  /* admin commands */
+	unsigned io_timeout_ms;       /* I/O commands */
+	unsigned recovery_timeout_ms; /* how long commands wait for an SSD that is away */
 };
+
+#define CONF_SSD_DEFAULTS                                                       \
+	.max_queues = 128, .command_timeout_ms = 10000, .io_timeout_ms = 10000, \
+	.recovery_timeout_ms = 20000
 
 struct conf_ns {
 	uint32_t nsid;

@@ -329,9 +329,11 @@ static int read_ssd(struct reader *reader, const config_setting_t *setting)
 		{ "spec", KEY_TEXT, SSD(spec), 1, 383, NULL },
 		{ "max_queues", KEY_UINT, SSD(max_queues), 1, 1024, NULL },
 		{ "command_timeout", KEY_DURATION, SSD(command_timeout_ms), 1000, 600000, NULL },
+		{ "io_timeout", KEY_DURATION, SSD(io_timeout_ms), 200, 600000, NULL },
+		{ "recovery_timeout", KEY_DURATION, SSD(recovery_timeout_ms), 1, 600000, NULL },
 	};
 	struct conf *conf = reader->conf;
-	struct conf_ssd ssd = { .max_queues = 128, .command_timeout_ms = 10000 };
+	struct conf_ssd ssd = { CONF_SSD_DEFAULTS };
 	char why[256];
 
 	if (conf->n_ssds == CONF_MAX_SSDS)

@@ -172,8 +172,6 @@ static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 		daemon_stop(ssd->daemon, 1);
 		return;
 	}
-	if (ssd->ssd)
-		nvmet_ssd_failed(ssd->ssd);
 	if (ssd->daemon->state == DAEMON_STOPPING && !ssd->stopped) {
 		ssd->stopped = true;
 		stop_if_all_stopped(ssd->daemon);
@@ -207,6 +205,21 @@ static void ssd_namespaces(struct nvme_ctrl *ctrl, void *arg)
 		nvmet_ssd_namespaces_changed(ssd->ssd);
 }
 
+static void ssd_unavailable(struct nvme_ctrl *ctrl, const char *why, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	(void)why;
+	if (ssd->ssd)
+		nvmet_ssd_readiness_changed(ssd->ssd);
+}
+
+static void ssd_available(struct nvme_ctrl *ctrl, void *arg)
+{
+	ssd_unavailable(ctrl, NULL, arg);
+}
+
 static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 {
 	static const struct nvme_ctrl_events events = {
@@ -215,6 +228,9 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.stopped = ssd_stopped,
 		.async_event = ssd_async_event,
 		.namespaces = ssd_namespaces,
+		.unavailable = ssd_unavailable,
+		.available = ssd_available,
+		.absent = apply_ssd_absent,
 	};
 	const struct nvme_ctrl_params params = {
 		.loop = &daemon->loop,
@@ -223,6 +239,8 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.max_transfer = daemon->conf->max_transfer,
 		.max_queues = ssd->conf->max_queues,
 		.command_timeout_ms = ssd->conf->command_timeout_ms,
+		.io_timeout_ms = ssd->conf->io_timeout_ms,
+		.patience_ms = ssd->conf->recovery_timeout_ms,
 		.events = &events,
 		.arg = ssd,
 	};

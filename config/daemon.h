@@ -33,6 +33,7 @@ struct daemon_ssd {
 	struct nvme_ctrl *ctrl;
 	struct nvmet_ssd *ssd; /* once exported */
 	bool mapped;
+	struct event *look_timer; /* for its return */
 	bool ready;
 	bool stopped;
 };
@@ -68,6 +69,9 @@ int daemon_run(const struct conf *conf);
 /* apply.c: the objects of a configuration. 0 or -errno (logged). */
 int apply_memory(struct daemon *daemon);
 int apply_open_ssds(struct daemon *daemon);
+/* The device of an SSD is gone: closes it, and takes it up again once it is back. The arguments are
+ * nvme_ctrl_events.absent()'s; `arg` is a struct daemon_ssd. */
+void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg);
 /* All SSDs are ready: what hosts see, and the addresses they see it at. */
 int apply_exports(struct daemon *daemon);
 int apply_listeners(struct daemon *daemon);

@@ -73,10 +73,12 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 {
 	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
 
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:i, s:i, s:i}", "name",
-			 report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
-			 "ready", nvme_ctrl_is_ready(ssd->ctrl), "model",
-			 padded(info->id.mn, sizeof(info->id.mn)), "serial",
+	return json_pack("{s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:i}",
+			 "name", report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
+			 "ready", nvme_ctrl_is_ready(ssd->ctrl), "state",
+			 nvme_ctrl_state_name(ssd->ctrl), "why", nvme_ctrl_why(ssd->ctrl), "resets",
+			 nvme_ctrl_n_resets(ssd->ctrl), "aborts", nvme_ctrl_n_aborts(ssd->ctrl),
+			 "model", padded(info->id.mn, sizeof(info->id.mn)), "serial",
 			 padded(info->id.sn, sizeof(info->id.sn)), "firmware",
 			 padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
 			 "queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "namespaces",

@@ -2,7 +2,8 @@
 /*
  * Commands on the SSD's admin queue: each is an object that ends exactly once, with the SSD's
  * answer or, when the SSD fails, with Host Path Error. One timer watches the deadlines; an SSD that
- * leaves an admin command unanswered is given up.
+ * leaves an admin command unanswered is reset. Commands of hosts outlive that: they are parked, and
+ * sent again.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -28,9 +29,38 @@ static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
 	done(arg, cqe);
 }
 
+/* Waiting is of use: the SSD is being reset, or may return. */
+static bool may_park(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->known && !ctrl->out_of_patience && ctrl->state != NVME_CTRL_SHUTDOWN &&
+	       ctrl->state != NVME_CTRL_STOPPED && ctrl->state != NVME_CTRL_FAILED;
+}
+
+/* Whether a second execution changes nothing: what only asks. */
+static bool may_go_again(struct nvme_admin_cmd *cmd)
+{
+	switch (cmd->sqe.opcode) {
+	case NVME_ADMIN_IDENTIFY:
+	case NVME_ADMIN_GET_LOG_PAGE:
+	case NVME_ADMIN_GET_FEATURES:
+		return ++cmd->tries < NVME_MAX_TRIES;
+	default:
+		return !cmd->deadline_ns; /* it has not been sent yet */
+	}
+}
+
 static void on_done(void *arg, const struct nvme_cqe *cqe)
 {
-	cmd_end(arg, cqe);
+	struct nvme_admin_cmd *cmd = arg;
+
+	/* The SSD is off: it did not answer, we do. */
+	if (!cmd->ctrl->admin_up && !cmd->ours && nvme_cqe_status(cqe) && may_park(cmd->ctrl) &&
+	    may_go_again(cmd)) {
+		cmd->parked = true;
+		cmd->deadline_ns = 0;
+		return;
+	}
+	cmd_end(cmd, cqe);
 }
 
 static void arm_timer(struct nvme_ctrl *ctrl)
@@ -47,6 +77,8 @@ static unsigned timeout_ms(const struct nvme_admin_cmd *cmd)
 	unsigned usual = cmd->ctrl->params.command_timeout_ms;
 
 	switch (cmd->sqe.opcode) {
+	case NVME_ADMIN_ABORT:
+		return num_min(usual, (unsigned)NVME_ABORT_MS);
 	case NVME_ADMIN_FW_COMMIT:
 	case NVME_ADMIN_SELF_TEST:
 	case NVME_ADMIN_FORMAT:
@@ -59,6 +91,17 @@ static unsigned timeout_ms(const struct nvme_admin_cmd *cmd)
 			       ? num_max(usual, (unsigned)LONG_COMMAND_MS)
 			       : usual;
 	}
+}
+
+bool nvme_admin_is_busy(const struct nvme_ctrl *ctrl)
+{
+	const struct nvme_admin_cmd *cmd;
+
+	TAILQ_FOREACH (cmd, &ctrl->admin_cmds, link) {
+		if (cmd->deadline_ns && timeout_ms(cmd) > ctrl->params.command_timeout_ms)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -109,9 +152,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		watched = true;
 		if (now < cmd->deadline_ns)
 			continue;
-		log_err("%s: admin command %02xh was not answered within %u ms", ctrl->dev->name,
+		log_err("%s: admin command %02xh was not answered within %u ms", ctrl->name,
 			cmd->sqe.opcode, timeout_ms(cmd));
-		nvme_ctrl_fail(ctrl, "an admin command was not answered");
+		nvme_ctrl_recover(ctrl, "an admin command was not answered");
 		return;
 	}
 	if (watched)
@@ -140,12 +183,10 @@ static void cmd_start(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd, nvme_d
 	cmd->arg = arg;
 	cmd->waiter.run = cmd_room;
 	TAILQ_INSERT_TAIL(&ctrl->admin_cmds, cmd, link);
-	cmd_submit(cmd);
-}
-
-static bool takes_commands(const struct nvme_ctrl *ctrl)
-{
-	return ctrl->state != NVME_CTRL_FAILED && ctrl->state != NVME_CTRL_STOPPED && ctrl->adminq;
+	if (!cmd->ours && ctrl->state != NVME_CTRL_READY)
+		cmd->parked = true;
+	else
+		cmd_submit(cmd);
 }
 
 static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sqe, uint64_t iova,
@@ -153,7 +194,7 @@ static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sq
 {
 	struct nvme_admin_cmd *cmd;
 
-	if (!takes_commands(ctrl))
+	if (!ctrl->admin_up && (ours || !may_park(ctrl)))
 		return -ENODEV;
 	cmd = calloc(1, sizeof(*cmd));
 	if (!cmd)
@@ -169,7 +210,7 @@ static int cmd_send(struct nvme_ctrl *ctrl, bool ours, const struct nvme_sqe *sq
 int nvme_admin_send_in(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd,
 		       const struct nvme_sqe *sqe, nvme_done_fn *done, void *arg)
 {
-	if (!takes_commands(ctrl))
+	if (!ctrl->admin_up)
 		return -ENODEV;
 	*cmd = (struct nvme_admin_cmd){ .sqe = *sqe, .ours = true, .embedded = true };
 	cmd_start(ctrl, cmd, done, arg);
@@ -185,14 +226,14 @@ int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t
 int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const struct dma_buf *buf,
 		    size_t len, nvme_done_fn *done, void *arg)
 {
-	if (ctrl->state != NVME_CTRL_READY)
+	if (ctrl->state != NVME_CTRL_READY && !may_park(ctrl))
 		return -ENODEV;
 	if (len > ctrl->info.max_transfer)
 		return -EINVAL;
 	return cmd_send(ctrl, false, sqe, buf ? buf->iova : 0, buf ? len : 0, done, arg);
 }
 
-void nvme_admin_abort_all(struct nvme_ctrl *ctrl)
+void nvme_admin_quiet(struct nvme_ctrl *ctrl)
 {
 	const struct nvme_cqe cqe = { .status =
 					      nvme_status_to_wire(NVME_SC_HOST_PATH_ERROR, false) };
@@ -200,14 +241,40 @@ void nvme_admin_abort_all(struct nvme_ctrl *ctrl)
 
 	if (!ctrl->adminq)
 		return;
+	nvme_qpair_take_completions(ctrl->adminq);
 	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {
 		next = TAILQ_NEXT(cmd, link);
 		if (cmd->waiter.queued) {
 			nvme_qpair_unwait(ctrl->adminq, &cmd->waiter);
-			cmd_end(cmd, &cqe);
+			on_done(cmd, &cqe);
 		}
 	}
 	nvme_qpair_abort_all(ctrl->adminq, NVME_SC_HOST_PATH_ERROR);
+}
+
+void nvme_admin_end_parked(struct nvme_ctrl *ctrl)
+{
+	const struct nvme_cqe cqe = { .status =
+					      nvme_status_to_wire(NVME_SC_HOST_PATH_ERROR, false) };
+	struct nvme_admin_cmd *cmd, *next;
+
+	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {
+		next = TAILQ_NEXT(cmd, link);
+		if (cmd->parked)
+			cmd_end(cmd, &cqe);
+	}
+}
+
+void nvme_admin_send_parked(struct nvme_ctrl *ctrl)
+{
+	struct nvme_admin_cmd *cmd;
+
+	TAILQ_FOREACH (cmd, &ctrl->admin_cmds, link) {
+		if (!cmd->parked)
+			continue;
+		cmd->parked = false;
+		cmd_submit(cmd);
+	}
 }
 
 /* --- Asynchronous events ------------------------------------------------------------------------
@@ -233,7 +300,7 @@ static void acknowledge(struct nvme_ctrl *ctrl, uint32_t lid)
 
 	if (ctrl->state != NVME_CTRL_READY ||
 	    nvme_admin_send(ctrl, &sqe, ctrl->buf.iova, len, log_read, ctrl))
-		log_warn("%s: log page %02xh of an event could not be read", ctrl->dev->name, lid);
+		log_warn("%s: log page %02xh of an event could not be read", ctrl->name, lid);
 }
 
 /* An SSD that raises events as fast as it is asked for them must not take all of the main thread.
@@ -260,7 +327,7 @@ static void aer_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	log_limited(&limit, LOG_LEVEL_WARN,
 		    "%s: asynchronous event: type %u, information %02xh, log page %02xh",
-		    ctrl->dev->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
+		    ctrl->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
 	acknowledge(ctrl, dw0 >> 16 & 0xff);
 	if (one_more_event(ctrl))
 		aer_send(ctrl);
@@ -279,7 +346,7 @@ static void aer_send(struct nvme_ctrl *ctrl)
 	if (nvme_admin_send(ctrl, &sqe, 0, 0, aer_done, ctrl) == 0)
 		ctrl->aers++;
 	else
-		log_warn("%s: no memory to wait for asynchronous events", ctrl->dev->name);
+		log_warn("%s: no memory to wait for asynchronous events", ctrl->name);
 }
 
 static void aec_done(void *arg, const struct nvme_cqe *cqe)
@@ -287,8 +354,7 @@ static void aec_done(void *arg, const struct nvme_cqe *cqe)
 	struct nvme_ctrl *ctrl = arg;
 
 	if (nvme_cqe_status(cqe) && ctrl->state == NVME_CTRL_READY)
-		log_warn("%s: it does not take an asynchronous event configuration",
-			 ctrl->dev->name);
+		log_warn("%s: it does not take an asynchronous event configuration", ctrl->name);
 }
 
 static void send_aers(struct nvme_ctrl *ctrl)
@@ -314,6 +380,6 @@ void nvme_admin_arm_aers(struct nvme_ctrl *ctrl)
 	};
 
 	if (nvme_admin_send(ctrl, &sqe, 0, 0, aec_done, ctrl))
-		log_warn("%s: no memory to configure asynchronous events", ctrl->dev->name);
+		log_warn("%s: no memory to configure asynchronous events", ctrl->name);
 	send_aers(ctrl);
 }

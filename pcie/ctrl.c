@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -26,13 +27,15 @@ static const char *const state_names[] = {
 	[NVME_CTRL_NEW] = "new",           [NVME_CTRL_DISABLING] = "disabling",
 	[NVME_CTRL_ENABLING] = "enabling", [NVME_CTRL_IDENTIFY] = "identify",
 	[NVME_CTRL_QUEUES] = "queues",     [NVME_CTRL_NAMESPACES] = "namespaces",
-	[NVME_CTRL_READY] = "ready",       [NVME_CTRL_SHUTDOWN] = "shutdown",
-	[NVME_CTRL_STOPPED] = "stopped",   [NVME_CTRL_FAILED] = "failed",
+	[NVME_CTRL_READY] = "ready",       [NVME_CTRL_PAUSING] = "pausing",
+	[NVME_CTRL_ABSENT] = "absent",     [NVME_CTRL_REQUEUING] = "requeuing",
+	[NVME_CTRL_SHUTDOWN] = "shutdown", [NVME_CTRL_STOPPED] = "stopped",
+	[NVME_CTRL_FAILED] = "failed",
 };
 
 void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state)
 {
-	log_debug("%s: %s -> %s", ctrl->dev->name, state_names[ctrl->state], state_names[state]);
+	log_debug("%s: %s -> %s", ctrl->name, state_names[ctrl->state], state_names[state]);
 	ctrl->state = state;
 }
 
@@ -43,7 +46,17 @@ bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl)
 
 const char *nvme_ctrl_name(const struct nvme_ctrl *ctrl)
 {
-	return ctrl->dev->name;
+	return ctrl->name;
+}
+
+const char *nvme_ctrl_state_name(const struct nvme_ctrl *ctrl)
+{
+	return state_names[ctrl->state];
+}
+
+bool nvme_ctrl_responds(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->dev && mmio_read32(ctrl->dev, NVME_REG_CSTS) != NVME_GONE;
 }
 
 const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl)
@@ -63,44 +76,6 @@ static void wait_until(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state, uint6
 	nvme_ctrl_set_state(ctrl, state);
 	ctrl->deadline_ns = clock_now_ns() + timeout_ms * NSEC_PER_MSEC;
 	poll_after(ctrl, 0);
-}
-
-/* --- Failure ------------------------------------------------------------------------------------
- */
-
-static void report_failed(struct loop_msg *msg)
-{
-	struct nvme_ctrl *ctrl = container_of(msg, struct nvme_ctrl, failed_msg);
-
-	ctrl->params.events->failed(ctrl, ctrl->failed_why, ctrl->params.arg);
-}
-
-/* Makes sure that the SSD writes to our memory no more. The reset is the last resort. */
-static void quiesce(struct nvme_ctrl *ctrl)
-{
-	int err;
-
-	ctrl->dev->ops->set_interrupts(ctrl->dev, NULL, 0);
-	if (mmio_read32(ctrl->dev, NVME_REG_CSTS) == NVME_GONE)
-		return; /* what is not there does no DMA */
-	mmio_write32(ctrl->dev, NVME_REG_CC, 0);
-	err = ctrl->dev->ops->reset(ctrl->dev);
-	if (err && err != -ENOTSUP)
-		log_err("%s: reset failed: %s", ctrl->dev->name, strerror(-err));
-}
-
-void nvme_ctrl_fail(struct nvme_ctrl *ctrl, const char *why)
-{
-	if (ctrl->state == NVME_CTRL_FAILED)
-		return;
-	log_err("%s: failed while %s: %s", ctrl->dev->name, state_names[ctrl->state], why);
-	nvme_ctrl_set_state(ctrl, NVME_CTRL_FAILED);
-	evtimer_del(ctrl->timer);
-	quiesce(ctrl);
-	ctrl->failed_why = why;
-	nvme_admin_abort_all(ctrl);
-	/* From the loop: whoever caused this is still on the stack. */
-	loop_post(ctrl->params.loop, &ctrl->failed_msg, report_failed);
 }
 
 /* --- Bring-up -----------------------------------------------------------------------------------
@@ -132,18 +107,26 @@ static int make_irq_fds(struct nvme_ctrl *ctrl)
 	return n ? ctrl->dev->ops->set_interrupts(ctrl->dev, ctrl->irq_fds, n) : 0;
 }
 
+/* The same one after a reset: its commands have ended, or wait elsewhere. */
 static int make_adminq(struct nvme_ctrl *ctrl)
 {
 	const struct nvme_qpair_params params = {
 		.dev = ctrl->dev,
+		.name = ctrl->name,
 		.pool = ctrl->params.pool,
 		.irq_fd = ctrl->n_irqs ? ctrl->irq_fds[0] : -1,
 		.entries = NVME_ADMIN_ENTRIES,
 		.max_transfer = ctrl->params.max_transfer,
 		.doorbell_stride = ctrl->doorbell_stride,
 	};
-	int err = nvme_qpair_new(&params, &ctrl->adminq);
+	int err = 0;
 
+	if (ctrl->adminq) {
+		nvme_qpair_rewind(ctrl->adminq);
+		ctrl->adminq->dev = ctrl->dev;
+	} else {
+		err = nvme_qpair_new(&params, &ctrl->adminq);
+	}
 	return err ? err : nvme_qpair_attach(ctrl->adminq, ctrl->params.loop);
 }
 
@@ -154,7 +137,7 @@ static void enable(struct nvme_ctrl *ctrl)
 	if (!err)
 		err = make_adminq(ctrl);
 	if (err) {
-		log_err("%s: no admin queue: %s", ctrl->dev->name, strerror(-err));
+		log_err("%s: no admin queue: %s", ctrl->name, strerror(-err));
 		nvme_ctrl_fail(ctrl, "interrupts or memory for the admin queue could not be had");
 		return;
 	}
@@ -165,6 +148,7 @@ static void enable(struct nvme_ctrl *ctrl)
 	mmio_write32(ctrl->dev, NVME_REG_CC,
 		     NVME_SQE_SHIFT << NVME_CC_IOSQES_SHIFT |
 			     NVME_CQE_SHIFT << NVME_CC_IOCQES_SHIFT | NVME_CC_EN);
+	ctrl->admin_up = true;
 	wait_until(ctrl, NVME_CTRL_ENABLING, cap_timeout_ms(ctrl));
 }
 
@@ -175,6 +159,15 @@ static uint32_t doorbell_pairs(const struct nvme_ctrl *ctrl)
 
 	return (uint32_t)num_min((len - NVME_REG_DOORBELLS) / (2 * (size_t)ctrl->doorbell_stride),
 				 (size_t)UINT16_MAX + 1);
+}
+
+/* What fails is tried again after a reset, if it worked before. */
+static void broken(struct nvme_ctrl *ctrl, const char *why)
+{
+	if (ctrl->known)
+		nvme_ctrl_recover(ctrl, why);
+	else
+		nvme_ctrl_fail(ctrl, why);
 }
 
 static void queues_done(void *arg, const struct nvme_cqe *cqe);
@@ -239,16 +232,22 @@ static void queues_done(void *arg, const struct nvme_cqe *cqe)
 	if (ctrl->state != NVME_CTRL_QUEUES)
 		return;
 	if (nvme_cqe_status(cqe)) {
-		nvme_ctrl_fail(ctrl, "it grants no I/O queues");
+		broken(ctrl, "it grants no I/O queues");
 		return;
 	}
 	/* Admin queue not counted: its doorbells were looked at before the first was rung. */
-	ctrl->info.n_queues = num_min(num_min(ctrl->params.max_queues, num_min(nsqa, ncqa)),
-				      doorbell_pairs(ctrl) - 1);
-	if (!ctrl->info.n_queues) {
+	granted = num_min(num_min(ctrl->params.max_queues, num_min(nsqa, ncqa)),
+			  doorbell_pairs(ctrl) - 1);
+	if (!granted) {
 		nvme_ctrl_fail(ctrl, "its BAR has no room for doorbells of I/O queues");
 		return;
 	}
+	if (ctrl->known && granted < ctrl->info.n_queues) {
+		nvme_ctrl_fail(ctrl, "it grants fewer I/O queues than before");
+		return;
+	}
+	if (!ctrl->known)
+		ctrl->info.n_queues = granted;
 	ask_dbbuf(ctrl);
 }
 
@@ -291,6 +290,16 @@ static void ask_limits(struct nvme_ctrl *ctrl)
 		nvme_ctrl_fail(ctrl, "out of memory");
 }
 
+/* What hosts were told of it, and what its queue pairs and their commands rely on. */
+static bool same_ssd(const struct nvme_ctrl *ctrl, const struct nvme_id_ctrl *now)
+{
+	const struct nvme_id_ctrl *before = &ctrl->info.id;
+
+	return memcmp(now->sn, before->sn, sizeof(now->sn)) == 0 &&
+	       memcmp(now->mn, before->mn, sizeof(now->mn)) == 0 && now->mdts == before->mdts &&
+	       le16_get(now->oncs) == le16_get(before->oncs) && now->vwc == before->vwc;
+}
+
 static void identify_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
@@ -299,7 +308,15 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	if (ctrl->state != NVME_CTRL_IDENTIFY)
 		return;
 	if (nvme_cqe_status(cqe)) {
-		nvme_ctrl_fail(ctrl, "it does not answer Identify Controller");
+		broken(ctrl, "it does not answer Identify Controller");
+		return;
+	}
+	if (ctrl->known && !same_ssd(ctrl, ctrl->buf.va)) {
+		const struct nvme_id_ctrl *now = ctrl->buf.va;
+
+		log_err("%s: found %.40s serial %.20s where %.40s serial %.20s was", ctrl->name,
+			now->mn, now->sn, info->id.mn, info->id.sn);
+		nvme_ctrl_fail(ctrl, "another SSD is in its place");
 		return;
 	}
 	memcpy(&info->id, ctrl->buf.va, sizeof(info->id));
@@ -310,7 +327,7 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	info->max_transfer = least_transfer(ctrl);
 	info->oncs = le16_get(info->id.oncs);
 	info->volatile_write_cache = info->id.vwc & NVME_VWC_PRESENT;
-	log_info("%s: %.40s serial %.20s firmware %.8s", ctrl->dev->name, info->id.mn, info->id.sn,
+	log_info("%s: %.40s serial %.20s firmware %.8s", ctrl->name, info->id.mn, info->id.sn,
 		 info->id.fr);
 	ask_limits(ctrl);
 }
@@ -330,13 +347,17 @@ static void identify(struct nvme_ctrl *ctrl)
 
 void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
 {
+	if (ctrl->known) {
+		nvme_recovery_requeue(ctrl);
+		return;
+	}
+	ctrl->known = true;
 	nvme_admin_arm_aers(ctrl);
 	nvme_ctrl_set_state(ctrl, NVME_CTRL_READY);
 	log_info("%s: ready: %u namespaces, %u I/O queue pairs of up to %u entries, %u interrupt "
 		 "vectors, transfers up to %zu KiB%s",
-		 ctrl->dev->name, ctrl->n_ns, ctrl->info.n_queues, ctrl->info.max_entries,
-		 ctrl->n_irqs, ctrl->info.max_transfer >> 10,
-		 ctrl->shadow_on ? ", shadow doorbells" : "");
+		 ctrl->name, ctrl->n_ns, ctrl->info.n_queues, ctrl->info.max_entries, ctrl->n_irqs,
+		 ctrl->info.max_transfer >> 10, ctrl->shadow_on ? ", shadow doorbells" : "");
 	ctrl->params.events->ready(ctrl, ctrl->params.arg);
 }
 
@@ -345,9 +366,12 @@ void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
 
 static void stopped(struct nvme_ctrl *ctrl)
 {
-	ctrl->dev->ops->set_interrupts(ctrl->dev, NULL, 0);
+	if (ctrl->dev)
+		ctrl->dev->ops->set_interrupts(ctrl->dev, NULL, 0);
+	evtimer_del(ctrl->timer);
 	nvme_ctrl_set_state(ctrl, NVME_CTRL_STOPPED);
-	nvme_admin_abort_all(ctrl);
+	nvme_recovery_quiet(ctrl);
+	nvme_admin_end_parked(ctrl);
 	ctrl->params.events->stopped(ctrl, ctrl->params.arg);
 }
 
@@ -358,6 +382,8 @@ static bool register_reached(struct nvme_ctrl *ctrl, uint32_t csts)
 	case NVME_CTRL_DISABLING:
 		if (csts & NVME_CSTS_RDY)
 			return false;
+		if (ctrl->known)
+			nvme_recovery_quiet(ctrl);
 		enable(ctrl);
 		return true;
 	case NVME_CTRL_ENABLING:
@@ -384,17 +410,24 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (csts == NVME_GONE) {
-		nvme_ctrl_fail(ctrl, "its registers read all ones: it is gone");
+		nvme_ctrl_gone(ctrl, "its registers read all ones: it is gone");
 	} else if ((csts & NVME_CSTS_CFS) && ctrl->state == NVME_CTRL_ENABLING) {
-		nvme_ctrl_fail(ctrl, "it reports a fatal error (CSTS.CFS)");
+		broken(ctrl, "it reports a fatal error (CSTS.CFS)");
 	} else if (!register_reached(ctrl, csts)) {
 		if (clock_now_ns() < ctrl->deadline_ns)
 			poll_after(ctrl, REG_POLL_MS);
 		else if (ctrl->state == NVME_CTRL_SHUTDOWN)
 			nvme_ctrl_fail(ctrl, "it does not finish its shutdown in time");
 		else
-			nvme_ctrl_fail(ctrl, "CSTS.RDY does not follow CC.EN within CAP.TO");
+			broken(ctrl, "CSTS.RDY does not follow CC.EN within CAP.TO");
 	}
+}
+
+void nvme_ctrl_disable(struct nvme_ctrl *ctrl)
+{
+	mmio_write32(ctrl->dev, NVME_REG_CC,
+		     mmio_read32(ctrl->dev, NVME_REG_CC) & ~(NVME_CC_EN | NVME_CC_SHN_MASK));
+	wait_until(ctrl, NVME_CTRL_DISABLING, cap_timeout_ms(ctrl));
 }
 
 /* Whatever a predecessor left: a fatal error needs a reset, an enabled controller is disabled. */
@@ -402,14 +435,20 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 {
 	struct pcie_device *dev = ctrl->dev;
 	uint32_t csts = mmio_read32(dev, NVME_REG_CSTS);
+	uint64_t cap;
 
 	if (csts == NVME_GONE) {
-		nvme_ctrl_fail(ctrl, "its registers read all ones: it does not answer");
+		nvme_ctrl_gone(ctrl, "its registers read all ones: it does not answer");
 		return;
 	}
 	if ((csts & NVME_CSTS_CFS) && dev->ops->reset(dev))
 		log_warn("%s: it reports a fatal error and cannot be reset", dev->name);
-	ctrl->info.cap = mmio_read64(dev, NVME_REG_CAP);
+	cap = mmio_read64(dev, NVME_REG_CAP);
+	if (ctrl->known && cap != ctrl->info.cap) {
+		nvme_ctrl_fail(ctrl, "another SSD is in its place (CAP)");
+		return;
+	}
+	ctrl->info.cap = cap;
 	ctrl->info.vs = mmio_read32(dev, NVME_REG_VS);
 	ctrl->info.max_entries = NVME_CAP_MQES(ctrl->info.cap) + 1;
 	ctrl->doorbell_stride = 4u << NVME_CAP_DSTRD(ctrl->info.cap);
@@ -429,8 +468,7 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 		nvme_ctrl_fail(ctrl, "its doorbells are beyond its BAR (CAP.DSTRD)");
 		return;
 	}
-	mmio_write32(dev, NVME_REG_CC, mmio_read32(dev, NVME_REG_CC) & ~NVME_CC_EN);
-	wait_until(ctrl, NVME_CTRL_DISABLING, cap_timeout_ms(ctrl));
+	nvme_ctrl_disable(ctrl);
 }
 
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
@@ -439,9 +477,7 @@ void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 	uint32_t cc;
 
 	if (ctrl->state != NVME_CTRL_READY) {
-		evtimer_del(ctrl->timer);
-		if (ctrl->state != NVME_CTRL_FAILED)
-			quiesce(ctrl);
+		nvme_recovery_quiesce(ctrl);
 		stopped(ctrl);
 		return;
 	}
@@ -459,15 +495,39 @@ static void on_device_event(void *arg, enum pcie_device_event event)
 
 	switch (event) {
 	case PCIE_DEVICE_GONE:
-		nvme_ctrl_fail(ctrl, "it was removed");
+		nvme_ctrl_gone(ctrl, "it was removed");
+		break;
+	case PCIE_DEVICE_BACK:
+		if (ctrl->state == NVME_CTRL_ABSENT)
+			nvme_ctrl_take_up(ctrl, ctrl->dev);
 		break;
 	case PCIE_DEVICE_REQUEST:
-		nvme_ctrl_fail(ctrl, "the kernel asks for it back");
+		nvme_ctrl_gone(ctrl, "the kernel asks for it back");
 		break;
 	case PCIE_DEVICE_ERROR:
-		nvme_ctrl_fail(ctrl, "an uncorrected PCIe error was signalled");
+		ctrl->hard = true;
+		nvme_ctrl_recover(ctrl, "an uncorrected PCIe error was signalled");
 		break;
 	}
+}
+
+void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev)
+{
+	must(ctrl->state == NVME_CTRL_ABSENT);
+	log_info("%s: it is there again", ctrl->name);
+	if (ctrl->dev != dev) {
+		int err = dev->ops->watch(dev, ctrl->params.loop, on_device_event, ctrl);
+
+		ctrl->dev = dev;
+		dev->looks_after_doorbell = true;
+		if (err)
+			log_warn("%s: its events cannot be watched: %s", ctrl->name,
+				 strerror(-err));
+	}
+	ctrl->absent_told = false;
+	ctrl->attempts = 0;
+	nvme_ctrl_set_state(ctrl, NVME_CTRL_DISABLING);
+	nvme_ctrl_start(ctrl);
 }
 
 int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_ctrl)
@@ -480,10 +540,12 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	ctrl->params = *params;
 	ctrl->dev = params->dev;
 	ctrl->dev->looks_after_doorbell = true; /* nvme_qpair's work_run() */
+	snprintf(ctrl->name, sizeof(ctrl->name), "%s", ctrl->dev->name);
 	nvme_admin_init(ctrl);
+	nvme_recovery_init(ctrl);
 	ctrl->qids = calloc(65536 / 64, sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
-	if (!ctrl->qids || !ctrl->timer ||
+	if (!ctrl->qids || !ctrl->timer || !ctrl->patience ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf) ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf))
 		goto fail;
@@ -504,6 +566,7 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 		return;
 	must(ctrl->qids_used == 0);
 	nvme_admin_fini(ctrl);
+	nvme_recovery_fini(ctrl);
 	if (ctrl->adminq)
 		nvme_qpair_detach(ctrl->adminq);
 	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);

@@ -5,6 +5,11 @@
  *
  * Bring-up is a state machine on the loop's timers (Base 3.5.1): nothing blocks. States:
  * DISABLING → ENABLING → IDENTIFY → QUEUES → NAMESPACES → READY, and SHUTDOWN → STOPPED or FAILED.
+ *
+ * An SSD that was READY and breaks down is reset (recovery.c): READY → PAUSING → DISABLING → … →
+ * NAMESPACES → REQUEUING → READY. Queue pairs stay the same objects; commands that were under way
+ * are issued again. One that is gone waits in ABSENT for its return. Queue pairs can be made and
+ * deleted all the while.
  */
 #ifndef NVMETD_PCIE_CTRL_H
 #define NVMETD_PCIE_CTRL_H
@@ -41,8 +46,8 @@ struct nvme_ns {
 struct nvme_ctrl_events {
 	/* All states up to READY are passed; info and namespaces are filled in. */
 	void (*ready)(struct nvme_ctrl *ctrl, void *arg);
-	/* Bring-up failed, or the SSD is gone or fatally broken; `why` is a sentence, already
-	 * logged. */
+	/* Bring-up failed, or the SSD is broken beyond recovery; `why` is a sentence, already
+	 * logged. Commands end with Host Path Error from now on. */
 	void (*failed)(struct nvme_ctrl *ctrl, const char *why, void *arg);
 	/* nvme_ctrl_shutdown() is finished; the device may be closed. */
 	void (*stopped)(struct nvme_ctrl *ctrl, void *arg);
@@ -52,6 +57,18 @@ struct nvme_ctrl_events {
 	/* READY: namespaces came, went (`present`), or changed size, format or identity. May be
 	 * NULL. */
 	void (*namespaces)(struct nvme_ctrl *ctrl, void *arg);
+	/*
+	 * Optional. The SSD did not come back within patience_ms, or failed: commands no longer
+	 * wait for it, they end with Host Path Error. available() follows when it is READY again.
+	 */
+	void (*unavailable)(struct nvme_ctrl *ctrl, const char *why, void *arg);
+	void (*available)(struct nvme_ctrl *ctrl, void *arg);
+	/*
+	 * Optional. The device is gone, or the kernel wants it: nothing of it is used until
+	 * nvme_ctrl_take_up(); the owner unmaps DMA and closes it. Not called for a device that
+	 * announces its own return (pcie_device.returns).
+	 */
+	void (*absent)(struct nvme_ctrl *ctrl, void *arg);
 };
 
 struct nvme_ctrl_params {
@@ -60,7 +77,9 @@ struct nvme_ctrl_params {
 	struct dma_pool *pool;       /* main's: rings, PRP lists, admin data */
 	size_t max_transfer;         /* our own limit, bytes: power of two, 4096 .. 1 MiB */
 	unsigned max_queues;         /* most I/O queue pairs to ask for, 1 .. 65534 */
-	unsigned command_timeout_ms; /* admin commands; the SSD is FAILED when one takes longer */
+	unsigned command_timeout_ms; /* admin commands: the SSD is reset when one takes longer */
+	unsigned io_timeout_ms; /* I/O commands: aborted, then the SSD is reset; 0: not watched */
+	unsigned patience_ms;   /* how long commands wait for an SSD that is being reset, or gone */
 	const struct nvme_ctrl_events *events;
 	void *arg;
 };
@@ -89,7 +108,16 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl);
  */
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
 
+/* The device is there again (DMA is mapped): brings it up. It must be the same SSD, with the same
+ * namespaces. After events->absent(). */
+void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev);
+
 bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl);
+/* For operators: "ready", "absent", …; why it is not ready, or NULL; what it took so far. */
+const char *nvme_ctrl_state_name(const struct nvme_ctrl *ctrl);
+const char *nvme_ctrl_why(const struct nvme_ctrl *ctrl);
+unsigned nvme_ctrl_n_resets(const struct nvme_ctrl *ctrl);
+unsigned nvme_ctrl_n_aborts(const struct nvme_ctrl *ctrl);
 const char *nvme_ctrl_name(const struct nvme_ctrl *ctrl); /* the device's, for the log */
 const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl);
 unsigned nvme_ctrl_n_ns(const struct nvme_ctrl *ctrl);
@@ -103,9 +131,9 @@ int nvme_ctrl_rescan(struct nvme_ctrl *ctrl);
 
 /*
  * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command
- * waits here; -ENOMEM or -ENODEV (not ready) are the only errors. `buf` may be NULL; `len` bytes of
- * it are used. It stays the caller's and must live until done() — which always comes: with the
- * SSD's completion, or with Host Path Error (3/70h) when the SSD is gone.
+ * waits here, and while the SSD is being reset too; -ENOMEM or -ENODEV are the only errors. `buf`
+ * may be NULL; `len` bytes of it are used. It stays the caller's and must live until done() — which
+ * always comes: with the SSD's completion, or with Host Path Error (3/70h) when the SSD is gone.
  */
 int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const struct dma_buf *buf,
 		    size_t len, nvme_done_fn *done, void *arg);
@@ -117,18 +145,19 @@ unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl);
  * attached. */
 typedef void nvme_qpair_created_fn(void *arg, int err, struct nvme_qpair *qp);
 /*
- * Creates an I/O queue pair with rings of `entries` (cut to the SSD's maximum). -EBUSY: none is
- * left; -ENOMEM; -ENODEV. On 0 created() follows.
+ * Creates an I/O queue pair with rings of `entries` (cut to the SSD's maximum) for the thread of
+ * `owner`, the only one that may attach it. -EBUSY: none is left; -ENOMEM; -ENODEV. On 0 created()
+ * follows. While the SSD is away the queue pair is one whose commands wait.
  */
-int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_created_fn *created,
-			   void *arg);
+int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owner,
+			   nvme_qpair_created_fn *created, void *arg);
 
 typedef void nvme_qpair_deleted_fn(void *arg);
 /*
  * Deletes a detached queue pair: Delete SQ, hand out what completed, end the rest with Command
  * Aborted due to SQ Deletion, Delete CQ, free. After deleted() the SSD touches none of its
- * commands' memory. If the SSD does not answer it is reset (last resort) before deleted() is
- * called. `done` functions of outstanding commands run on the main thread, before deleted().
+ * commands' memory. If the SSD does not answer it is reset before deleted() is called. `done`
+ * functions of outstanding commands run on the main thread, before deleted().
  */
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 			    nvme_qpair_deleted_fn *deleted, void *arg);

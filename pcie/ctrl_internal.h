@@ -11,6 +11,10 @@
 #define NVME_ADMIN_ENTRIES 64
 #define NVME_MAX_AERS      4
 #define NVME_MAX_NS        1024
+#define NVME_MAX_RESETS    5 /* within NVME_RESETS_S: then the SSD is given up */
+#define NVME_RESETS_S      60
+#define NVME_MAX_ATTEMPTS  3    /* to get it ready again, in one outage */
+#define NVME_ABORT_MS      2000 /* for the answer to an Abort */
 
 enum nvme_ctrl_state {
 	NVME_CTRL_NEW,
@@ -20,10 +24,16 @@ enum nvme_ctrl_state {
 	NVME_CTRL_QUEUES,
 	NVME_CTRL_NAMESPACES,
 	NVME_CTRL_READY,
+	NVME_CTRL_PAUSING,   /* the owners of the queue pairs let go of the SSD */
+	NVME_CTRL_REQUEUING, /* queue pairs are made again */
+	NVME_CTRL_ABSENT,
 	NVME_CTRL_SHUTDOWN,
 	NVME_CTRL_STOPPED,
 	NVME_CTRL_FAILED,
 };
+
+/* What follows PAUSING. A later one outdoes an earlier one. */
+enum nvme_outage { NVME_OUTAGE_RESET, NVME_OUTAGE_GONE, NVME_OUTAGE_FAILED };
 
 /* An admin command under way or waiting for room. */
 struct nvme_admin_cmd {
@@ -36,6 +46,8 @@ struct nvme_admin_cmd {
 	void *arg;
 	bool embedded;        /* in what its sender owns */
 	bool ours;            /* not a host's: goes ahead of those that wait for room */
+	bool parked;          /* a host's: sent, or sent again, when the SSD is ready again */
+	uint8_t tries;        /* resets that it has outlived */
 	uint64_t deadline_ns; /* 0: none (AER), or still waiting for room */
 	struct nvme_waiter waiter;
 };
@@ -52,7 +64,8 @@ struct nvme_ns_scan {
 
 struct nvme_ctrl {
 	struct nvme_ctrl_params params;
-	struct pcie_device *dev;
+	struct pcie_device *dev; /* NULL: ABSENT, and the device may be closed */
+	char name[48];           /* the device's */
 	enum nvme_ctrl_state state;
 	struct nvme_ctrl_info info;
 	uint32_t doorbell_stride;
@@ -61,6 +74,7 @@ struct nvme_ctrl {
 	uint64_t deadline_ns;
 
 	struct nvme_qpair *adminq;
+	bool admin_up; /* the SSD takes commands from it */
 	TAILQ_HEAD(, nvme_admin_cmd) admin_cmds;
 	struct event *admin_timer;
 	unsigned aers;
@@ -81,15 +95,56 @@ struct nvme_ctrl {
 	uint64_t *qids; /* bit set: in use */
 	unsigned qids_used;
 	struct loop_msg failed_msg;
-	const char *failed_why;
+	const char *why; /* of the outage, or the failure */
+
+	/* Recovery. */
+	struct nvme_watch watch;
+	TAILQ_HEAD(, nvme_qpair) qpairs;
+	bool known; /* it was READY once: it must be the same when it returns */
+	enum nvme_outage outage;
+	bool hard;            /* a reset of the function, not only CC.EN */
+	bool out_of_patience; /* commands do not wait any longer */
+	bool absent_told, unavailable_told;
+	struct event *patience;
+	uint64_t outage_ns; /* when it began */
+	unsigned n_visits;
+	void (*visits_over)(struct nvme_ctrl *ctrl);
+	struct loop_msg step_msg;
+	bool step_posted;
+	uint64_t resets_ns[NVME_MAX_RESETS];
+	unsigned n_resets, n_aborts, attempts;
+	struct nvme_qpair *abort_qp; /* whose command is being aborted */
 };
 
 /* ctrl.c */
 void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state);
-/* Gives the SSD up: no DMA from it any more, all admin commands end, events->failed() follows. */
-void nvme_ctrl_fail(struct nvme_ctrl *ctrl, const char *why);
+/* Whether the registers are there; false (all ones) for one that is gone. */
+bool nvme_ctrl_responds(const struct nvme_ctrl *ctrl);
+/* CC.EN = 0 and the wait for it: the beginning of each bring-up. */
+void nvme_ctrl_disable(struct nvme_ctrl *ctrl);
 /* All namespaces are known. */
 void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl);
+
+/*
+ * recovery.c. Each may be called in any state, from any callback on the main thread; what it does
+ * follows from the loop.
+ */
+void nvme_recovery_init(struct nvme_ctrl *ctrl);
+void nvme_recovery_fini(struct nvme_ctrl *ctrl);
+/* Gives the SSD up: no DMA from it any more, all commands end, events->failed() follows. */
+void nvme_ctrl_fail(struct nvme_ctrl *ctrl, const char *why);
+/* Something is wrong that a reset may cure; before the first READY, and after too many: fails. */
+void nvme_ctrl_recover(struct nvme_ctrl *ctrl, const char *why);
+/* The device is gone, or has to be given back. */
+void nvme_ctrl_gone(struct nvme_ctrl *ctrl, const char *why);
+/* Makes sure that the SSD writes to our memory no more. */
+void nvme_recovery_quiesce(struct nvme_ctrl *ctrl);
+/* It does not: what waited for that goes on. */
+void nvme_recovery_quiet(struct nvme_ctrl *ctrl);
+/* The SSD is the same as before: its queue pairs are made again, then it is READY. */
+void nvme_recovery_requeue(struct nvme_ctrl *ctrl);
+/* A queue pair goes: nothing refers to it any more. */
+void nvme_recovery_forget(struct nvme_ctrl *ctrl, struct nvme_qpair *qp);
 
 /* admin.c */
 void nvme_admin_init(struct nvme_ctrl *ctrl);
@@ -102,10 +157,22 @@ int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t
  */
 int nvme_admin_send_in(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd,
 		       const struct nvme_sqe *sqe, nvme_done_fn *done, void *arg);
-/* The SSD is off: ends all commands with Host Path Error. */
-void nvme_admin_abort_all(struct nvme_ctrl *ctrl);
+/* The SSD is off: ends our own commands with Host Path Error; parks those of hosts. */
+void nvme_admin_quiet(struct nvme_ctrl *ctrl);
+/* Whether the SSD is at something that takes long, and that I/O may have to wait for. */
+bool nvme_admin_is_busy(const struct nvme_ctrl *ctrl);
+/* Ends the parked ones with Host Path Error, or sends them. */
+void nvme_admin_end_parked(struct nvme_ctrl *ctrl);
+void nvme_admin_send_parked(struct nvme_ctrl *ctrl);
 /* Asks the SSD for its asynchronous events from now on. */
 void nvme_admin_arm_aers(struct nvme_ctrl *ctrl);
+
+/* io_queues.c */
+/* Creates the queues of a queue pair that exists; done(ctrl) when the SSD has them. */
+void nvme_queues_create_again(struct nvme_qpair *qp, void (*done)(struct nvme_ctrl *ctrl));
+/* Goes on with deletions that had to wait, as far as the state allows. */
+void nvme_queues_deletions(struct nvme_ctrl *ctrl);
+void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 
 /* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later events->namespaces().
  */

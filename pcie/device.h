@@ -21,6 +21,7 @@ struct loop;
 /* What can happen to a device behind the driver's back. Delivered on the main loop. */
 enum pcie_device_event {
 	PCIE_DEVICE_GONE,    /* surprise removal, or the emulator's fault key */
+	PCIE_DEVICE_BACK,    /* it is there again, as after power-on (devices that `returns`) */
 	PCIE_DEVICE_REQUEST, /* the kernel asks for the device back (VFIO request eventfd) */
 	PCIE_DEVICE_ERROR,   /* uncorrected PCIe error (VFIO error eventfd) */
 };
@@ -49,6 +50,9 @@ struct pcie_device_ops {
 	/* Function-level reset, or what the provider has for it. 0, -ENOTSUP or -errno. */
 	int (*reset)(struct pcie_device *dev);
 
+	/* Optional: keeps it from DMA when it cannot be reset. 0 or -errno. */
+	int (*stop_dma)(struct pcie_device *dev);
+
 	/*
 	 * Optional (NULL on hardware): called before the completion queue `qid` is looked at, so
 	 * that a device without a life of its own can post what its media has finished.
@@ -70,6 +74,9 @@ struct pcie_device {
 	size_t bar0_len;        /* bytes; of the BAR, mapped or not */
 	unsigned n_vectors;     /* usable MSI-X (or MSI) vectors; 0: polled mode */
 	uint64_t iova_max;      /* highest IOVA that the IOMMU lets the device use */
+
+	/* After GONE it may announce BACK itself; others are closed and opened again. */
+	bool returns;
 
 	/*
 	 * Set by the driver: it looks at the CQ after each doorbell, in the same wake-up. What a

@@ -14,22 +14,25 @@
 #define QUEUE_IEN (1u << 1)
 
 /*
- * A creation or deletion under way. In between the queue pair keeps it, for its deletion: once the
- * SSD knows of a queue, nothing that makes it forget may fail for lack of memory.
+ * A creation or deletion under way. A queue pair has two from its beginning: one for its creation
+ * and then for its deletion, one for being created again; for once the SSD knows of a queue,
+ * nothing that makes it forget may fail for lack of memory.
  */
 struct queue_op {
 	struct nvme_admin_cmd cmd;
 	struct nvme_ctrl *ctrl;
 	struct nvme_qpair *qp;
 	nvme_qpair_created_fn *created;
+	void (*again)(struct nvme_ctrl *ctrl); /* of a queue pair that exists */
 	nvme_qpair_deleted_fn *deleted;
+	bool sent; /* the SSD is deleting, or deleted() is posted */
 	void *arg;
 	struct loop_msg msg;
 };
 
 unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl)
 {
-	return ctrl->state == NVME_CTRL_READY ? ctrl->info.n_queues - ctrl->qids_used : 0;
+	return ctrl->known ? ctrl->info.n_queues - ctrl->qids_used : 0;
 }
 
 static uint16_t qid_take(struct nvme_ctrl *ctrl)
@@ -49,6 +52,7 @@ static void qpair_gone(struct queue_op *op)
 {
 	uint16_t qid = op->qp->qid;
 
+	nvme_recovery_forget(op->ctrl, op->qp);
 	nvme_qpair_free(op->qp, op->ctrl->params.pool);
 	op->ctrl->qids[qid / 64] &= ~(UINT64_C(1) << (qid % 64));
 	op->ctrl->qids_used--;
@@ -75,22 +79,37 @@ static void created(struct queue_op *op, int err)
 {
 	struct nvme_qpair *qp = op->qp;
 
+	if (op->again) {
+		if (err)
+			nvme_ctrl_recover(op->ctrl, "a queue pair could not be created again");
+		else
+			op->again(op->ctrl);
+		return;
+	}
 	if (err) {
-		log_err("%s: I/O queue pair %u could not be created", op->ctrl->dev->name, qp->qid);
+		log_err("%s: I/O queue pair %u could not be created", op->ctrl->name, qp->qid);
 		qpair_gone(op);
 		qp = NULL;
+	} else {
+		qp->with_main = false;
 	}
 	op->created(op->arg, err, qp);
 	if (err)
 		free(op);
 }
 
+/* It is off in the meantime: the queue pair is as good as those that existed before. */
+static bool interrupted(const struct queue_op *op)
+{
+	return !op->qp->on_ssd;
+}
+
 static void undo_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct queue_op *op = arg;
 
-	if (nvme_cqe_status(cqe))
-		nvme_ctrl_fail(op->ctrl, "a completion queue could not be deleted");
+	if (nvme_cqe_status(cqe) && op->qp->on_ssd)
+		nvme_ctrl_recover(op->ctrl, "a completion queue could not be deleted");
 	created(op, -EIO);
 }
 
@@ -98,7 +117,7 @@ static void create_sq_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct queue_op *op = arg;
 
-	if (nvme_cqe_status(cqe) == 0)
+	if (nvme_cqe_status(cqe) == 0 || interrupted(op))
 		created(op, 0);
 	else if (queue_command(op, NVME_ADMIN_DELETE_CQ, 0, op->qp->qid, 0, undo_done))
 		created(op, -EIO);
@@ -109,12 +128,12 @@ static void create_cq_done(void *arg, const struct nvme_cqe *cqe)
 	struct queue_op *op = arg;
 	struct nvme_qpair *qp = op->qp;
 
-	if (nvme_cqe_status(cqe)) {
-		created(op, -EIO);
-		return;
-	}
-	if (queue_command(op, NVME_ADMIN_CREATE_SQ, qp->sq_iova, (qp->entries - 1) << 16 | qp->qid,
-			  (uint32_t)qp->qid << 16 | QUEUE_PC, create_sq_done))
+	if (interrupted(op))
+		created(op, 0);
+	else if (nvme_cqe_status(cqe) ||
+		 queue_command(op, NVME_ADMIN_CREATE_SQ, qp->sq_iova,
+			       (qp->entries - 1) << 16 | qp->qid,
+			       (uint32_t)qp->qid << 16 | QUEUE_PC, create_sq_done))
 		created(op, -EIO);
 }
 
@@ -123,8 +142,10 @@ static void use_shadow(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
 	size_t sq = 2u * qp->qid * ctrl->doorbell_stride, cq = sq + ctrl->doorbell_stride;
 	uint8_t *shadow = ctrl->shadow.va, *events = ctrl->events.va;
 
-	if (!ctrl->shadow_on)
+	if (!ctrl->shadow_on) {
+		qp->shadow_sq = qp->shadow_cq = qp->event_sq = qp->event_cq = NULL;
 		return;
+	}
 	qp->shadow_sq = (volatile uint32_t *)(void *)(shadow + sq);
 	qp->shadow_cq = (volatile uint32_t *)(void *)(shadow + cq);
 	qp->event_sq = (volatile uint32_t *)(void *)(events + sq);
@@ -132,52 +153,100 @@ static void use_shadow(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
 	*qp->shadow_sq = *qp->shadow_cq = *qp->event_sq = *qp->event_cq = 0;
 }
 
-int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, nvme_qpair_created_fn *done,
-			   void *arg)
+static int create(struct queue_op *op)
+{
+	struct nvme_ctrl *ctrl = op->ctrl;
+	struct nvme_qpair *qp = op->qp;
+
+	use_shadow(ctrl, qp);
+	qp->on_ssd = true;
+	return queue_command(op, NVME_ADMIN_CREATE_CQ, qp->cq_iova,
+			     (qp->entries - 1) << 16 | qp->qid,
+			     (uint32_t)qp->vector << 16 | QUEUE_PC | (ctrl->n_irqs ? QUEUE_IEN : 0),
+			     create_cq_done);
+}
+
+void nvme_queues_create_again(struct nvme_qpair *qp, void (*done)(struct nvme_ctrl *ctrl))
+{
+	struct queue_op *op = &qp->op[1];
+
+	*op = (struct queue_op){ .ctrl = qp->ctrl, .qp = qp, .again = done };
+	if (create(op))
+		created(op, -EIO);
+}
+
+static void created_msg(struct loop_msg *msg)
+{
+	created(container_of(msg, struct queue_op, msg), 0);
+}
+
+/* A vector each while there are enough; vector 0 stays the admin queue's when possible. */
+static void choose_vector(const struct nvme_ctrl *ctrl, struct nvme_qpair_params *params)
+{
+	if (!ctrl->n_irqs)
+		return;
+	params->vector = ctrl->n_irqs == 1 ? 0
+					   : (uint16_t)(1 + (params->qid - 1) % (ctrl->n_irqs - 1));
+	params->irq_fd = ctrl->irq_fds[params->vector];
+}
+
+static int new_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owner,
+		     struct nvme_qpair **ret_qp)
 {
 	struct nvme_qpair_params params = {
 		.dev = ctrl->dev,
+		.name = ctrl->name,
+		.watch = ctrl->params.io_timeout_ms ? &ctrl->watch : NULL,
 		.pool = ctrl->params.pool,
+		.qid = qid_take(ctrl),
 		.irq_fd = -1,
 		.entries = num_min(num_max(entries, 2u), ctrl->info.max_entries),
 		.max_transfer = ctrl->info.max_transfer,
 		.doorbell_stride = ctrl->doorbell_stride,
 	};
-	struct queue_op *op;
 	int err;
 
-	if (ctrl->state != NVME_CTRL_READY)
-		return -ENODEV;
-	op = calloc(1, sizeof(*op));
-	if (!op)
-		return -ENOMEM;
-	*op = (struct queue_op){ .ctrl = ctrl, .created = done, .arg = arg };
-	params.qid = qid_take(ctrl);
-	if (!params.qid) {
-		free(op);
+	if (!params.qid)
 		return -EBUSY;
-	}
-	/* A vector each while there are enough; vector 0 stays the admin queue's when possible. */
-	if (ctrl->n_irqs) {
-		params.vector = ctrl->n_irqs == 1
-					? 0
-					: (uint16_t)(1 + (params.qid - 1) % (ctrl->n_irqs - 1));
-		params.irq_fd = ctrl->irq_fds[params.vector];
-	}
-	err = nvme_qpair_new(&params, &op->qp);
+	choose_vector(ctrl, &params);
+	err = nvme_qpair_new(&params, ret_qp);
 	if (err) {
 		ctrl->qids[params.qid / 64] &= ~(UINT64_C(1) << (params.qid % 64));
 		ctrl->qids_used--;
+		return err;
+	}
+	(*ret_qp)->ctrl = ctrl;
+	(*ret_qp)->home = owner;
+	(*ret_qp)->with_main = true;
+	TAILQ_INSERT_TAIL(&ctrl->qpairs, *ret_qp, link);
+	return 0;
+}
+
+int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owner,
+			   nvme_qpair_created_fn *done, void *arg)
+{
+	struct queue_op *op;
+	int err;
+
+	if (!ctrl->known || ctrl->state == NVME_CTRL_SHUTDOWN || ctrl->state == NVME_CTRL_STOPPED)
+		return -ENODEV;
+	op = calloc(2, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	*op = (struct queue_op){ .ctrl = ctrl, .created = done, .arg = arg };
+	err = new_qpair(ctrl, entries, owner, &op->qp);
+	if (err) {
 		free(op);
 		return err;
 	}
 	op->qp->op = op;
-	use_shadow(ctrl, op->qp);
-	err = queue_command(op, NVME_ADMIN_CREATE_CQ, op->qp->cq_iova,
-			    (op->qp->entries - 1) << 16 | op->qp->qid,
-			    (uint32_t)params.vector << 16 | QUEUE_PC |
-				    (ctrl->n_irqs ? QUEUE_IEN : 0),
-			    create_cq_done);
+	if (ctrl->state != NVME_CTRL_READY) {
+		op->qp->paused = true;
+		op->qp->refusing = ctrl->out_of_patience;
+		loop_post(ctrl->params.loop, &op->msg, created_msg);
+		return 0;
+	}
+	err = create(op);
 	if (err) {
 		qpair_gone(op);
 		free(op);
@@ -199,8 +268,18 @@ static void delete_finish_msg(struct loop_msg *msg)
 {
 	struct queue_op *op = container_of(msg, struct queue_op, msg);
 
+	nvme_qpair_take_completions(op->qp);
 	nvme_qpair_abort_all(op->qp, NVME_SC_HOST_PATH_ERROR);
 	delete_finish(op);
+}
+
+/* The SSD refused, or was switched off: then it has forgotten the queues, else it will be. */
+static void delete_failed(struct queue_op *op, const char *why)
+{
+	op->sent = false;
+	if (op->qp->on_ssd)
+		nvme_ctrl_recover(op->ctrl, why);
+	nvme_queues_deletion_continue(op->qp);
 }
 
 static void delete_cq_done(void *arg, const struct nvme_cqe *cqe)
@@ -208,22 +287,53 @@ static void delete_cq_done(void *arg, const struct nvme_cqe *cqe)
 	struct queue_op *op = arg;
 
 	if (nvme_cqe_status(cqe))
-		nvme_ctrl_fail(op->ctrl, "a completion queue could not be deleted");
-	delete_finish(op);
+		delete_failed(op, "a completion queue could not be deleted");
+	else
+		delete_finish(op);
 }
 
-/* The SSD has let go of all commands, or, having failed, of all memory. */
+/* The SSD has let go of all commands. */
 static void delete_sq_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct queue_op *op = arg;
 
-	if (nvme_cqe_status(cqe))
-		nvme_ctrl_fail(op->ctrl, "a submission queue could not be deleted");
-	else
-		nvme_qpair_reap(op->qp); /* what it completed before */
+	if (nvme_cqe_status(cqe)) {
+		delete_failed(op, "a submission queue could not be deleted");
+		return;
+	}
+	nvme_qpair_reap(op->qp); /* what it completed before */
 	nvme_qpair_abort_all(op->qp, NVME_SC_ABORTED_SQ_DELETION);
 	if (queue_command(op, NVME_ADMIN_DELETE_CQ, 0, op->qp->qid, 0, delete_cq_done))
-		delete_finish(op);
+		delete_failed(op, "a completion queue could not be deleted");
+}
+
+/* It goes on in one of three ways: the SSD does not know the queues (any more); it can be told; it
+ * is on its way to one of these. */
+void nvme_queues_deletion_continue(struct nvme_qpair *qp)
+{
+	struct queue_op *op = qp->deletion;
+	struct nvme_ctrl *ctrl = qp->ctrl;
+
+	if (op->sent || qp->visiting || qp->reports_seen != qp->reports_sent)
+		return;
+	if (!qp->on_ssd) {
+		op->sent = true;
+		loop_post(ctrl->params.loop, &op->msg, delete_finish_msg);
+	} else if (ctrl->state == NVME_CTRL_READY) {
+		op->sent = true;
+		if (queue_command(op, NVME_ADMIN_DELETE_SQ, 0, qp->qid, 0, delete_sq_done))
+			delete_failed(op, "a submission queue could not be deleted");
+	}
+}
+
+void nvme_queues_deletions(struct nvme_ctrl *ctrl)
+{
+	struct nvme_qpair *qp;
+
+	TAILQ_FOREACH (qp, &ctrl->qpairs, link) {
+		if (qp->deletion)
+			nvme_queues_deletion_continue(qp);
+	}
 }
 
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
@@ -233,10 +343,6 @@ void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 
 	must(!qp->loop);
 	*op = (struct queue_op){ .ctrl = ctrl, .qp = qp, .deleted = deleted, .arg = arg };
-	if (queue_command(op, NVME_ADMIN_DELETE_SQ, 0, qp->qid, 0, delete_sq_done) == 0)
-		return;
-	nvme_ctrl_fail(
-		ctrl,
-		"a submission queue could not be deleted"); /* nothing when it failed before */
-	loop_post(ctrl->params.loop, &op->msg, delete_finish_msg);
+	qp->deletion = op;
+	nvme_queues_deletion_continue(qp);
 }

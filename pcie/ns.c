@@ -23,9 +23,15 @@ static void scan_stop(struct nvme_ctrl *ctrl, const char *why)
 {
 	ctrl->scan.running = false;
 	if (ctrl->state == NVME_CTRL_READY)
-		log_err("%s: looking at its namespaces again failed: %s", ctrl->dev->name, why);
+		log_err("%s: looking at its namespaces again failed: %s", ctrl->name, why);
 	else
-		nvme_ctrl_fail(ctrl, why);
+		nvme_ctrl_recover(ctrl, why);
+}
+
+/* After a reset, or in its place: commands that are issued again must meet what they were for. */
+static bool returned(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->known && ctrl->state == NVME_CTRL_NAMESPACES;
 }
 
 unsigned nvme_ctrl_n_ns(const struct nvme_ctrl *ctrl)
@@ -111,12 +117,17 @@ static void take_descriptors(struct nvme_ns *ns, const uint8_t *list)
 	}
 }
 
-static bool same(const struct nvme_ns *a, const struct nvme_ns *b)
+static bool same_blocks(const struct nvme_ns *a, const struct nvme_ns *b)
 {
-	return a->present == b->present && a->nsze == b->nsze && a->lba_shift == b->lba_shift &&
-	       a->metadata == b->metadata && memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0 &&
+	return a->lba_shift == b->lba_shift && a->metadata == b->metadata &&
+	       memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0 &&
 	       memcmp(a->nguid, b->nguid, sizeof(a->nguid)) == 0 &&
 	       memcmp(a->eui64, b->eui64, sizeof(a->eui64)) == 0;
+}
+
+static bool same(const struct nvme_ns *a, const struct nvme_ns *b)
+{
+	return a->present == b->present && a->nsze == b->nsze && same_blocks(a, b);
 }
 
 /* The namespace of scan.found, new or known. NULL: no memory. */
@@ -141,7 +152,7 @@ static void take_found(struct nvme_ctrl *ctrl)
 	struct nvme_ns *found = &ctrl->scan.found, *ns = found_object(ctrl);
 
 	if (!ns) {
-		log_err("%s: namespace %u is left out: no memory for another one", ctrl->dev->name,
+		log_err("%s: namespace %u is left out: no memory for another one", ctrl->name,
 			found->nsid);
 		return;
 	}
@@ -149,6 +160,13 @@ static void take_found(struct nvme_ctrl *ctrl)
 	if (!same(ns, found))
 		ctrl->scan.changed = true;
 	*ns = *found;
+}
+
+static bool is_as_before(struct nvme_ctrl *ctrl, const struct nvme_ns *found)
+{
+	const struct nvme_ns *known = nvme_ctrl_ns_by_id(ctrl, found->nsid);
+
+	return !known || !known->present || same_blocks(known, found);
 }
 
 static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
@@ -160,6 +178,12 @@ static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 	/* Optional before NVMe 1.3: without them identity is derived. */
 	if (nvme_cqe_status(cqe) == 0)
 		take_descriptors(&ctrl->scan.found, ctrl->scan.buf.va);
+	if (returned(ctrl) && !is_as_before(ctrl, &ctrl->scan.found)) {
+		log_err("%s: namespace %u has another format or identity than before", ctrl->name,
+			ctrl->scan.found.nsid);
+		nvme_ctrl_fail(ctrl, "its namespaces are others");
+		return;
+	}
 	take_found(ctrl);
 	next_ns(ctrl);
 }
@@ -192,9 +216,13 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	*ns = (struct nvme_ns){ .ctrl = ctrl, .nsid = ctrl->scan.list[ctrl->scan.next - 1] };
 	memcpy(&ns->id, ctrl->scan.buf.va, sizeof(ns->id));
 	take_old_ids(ns);
+	if (returned(ctrl) && nvme_cqe_status(cqe)) {
+		nvme_ctrl_recover(ctrl, "it does not show its namespaces");
+		return;
+	}
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {
 		log_warn("%s: namespace %u is left out: its format is not one we can use",
-			 ctrl->dev->name, ns->nsid);
+			 ctrl->name, ns->nsid);
 		next_ns(ctrl);
 		return;
 	}
@@ -207,6 +235,10 @@ static void scan_end(struct nvme_ctrl *ctrl)
 
 	for (unsigned i = 0; i < ctrl->n_ns; i++) {
 		if (ctrl->ns[i]->present && !ctrl->ns[i]->seen) {
+			if (returned(ctrl)) {
+				nvme_ctrl_recover(ctrl, "it does not show a namespace that it had");
+				return;
+			}
 			ctrl->ns[i]->present = false;
 			scan->changed = true;
 		}
@@ -259,7 +291,7 @@ static void list_done(void *arg, const struct nvme_cqe *cqe)
 	scan->n_list = scan->next = 0;
 	if (nvme_cqe_status(cqe) == 0) {
 		take_list(scan);
-	} else if (ctrl->state == NVME_CTRL_READY) {
+	} else if (ctrl->known) {
 		scan_stop(ctrl, "the SSD does not give its list");
 		return;
 	} else {

@@ -16,33 +16,42 @@
 
 #include "pcie/mmio.h"
 #include "pcie/prp.h"
+#include "pcie/qpair_internal.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"
 
+#define LOST_INTERVAL_US 1000 /* the same, after an interrupt was lost */
 #define POLL_INTERVAL_US \
 	100 /* between looks at a CQ that has no interrupt, while commands are out */
 
-static void slots_reset(struct nvme_qpair *qp)
+/* What has no command is free, and no Abort knows it any more. The lowest comes first. */
+void nvme_qpair_slots_rebuild(struct nvme_qpair *qp)
 {
-	uint32_t n_slots = qp->entries - 1;
-
-	for (uint32_t i = 0; i < n_slots; i++) {
-		qp->slots[i].done = NULL;
-		qp->slots[i].next_free = i + 1 < n_slots ? (uint16_t)(i + 1) : NVME_SLOT_NONE;
+	qp->free_head = NVME_SLOT_NONE;
+	for (uint32_t i = qp->entries - 1; i-- > 0;) {
+		qp->slots[i].flags = 0;
+		if (qp->slots[i].done)
+			continue;
+		qp->slots[i].next_free = qp->free_head;
+		qp->free_head = (uint16_t)i;
 	}
-	qp->free_head = 0;
-	qp->outstanding = 0;
+	qp->held_cid = NVME_SLOT_NONE;
+}
+
+void nvme_qpair_rings_rewind(struct nvme_qpair *qp)
+{
+	memset(qp->cq, 0, (size_t)qp->entries << NVME_CQE_SHIFT);
+	qp->sq_tail = qp->sq_tail_rung = 0;
+	qp->cq_head = qp->cq_head_rung = 0;
+	qp->phase = true;
 }
 
 void nvme_qpair_rewind(struct nvme_qpair *qp)
 {
 	must(qp->outstanding == 0);
-	memset(qp->cq, 0, (size_t)qp->entries << NVME_CQE_SHIFT);
-	qp->sq_tail = qp->sq_tail_rung = 0;
-	qp->cq_head = qp->cq_head_rung = 0;
-	qp->phase = true;
-	slots_reset(qp);
+	nvme_qpair_rings_rewind(qp);
+	nvme_qpair_slots_rebuild(qp);
 }
 
 static void work_run(struct loop_task *task);
@@ -89,6 +98,8 @@ int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **r
 	if (!qp)
 		return -ENOMEM;
 	qp->dev = params->dev;
+	qp->name = params->name;
+	qp->watch = params->watch;
 	qp->qid = params->qid;
 	qp->vector = params->vector;
 	qp->irq_fd = params->irq_fd;
@@ -143,6 +154,7 @@ static void on_interrupt(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	counter_add(&qp->stats.interrupts, 1);
 	loop_traffic(qp->loop);
+	qp->polled = false;
 	loop_defer(qp->loop, &qp->work);
 }
 
@@ -163,7 +175,7 @@ static bool look(struct loop_poller *poller)
 {
 	struct nvme_qpair *qp = container_of(poller, struct nvme_qpair, poller);
 
-	if (!qp->outstanding)
+	if (!qp->outstanding || qp->paused)
 		return false;
 	device_poll(qp);
 	if (!cq_has_entry(qp))
@@ -175,12 +187,15 @@ static bool look(struct loop_poller *poller)
 /* A timer of its own: the loop's have a resolution of a millisecond. */
 static void poll_arm(struct nvme_qpair *qp)
 {
+	const struct timeval lost = { .tv_usec = LOST_INTERVAL_US };
 	const struct itimerspec soon = { .it_value.tv_nsec = POLL_INTERVAL_US * 1000 };
 
-	if (qp->poll_fd < 0 || !qp->outstanding || qp->poll_armed)
-		return;
-	must(timerfd_settime(qp->poll_fd, 0, &soon, NULL) == 0);
-	qp->poll_armed = true;
+	if (qp->poll_fd >= 0 && qp->outstanding && !qp->poll_armed) {
+		must(timerfd_settime(qp->poll_fd, 0, &soon, NULL) == 0);
+		qp->poll_armed = true;
+	}
+	if (qp->polled && qp->outstanding && !evtimer_pending(qp->lost_timer, NULL))
+		evtimer_add(qp->lost_timer, &lost);
 }
 
 static void on_poll_timer(evutil_socket_t fd, short what, void *arg)
@@ -197,7 +212,11 @@ static void stop_listening(struct nvme_qpair *qp)
 {
 	if (qp->event)
 		event_free(qp->event);
-	qp->event = NULL;
+	if (qp->lost_timer)
+		event_free(qp->lost_timer);
+	nvme_watch_detach(qp);
+	qp->event = qp->lost_timer = NULL;
+	qp->polled = false;
 	qp->poll_armed = false;
 }
 
@@ -206,15 +225,18 @@ int nvme_qpair_attach(struct nvme_qpair *qp, struct loop *loop)
 	bool interrupts = qp->irq_fd >= 0;
 
 	must(!qp->loop);
+	qp->loop = loop;
 	/* Neither is read: each signal is an edge of its own. */
 	qp->event = event_new(loop->base, interrupts ? qp->irq_fd : qp->poll_fd,
 			      EV_READ | EV_ET | EV_PERSIST,
 			      interrupts ? on_interrupt : on_poll_timer, qp);
-	if (!qp->event || event_add(qp->event, NULL) < 0) {
+	qp->lost_timer = evtimer_new(loop->base, on_poll_timer, qp);
+	if (!qp->event || !qp->lost_timer || event_add(qp->event, NULL) < 0 ||
+	    nvme_watch_attach(qp)) {
 		stop_listening(qp);
+		qp->loop = NULL;
 		return -ENOMEM;
 	}
-	qp->loop = loop;
 	qp->poller.look = look;
 	loop_add_poller(loop, &qp->poller);
 	loop_defer(loop, &qp->work); /* completions may have come before anybody listened */
@@ -232,6 +254,12 @@ void nvme_qpair_detach(struct nvme_qpair *qp)
 	qp->loop = NULL;
 }
 
+void nvme_qpair_put_on_ring(struct nvme_qpair *qp, const struct nvme_sqe *sqe)
+{
+	qp->sq[qp->sq_tail] = *sqe;
+	qp->sq_tail = qp->sq_tail + 1 == qp->entries ? 0 : qp->sq_tail + 1;
+}
+
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		      nvme_done_fn *done, void *arg, uint16_t *ret_cid)
 {
@@ -239,6 +267,8 @@ int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova
 	struct nvme_slot *slot;
 	size_t list_offset;
 
+	if (__builtin_expect(qp->paused, 0))
+		return qp->ending || (qp->refusing && !qp->watchdog) ? -ENODEV : -EAGAIN;
 	if (cid == NVME_SLOT_NONE)
 		return -EAGAIN;
 	slot = &qp->slots[cid];
@@ -249,13 +279,16 @@ int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova
 		prp_build(sqe, iova, len,
 			  qp->prp_va ? (le64 *)(void *)(qp->prp_va + list_offset) : NULL,
 			  qp->prp_iova + list_offset);
-	qp->sq[qp->sq_tail] = *sqe;
-	qp->sq_tail = qp->sq_tail + 1 == qp->entries ? 0 : qp->sq_tail + 1;
+	nvme_qpair_put_on_ring(qp, sqe);
 
 	qp->free_head = slot->next_free;
 	qp->outstanding++;
 	slot->done = done;
 	slot->arg = arg;
+	slot->order = counter_get(&qp->stats.submitted);
+	slot->born = qp->tick;
+	slot->tries = 0;
+	slot->sqe = *sqe;
 	if (ret_cid)
 		*ret_cid = cid;
 	counter_add(&qp->stats.submitted, 1);
@@ -269,6 +302,8 @@ void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
 	must(!waiter->queued);
 	waiter->queued = true;
 	TAILQ_INSERT_TAIL(&qp->waiters, waiter, link);
+	if (qp->refusing && !qp->watched)
+		nvme_watch_arm(qp);
 }
 
 void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter)
@@ -314,7 +349,7 @@ static bool shadow_needs_mmio(volatile uint32_t *shadow, volatile uint32_t *even
 
 void nvme_qpair_ring(struct nvme_qpair *qp)
 {
-	if (qp->sq_tail == qp->sq_tail_rung)
+	if (qp->sq_tail == qp->sq_tail_rung || qp->paused)
 		return;
 	mmio_wmb(); /* SQEs before the doorbell */
 	if (shadow_needs_mmio(qp->shadow_sq, qp->event_sq, qp->sq_tail_rung, qp->sq_tail))
@@ -323,17 +358,59 @@ void nvme_qpair_ring(struct nvme_qpair *qp)
 	counter_add(&qp->stats.doorbells, 1);
 }
 
-static void complete_slot(struct nvme_qpair *qp, uint16_t cid, const struct nvme_cqe *cqe)
+void nvme_qpair_slot_free(struct nvme_qpair *qp, uint16_t cid)
 {
-	struct nvme_slot *slot = &qp->slots[cid];
+	qp->slots[cid].next_free = qp->free_head;
+	qp->free_head = cid;
+}
+
+void nvme_qpair_end_command(struct nvme_qpair *qp, struct nvme_slot *slot,
+			    const struct nvme_cqe *cqe)
+{
 	nvme_done_fn *done = slot->done;
 
 	slot->done = NULL;
-	slot->next_free = qp->free_head;
-	qp->free_head = cid;
 	qp->outstanding--;
 	counter_add(&qp->stats.completed, 1);
 	done(slot->arg, cqe);
+}
+
+/*
+ * A command that we aborted. When the Abort took effect the command is issued again, for the host
+ * did not ask for it. Its CID stays taken until the Abort was answered.
+ */
+static void complete_aborted(struct nvme_qpair *qp, uint16_t cid, const struct nvme_cqe *cqe)
+{
+	struct nvme_slot *slot = &qp->slots[cid];
+	bool took_effect = nvme_cqe_status(cqe) == NVME_SC_ABORT_REQUESTED &&
+			   !NVME_SQE_FUSE(slot->sqe.flags); /* half a pair makes no sense */
+	bool held = slot->flags & NVME_SLOT_HELD;
+
+	if (took_effect && held) {
+		slot->flags |= NVME_SLOT_AGAIN;
+		return;
+	}
+	if (!held)
+		slot->flags = 0;
+	if (took_effect) {
+		nvme_qpair_issue_again(qp, cid);
+		return;
+	}
+	if (!held)
+		nvme_qpair_slot_free(qp, cid);
+	nvme_qpair_end_command(qp, slot, cqe);
+}
+
+static void complete_slot(struct nvme_qpair *qp, uint16_t cid, const struct nvme_cqe *cqe)
+{
+	struct nvme_slot *slot = &qp->slots[cid];
+
+	if (__builtin_expect(slot->flags != 0, 0)) {
+		complete_aborted(qp, cid, cqe);
+		return;
+	}
+	nvme_qpair_slot_free(qp, cid);
+	nvme_qpair_end_command(qp, slot, cqe);
 }
 
 /* The SSD is not trusted: a CID that nobody waits for is counted, told once in a while, and
@@ -345,14 +422,13 @@ static void unknown_cid(struct nvme_qpair *qp, uint16_t cid)
 	counter_add(&qp->stats.unknown_cids, 1);
 	log_limited(&limit, LOG_LEVEL_ERR,
 		    "%s: queue %u: completion with CID %u, which no command under way has",
-		    qp->dev->name, qp->qid, cid);
+		    qp->name ? qp->name : qp->dev->name, qp->qid, cid);
 }
 
-unsigned nvme_qpair_reap(struct nvme_qpair *qp)
+unsigned nvme_qpair_take_completions(struct nvme_qpair *qp)
 {
 	unsigned n = 0;
 
-	device_poll(qp);
 	/* At most one round: an SSD that completes without end must not hold the thread. */
 	while (n < qp->entries && cq_has_entry(qp)) {
 		/* After the phase; the SSD may reuse the entry once the doorbell is rung. */
@@ -367,12 +443,22 @@ unsigned nvme_qpair_reap(struct nvme_qpair *qp)
 		}
 		n++;
 		cid = le16_get(cqe.cid);
-		if (cid >= qp->entries - 1 || !qp->slots[cid].done)
+		if (cid >= qp->entries - 1 || !qp->slots[cid].done ||
+		    (qp->slots[cid].flags & NVME_SLOT_AGAIN))
 			unknown_cid(qp, cid);
 		else
 			complete_slot(qp, cid, &cqe);
 	}
-	if (qp->cq_head != qp->cq_head_rung) {
+	return n;
+}
+
+unsigned nvme_qpair_reap(struct nvme_qpair *qp)
+{
+	unsigned n;
+
+	device_poll(qp);
+	n = nvme_qpair_take_completions(qp);
+	if (qp->cq_head != qp->cq_head_rung && !qp->paused) {
 		if (shadow_needs_mmio(qp->shadow_cq, qp->event_cq, qp->cq_head_rung, qp->cq_head))
 			mmio_write32(qp->dev, qp->cq_doorbell, qp->cq_head);
 		qp->cq_head_rung = qp->cq_head;
@@ -390,16 +476,20 @@ static void work_run(struct loop_task *task)
 	struct nvme_qpair *qp = container_of(task, struct nvme_qpair, work);
 	unsigned n;
 
+	if (qp->paused)
+		return;
 	do {
 		nvme_qpair_ring(qp);
 		n = nvme_qpair_reap(qp);
 		run_waiters(qp);
-	} while (n && qp->loop && qp->sq_tail == qp->sq_tail_rung);
+	} while (n && qp->loop && !qp->paused && qp->sq_tail == qp->sq_tail_rung);
 	if (!qp->loop)
 		return; /* a completion let go of the queue pair */
 	if (qp->sq_tail != qp->sq_tail_rung)
 		loop_defer(qp->loop, &qp->work); /* behind what else this wake-up has to do */
 	poll_arm(qp);
+	if (!qp->watched && qp->outstanding)
+		nvme_watch_arm(qp);
 }
 
 void nvme_qpair_abort_all(struct nvme_qpair *qp, uint16_t status)
@@ -410,7 +500,9 @@ void nvme_qpair_abort_all(struct nvme_qpair *qp, uint16_t status)
 			.status = nvme_status_to_wire(status, false),
 		};
 
+		qp->slots[cid].flags = 0;
 		if (qp->slots[cid].done)
-			complete_slot(qp, (uint16_t)cid, &cqe);
+			nvme_qpair_end_command(qp, &qp->slots[cid], &cqe);
 	}
+	nvme_qpair_slots_rebuild(qp);
 }

@@ -21,8 +21,9 @@
 #include "util/counter.h"
 #include "util/loop.h"
 
-struct pcie_device;
 struct event;
+struct nvme_ctrl;
+struct pcie_device;
 struct queue_op;
 
 /*
@@ -31,10 +32,22 @@ struct queue_op;
  */
 typedef void nvme_done_fn(void *arg, const struct nvme_cqe *cqe);
 
+/* Why a slot is not an ordinary one. */
+enum nvme_slot_flags {
+	NVME_SLOT_HELD = 1,    /* an Abort names its CID: not free again before that was answered */
+	NVME_SLOT_AGAIN = 2,   /* the Abort ended the command: issued again once it was answered */
+	NVME_SLOT_ABORTED = 4, /* the Abort was answered; the command has not ended */
+};
+
 struct nvme_slot {
-	nvme_done_fn *done; /* NULL: the slot is free */
+	nvme_done_fn *done; /* NULL: the slot is free, or held */
 	void *arg;
+	uint64_t order; /* of arrival: what is issued again keeps it */
+	uint32_t born;  /* tick of the watchdog when it was issued */
 	uint16_t next_free;
+	uint8_t flags;
+	uint8_t tries; /* how often it was overdue: aborted, or part of the cause of a reset */
+	struct nvme_sqe sqe; /* as it was issued: the ring's entry is used again before it ends */
 };
 
 /* Somebody for whom the ring was full. Embedded in its owner. */
@@ -50,7 +63,22 @@ struct nvme_qpair_stats {
 	struct counter completed;
 	struct counter doorbells;
 	struct counter interrupts;
-	struct counter unknown_cids; /* completions that no command asked for */
+	struct counter unknown_cids;    /* completions that no command asked for */
+	struct counter lost_interrupts; /* looks of the watchdog that found what nobody announced */
+	struct counter overdue;         /* commands that took longer than the timeout */
+	struct counter reissued;        /* commands that were issued again */
+};
+
+/*
+ * How long commands may take, and who is told. The watchdog of a queue pair ticks only while
+ * commands are under way. It finds completions whose interrupt was lost, and posts the queue pair's
+ * `report` when a command is older than a tick; qp->n_overdue of them are older than the timeout.
+ */
+struct nvme_watch {
+	struct loop *loop; /* where reports go */
+	void (*report)(struct loop_msg *msg);
+	unsigned tick_ms;
+	unsigned timeout_ticks;
 };
 
 struct nvme_qpair {
@@ -81,10 +109,11 @@ struct nvme_qpair {
 	volatile uint32_t *event_sq, *event_cq;
 
 	struct pcie_device *dev;
+	const char *name; /* the SSD's, for the log: outlives `dev` */
 	uint16_t qid;
 	uint16_t vector;
 	int irq_fd;          /* eventfd of the vector; -1: polled. Belongs to the controller. */
-	struct queue_op *op; /* io_queues.c's, for the deletion */
+	struct queue_op *op; /* io_queues.c's: two */
 	uint64_t sq_iova, cq_iova;
 	struct dma_buf ring_mem;
 	struct dma_buf prp_mem;
@@ -95,17 +124,50 @@ struct nvme_qpair {
 	int poll_fd;         /* timerfd, polled mode only; armed while commands are out */
 	bool poll_armed;
 	struct loop_poller poller; /* finds completions before their interrupt does */
+	struct event *lost_timer;  /* armed while commands are out and `polled` */
+	bool polled;               /* the last interrupt did not come */
 	struct loop_task
 		work; /* rings the doorbell and looks at the CQ once, at the end of a wake-up */
 	TAILQ_HEAD(, nvme_waiter) waiters;
 	unsigned users; /* connections that share it; counted by its worker */
 	struct nvme_qpair_stats stats;
+
+	/* The owning thread's: watchdog (watch.c) and recovery. */
+	const struct nvme_watch *watch; /* NULL: nobody watches */
+	struct event *watchdog;
+	bool watched; /* it is armed */
+	uint32_t tick;
+	bool paused;       /* nothing is issued, rung or polled; commands wait */
+	bool refusing;     /* they end at the next tick of the watchdog */
+	bool ending;       /* that is now */
+	uint16_t held_cid; /* the slot with NVME_SLOT_HELD, or NVME_SLOT_NONE */
+	bool reporting;    /* `report` is on its way, or being worked on */
+	unsigned reports_sent;
+	struct loop_msg report;
+	/* With the report: */
+	unsigned n_overdue;
+	bool aborted_before; /* the overdue command has been aborted once, which did not help */
+
+	/* The main thread's: recovery.c, io_queues.c. */
+	TAILQ_ENTRY(nvme_qpair) link; /* the controller's I/O queue pairs */
+	struct nvme_ctrl *ctrl;
+	struct loop *home; /* the loop of the owner, now or soon */
+	bool on_ssd;       /* the SSD knows the queues */
+	bool with_main;    /* being created: the main thread owns it */
+	unsigned reports_seen;
+	bool visiting; /* `visit` is under way to the owner and back */
+	unsigned wanted, doing;
+	struct loop_msg visit;
+	struct queue_op *deletion;
 };
 
 #define NVME_SLOT_NONE UINT16_C(0xffff)
+#define NVME_MAX_TRIES 3 /* a command that is overdue so often is ended instead of issued again */
 
 struct nvme_qpair_params {
 	struct pcie_device *dev;
+	const char *name;
+	const struct nvme_watch *watch; /* outlives the queue pair; or NULL */
 	struct dma_pool *pool;
 	uint16_t qid;
 	uint16_t vector;
@@ -152,12 +214,14 @@ static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
  * Queues one command. `sqe` has opcode, flags, NSID and CDW10-15 set (and MPTR, if there is
  * metadata); CID and PRPs are filled in here from `iova`/`len` (len <= max_transfer, page-aligned
  * iova; with len 0 the PRPs stay). The doorbell is rung at the end of the wake-up. *ret_cid gets
- * the SSD's CID unless NULL. Returns 0, or -EAGAIN when the ring is full (see nvme_qpair_wait).
+ * the SSD's CID unless NULL. Returns 0, -EAGAIN when the ring is full or the SSD is being reset
+ * (see nvme_qpair_wait), or -ENODEV when the SSD is not there.
  */
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		      nvme_done_fn *done, void *arg, uint16_t *ret_cid);
 
-/* Calls waiter->run once a slot is free, in the order of the waiters. */
+/* Calls waiter->run once a slot is free, or once the SSD is given up, in the order of the waiters.
+ */
 void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 /* The same, ahead of all that wait already. */
 void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter);
@@ -167,6 +231,32 @@ void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 void nvme_qpair_ring(struct nvme_qpair *qp);
 /* Hands out all completions that are there; returns how many. */
 unsigned nvme_qpair_reap(struct nvme_qpair *qp);
+
+/* Hands out the completions that are in memory; touches nothing of the SSD. */
+unsigned nvme_qpair_take_completions(struct nvme_qpair *qp);
+
+/*
+ * Recovery, in this order, by the owner. Between pause and resume commands wait, as if the ring
+ * were full; `refuse` lets them wait no longer.
+ */
+void nvme_qpair_pause(struct nvme_qpair *qp);
+/*
+ * The SSD is off, and will not touch the rings or the commands' memory before it has been set up
+ * anew. Hands out what it completed before; puts the rest at the beginning of the ring again, in
+ * order of arrival. A command that was overdue NVME_MAX_TRIES times is ended.
+ */
+void nvme_qpair_replay(struct nvme_qpair *qp);
+/*
+ * Ends all commands, and those that come, until the next resume. After nvme_qpair_replay(). What
+ * comes later ends a tick of the watchdog later: a host that tries again at once must not do so at
+ * the network's speed.
+ */
+void nvme_qpair_refuse(struct nvme_qpair *qp, uint16_t status);
+/* The SSD knows the queues again. */
+void nvme_qpair_resume(struct nvme_qpair *qp);
+
+/* watch.c: the answer to a report has come; an Abort, if one was sent, was answered. */
+void nvme_watch_answered(struct nvme_qpair *qp);
 
 /*
  * Ends every outstanding command with `status`. Only when the SSD can no longer touch their memory:

@@ -220,6 +220,11 @@ static int reset(struct pcie_device *dev)
 	return set_bus_master(vfio, true); /* the reset cleared it */
 }
 
+static int stop_dma(struct pcie_device *dev)
+{
+	return set_bus_master(vfio_of(dev), false);
+}
+
 static void on_error(evutil_socket_t fd, short what, void *arg)
 {
 	struct vfio_device *vfio = arg;
@@ -298,6 +303,7 @@ static const struct pcie_device_ops vfio_ops = {
 	.unmap_dma = unmap_dma,
 	.set_interrupts = set_interrupts,
 	.reset = reset,
+	.stop_dma = stop_dma,
 	.watch = watch,
 	.close = close_device,
 };
@@ -315,6 +321,16 @@ static int setup(struct vfio_device *vfio)
 	else
 		choose_irqs(vfio);
 	return err;
+}
+
+bool vfio_device_present(const char *text)
+{
+	char bdf[PCI_BDF_SIZE], driver[64];
+
+	if (pci_parse_bdf(text, bdf))
+		return false;
+	pci_driver(bdf, driver, sizeof(driver));
+	return strcmp(driver, "vfio-pci") == 0;
 }
 
 int vfio_device_open(const char *text, struct pcie_device **ret_dev)

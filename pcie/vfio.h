@@ -6,6 +6,8 @@
 #ifndef NVMETD_PCIE_VFIO_H
 #define NVMETD_PCIE_VFIO_H
 
+#include <stdbool.h>
+
 struct pcie_device;
 
 /*
@@ -14,5 +16,8 @@ struct pcie_device;
  * log lines that say what is in the way and what to type. Main thread.
  */
 int vfio_device_open(const char *bdf, struct pcie_device **ret_dev);
+
+/* Whether it is there and bound to vfio-pci: vfio_device_open() is worth trying. Logs nothing. */
+bool vfio_device_present(const char *bdf);
 
 #endif

@@ -8,6 +8,8 @@
  */
 #include "target/io.h"
 
+#include <errno.h>
+
 #include "pcie/ctrl.h"
 #include "pcie/qpair.h"
 #include "target/latency.h"
@@ -48,8 +50,9 @@ static struct nvmet_path *path_of(const struct nvmet_req *req)
 	return &req->queue->paths[req->ns->path];
 }
 
-/* Puts the command on the SSD's queue; false: there is no room. */
-static bool put_on_queue(struct nvmet_req *req)
+/* Puts the command on the SSD's queue. 0, -EAGAIN (no room now) or -ENODEV (the SSD is not there).
+ */
+static int put_on_queue(struct nvmet_req *req)
 {
 	struct nvmet_path *path = path_of(req);
 	const struct nvmet_nvm_op *op = req->op;
@@ -62,15 +65,17 @@ static bool put_on_queue(struct nvmet_req *req)
 		.cdw12 = le32_set(nvmet_cdw12(req) & op->cdw12),
 		.cdw13 = le32_set(nvmet_cdw13(req) & op->cdw13),
 	};
+	int err;
 
 	if (__builtin_expect(req->ns->format.metadata != NVMET_METADATA_NONE, 0))
 		nvmet_format_apply(req, &sqe);
-	if (nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
-			      &req->ssd_cid))
-		return false;
+	err = nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
+				&req->ssd_cid);
+	if (err)
+		return err;
 	req->qpair = path->qpair;
 	path->outstanding++;
-	return true;
+	return 0;
 }
 
 static void wait_for_room(struct nvmet_req *req, void (*run)(struct nvme_waiter *), uint8_t slots)
@@ -82,8 +87,12 @@ static void wait_for_room(struct nvmet_req *req, void (*run)(struct nvme_waiter 
 
 static void io_submit(struct nvmet_req *req)
 {
-	if (!put_on_queue(req))
+	int err = put_on_queue(req);
+
+	if (err == -EAGAIN)
 		wait_for_room(req, io_room, 1);
+	else if (err)
+		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }
 
 static void pair_submit(struct nvmet_req *first);
@@ -96,10 +105,17 @@ static void pair_room(struct nvme_waiter *waiter)
 /* The doorbell is rung at the end of the wake-up: the SSD hears of both at once. */
 static void pair_submit(struct nvmet_req *first)
 {
-	if (!nvme_qpair_has_room(path_of(first)->qpair, 2) || !put_on_queue(first))
+	struct nvmet_req *second = first->mate;
+	int err = nvme_qpair_has_room(path_of(first)->qpair, 2) ? put_on_queue(first) : -EAGAIN;
+
+	if (err == -EAGAIN) {
 		wait_for_room(first, pair_room, 2);
-	else
-		must(put_on_queue(first->mate));
+	} else if (err) {
+		nvmet_req_complete(first, nvmet_status_from_errno(err));
+		nvmet_req_complete(second, nvmet_status_from_errno(err));
+	} else {
+		must(put_on_queue(second) == 0);
+	}
 }
 
 void nvmet_io_execute(struct nvmet_req *req)

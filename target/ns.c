@@ -259,3 +259,17 @@ void nvmet_ssd_namespaces_changed(struct nvmet_ssd *ssd)
 			export_new(subsys, ssd);
 	}
 }
+
+void nvmet_ssd_readiness_changed(struct nvmet_ssd *ssd)
+{
+	struct nvmet_subsystem *subsys;
+
+	TAILQ_FOREACH (subsys, &ssd->target->subsystems, link) {
+		for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+			struct nvmet_ns *ns = subsys->ns[nsid];
+
+			if (ns && ns->ssd == ssd && nvmet_ns_is_active(ns))
+				announce(ns);
+		}
+	}
+}

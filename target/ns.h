@@ -76,4 +76,10 @@ void nvmet_ns_enable(struct nvmet_ns *ns, bool enabled);
  */
 void nvmet_ssd_namespaces_changed(struct nvmet_ssd *ssd);
 
+/*
+ * The SSD went away for longer than commands wait, or came back. Its namespaces stay, and so do the
+ * connections; I/O to it ends with Host Path Error meanwhile. Hosts are told by events.
+ */
+void nvmet_ssd_readiness_changed(struct nvmet_ssd *ssd);
+
 #endif

@@ -49,18 +49,6 @@ void nvmet_ssd_free(struct nvmet_ssd *ssd)
 	free(ssd);
 }
 
-void nvmet_ssd_failed(struct nvmet_ssd *ssd)
-{
-	struct nvmet_qpair_share *share;
-	struct nvmet_path *path;
-
-	ssd->failed = true;
-	TAILQ_FOREACH (share, &ssd->shares, link) {
-		TAILQ_FOREACH (path, &share->users, link)
-			nvmet_queue_close(path->queue, "its SSD failed");
-	}
-}
-
 /* The share of this worker with the fewest users; NULL when it has none. */
 static struct nvmet_qpair_share *least_used(struct nvmet_ssd *ssd, const struct worker *worker)
 {
@@ -205,7 +193,8 @@ static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t
 	ssd->n_shares++;
 	join(share, path);
 	/* A ring of n entries holds n - 1 commands. */
-	err = nvme_ctrl_create_qpair(ssd->ctrl, entries + 1, share_created, share);
+	err = nvme_ctrl_create_qpair(ssd->ctrl, entries + 1, &share->worker->loop, share_created,
+				     share);
 	if (err) {
 		leave(path);
 		share_free(share);
@@ -222,10 +211,6 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
 	int err = -EBUSY;
 
-	if (ssd->failed) {
-		got(queue, -ENODEV);
-		return;
-	}
 	if (n_free && (!share || n_free > workers_without(ssd, queue->worker))) {
 		path->got = got;
 		err = share_create(ssd, path, entries);
@@ -348,6 +333,8 @@ static void path_drain(struct loop_msg *msg)
 		loop_post(path->queue->target->loop, &path->msg, path_drained);
 }
 
+static void arm_drain_timer(struct nvmet_qpair_share *share);
+
 static void drain_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct nvmet_qpair_share *share = arg;
@@ -355,6 +342,10 @@ static void drain_timeout(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (!nvme_ctrl_is_ready(share->ssd->ctrl)) {
+		arm_drain_timer(share); /* they end when it is back, or given up */
+		return;
+	}
 	log_err("%s: commands of a closed connection are still at the SSD after %u s: closing all "
 		"%u connections that share its queue pair, to delete it",
 		nvme_ctrl_name(share->ssd->ctrl), DRAIN_TIMEOUT_S, share->n_users);

@@ -46,7 +46,6 @@ struct nvmet_ssd {
 	unsigned n_shares;
 	TAILQ_HEAD(, nvmet_path) waiters; /* for a queue pair that is being deleted */
 	bool sharing_logged;
-	bool failed; /* no queue pair is handed out any more */
 };
 
 int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
@@ -54,10 +53,7 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 /* No queue uses it any more. NULL is allowed. */
 void nvmet_ssd_free(struct nvmet_ssd *ssd);
 
-/* The SSD broke down: connections that use it are closed. Hosts reconnect once it is back. */
-void nvmet_ssd_failed(struct nvmet_ssd *ssd);
-
-/* err: 0, or -errno: -EBUSY when no queue pair can be had now, -ENODEV when the SSD failed. */
+/* err: 0, or -errno: -EBUSY when no queue pair can be had now. */
 typedef void nvmet_ssd_got_fn(struct nvmet_queue *queue, int err);
 /*
  * Gets queue->paths[path] a queue pair, with room for `entries` commands if the SSD allows that.

@@ -418,8 +418,8 @@ uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret
 	case NVME_ADMIN_AER:
 		return emul_async_event(emul, sqe, ret_dw0);
 	case NVME_ADMIN_ABORT:
-		*ret_dw0 = 1; /* not aborted: what is under way ends by itself */
-		return 0;
+		return emul_fault_abort(emul, (uint16_t)le32_get(sqe->cdw10),
+					(uint16_t)(le32_get(sqe->cdw10) >> 16), ret_dw0);
 	case NVME_ADMIN_FORMAT:
 		return emul_format(emul, sqe);
 	case NVME_ADMIN_SANITIZE:

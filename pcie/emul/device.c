@@ -2,6 +2,7 @@
 /* The emulated SSD as a device: registers (Base 3.1.3), DMA table, interrupts, opening and closing.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/log.h"
 
-#define CAP_TO_500MS      10
+#define CAP_TO_500MS      2
 #define DOORBELL(qid, cq) (NVME_REG_DOORBELLS + (2u * (qid) + (cq)) * 4u)
 
 static struct emul *emul_of(struct pcie_device *dev)
@@ -31,14 +32,20 @@ void *emul_dma(const struct emul *emul, uint64_t iova, size_t len)
 	return NULL;
 }
 
-void emul_signal(struct emul *emul, struct emul_cq *cq)
+void emul_interrupt(struct emul *emul, const struct emul_cq *cq)
 {
 	const uint64_t one = 1;
 
-	cq->unsignalled = 0;
 	if (cq->interrupts && cq->vector < emul->n_irqs &&
+	    !atomic_load_explicit(&emul->sq[cq - emul->cq].muted, memory_order_relaxed) &&
 	    write(emul->irq_fds[cq->vector], &one, sizeof(one)) < 0)
 		log_warn("%s: interrupt %u could not be signalled", emul->dev.name, cq->vector);
+}
+
+void emul_signal(struct emul *emul, struct emul_cq *cq)
+{
+	cq->unsignalled = 0;
+	emul_interrupt(emul, cq);
 }
 
 /* --- Registers ----------------------------------------------------------------------------------
@@ -87,11 +94,17 @@ static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 	return size == 4 ? (uint32_t)value : value;
 }
 
+/* What is under way on the file ends: afterwards no page of the driver's is touched. The driver
+ * sees to it that nobody uses the queues meanwhile. */
 static void disable(struct emul *emul)
 {
-	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++)
+	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++) {
+		if (emul->sq[qid].has_uring && !emul->media.ram)
+			emul_uring_drain(&emul->sq[qid], false);
 		atomic_store(&emul->sq[qid].enabled, false);
+	}
 	emul->csts = 0;
+	atomic_store(&emul->fatal, false);
 	emul->n_aers = 0;
 	emul->queues_asked = false;
 	emul->shadow = emul->events = NULL;
@@ -101,8 +114,13 @@ static void enable(struct emul *emul)
 {
 	uint32_t sq_entries = (emul->aqa & 0xfff) + 1, cq_entries = (emul->aqa >> 16 & 0xfff) + 1;
 
-	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++)
+	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++) {
 		emul_queue_free(emul, (uint16_t)qid);
+		emul->cq[qid].created = false;
+	}
+	emul->n_enables++;
+	if (emul->options.faults.never_ready && emul->n_enables >= emul->options.faults.never_ready)
+		return;
 	if (NVME_CC_MPS(emul->cc) != 0 || NVME_CC_CSS(emul->cc) != 0 ||
 	    NVME_CC_IOSQES(emul->cc) != NVME_SQE_SHIFT ||
 	    NVME_CC_IOCQES(emul->cc) != NVME_CQE_SHIFT || sq_entries < 2 || cq_entries < 2 ||
@@ -126,7 +144,9 @@ static void write_cc(struct emul *emul, uint32_t cc)
 	emul->csts &= ~NVME_CSTS_SHST_MASK;
 	if (NVME_CC_SHN(cc)) {
 		/* Flushing is the host's business (Base 3.6.1); a file is synced all the same. */
-		if (!emul->media.ram && fdatasync(emul->media.fd) < 0)
+		if (emul->media.dirty)
+			emul_cache_flush(&emul->media);
+		if (emul->media.fd >= 0 && fdatasync(emul->media.fd) < 0)
 			log_err("%s: its file could not be synced: %s", emul->dev.name,
 				strerror(errno));
 		emul->csts |= NVME_CSTS_SHST_DONE << NVME_CSTS_SHST_SHIFT;
@@ -206,6 +226,10 @@ static int set_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
 
 	if (n > dev->n_vectors)
 		return -EINVAL;
+	/* The last that the driver asks of a device that is gone: a real one would not write
+	 * either. */
+	if (!n && atomic_load(&emul->gone))
+		disable(emul);
 	if (n)
 		memcpy(emul->irq_fds, fds, n * sizeof(fds[0]));
 	emul->n_irqs = n;
@@ -220,7 +244,6 @@ static int reset(struct pcie_device *dev)
 		return -ENODEV;
 	disable(emul);
 	emul->cc = 0;
-	atomic_store(&emul->fatal, false);
 	return 0;
 }
 
@@ -232,6 +255,47 @@ static int watch(struct pcie_device *dev, struct loop *loop, pcie_device_event_f
 	emul->watch_fn = fn;
 	emul->watch_arg = arg;
 	return 0;
+}
+
+static void come_back_later(struct emul *emul)
+{
+	unsigned ms = emul->options.faults.back_ms;
+	const struct timeval after = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+	if (ms && emul->back_timer)
+		evtimer_add(emul->back_timer, &after);
+}
+
+/* As after power-on. */
+static void come_back(evutil_socket_t fd, short what, void *arg)
+{
+	struct emul *emul = arg;
+	const struct emul_faults *faults = &emul->options.faults;
+
+	(void)fd;
+	(void)what;
+	if (faults->back_when[0] && access(faults->back_when, F_OK) < 0) {
+		come_back_later(emul);
+		return;
+	}
+	disable(emul);
+	emul->cc = 0;
+	if (emul->media.dirty)
+		emul_cache_drop(&emul->media);
+	if (faults->back_as[0])
+		memcpy(emul->options.serial, faults->back_as, sizeof(emul->options.serial));
+	atomic_store(&emul->gone, false);
+	emul->watch_fn(emul->watch_arg, PCIE_DEVICE_BACK);
+}
+
+void emul_announce_gone(struct loop_msg *msg)
+{
+	struct emul *emul = container_of(msg, struct emul, gone_msg);
+
+	if (!emul->back_timer)
+		emul->back_timer = evtimer_new(emul->watch_loop->base, come_back, emul);
+	come_back_later(emul);
+	emul->watch_fn(emul->watch_arg, PCIE_DEVICE_GONE);
 }
 
 static void poll(struct pcie_device *dev, uint16_t qid)
@@ -247,6 +311,8 @@ static void close_device(struct pcie_device *dev)
 		emul_queue_free(emul, (uint16_t)qid);
 	emul_bad_fini(&emul->bad);
 	pthread_mutex_destroy(&emul->change_lock);
+	if (emul->back_timer)
+		event_free(emul->back_timer);
 	emul_media_close(&emul->media);
 	free(emul);
 }
@@ -309,6 +375,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	emul->dev.ops = &emul_ops;
 	emul->dev.bar0_len = DOORBELL(EMUL_MAX_QUEUES + 1, 0);
 	emul->dev.n_vectors = options->vectors;
+	emul->dev.returns = true;
 	emul->dev.iova_max = UINT64_MAX;
 	snprintf(emul->dev.name, sizeof(emul->dev.name), "emulated:%u", opened);
 	pthread_mutex_init(&emul->change_lock, NULL);

@@ -22,6 +22,8 @@
  *   separate=0|1     it is transferred in a buffer of its own, not behind the block; default 0
  *   pi=0|1|2|3       type of the protection information in its first 8 bytes; default 0: none
  *   fused=0|1        offer fused Compare and Write; memory only; default 0
+ *   cache=0|1        on a file, for tests: what is written reaches it with Flush, FUA or an orderly
+ *                    end only, and is lost otherwise; default 0
  * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
  *   fault.op=read|write|compare|flush|any  which I/O commands count; default any
  *   fault.error=N       every Nth ends with fault.status and is not done
@@ -29,13 +31,26 @@
  *   fault.delay=N       every Nth is answered fault.delay_ms later (default 100)
  *   fault.delay_ms=N
  *   fault.unknown_cid=N every Nth is followed by a completion that nobody asked for
+ *   fault.hang=N        every Nth is not answered, until it is aborted or the SSD is reset
+ *   fault.abort=obey|late|refuse|silent
+ *                       what Abort does to it: ends it (default); comes too late, it ends by
+ *                       itself; nothing; not even an answer
+ *   fault.mute_after=N  after N commands of one queue: no interrupts from it any more
+ *   fault.doorbell_after=N
+ *                       after N commands of one queue: its doorbell is stuck
  *   fault.cfs_after=N   after N commands of one queue: CSTS.CFS, nothing is answered any more
  *   fault.smart_after=N after N commands of one queue: too hot, told by an asynchronous event and
- * in SMART
+ *                       in SMART
  *   fault.shrink_after=N, fault.detach_after=N, fault.attach_after=N
  *                       after N commands of one queue: namespaces have half their size, the last
- * one is gone, the last one (that was not there) comes; told by an event fault.gone_after=N  after
- * N commands of one queue: the device is gone (registers read all ones)
+ *                       one is gone, the last one (that was not there) comes; told by an event
+ *   fault.gone_after=N  after N commands of one queue: the device is gone, registers read all ones
+ *   fault.back_ms=N     it returns after that time, as after power-on; default: never
+ *   fault.back_when=PATH  … and when there is such a file
+ *   fault.back_as=TEXT  it returns with another serial number
+ *   fault.never_ready=N from the Nth time it is enabled on, it does not get ready
+ *   fault.times=N       hang, doorbell_after, cfs_after and gone_after strike N times in all
+ * A reset cures them, and begins the counts anew.
  */
 #ifndef NVMETD_PCIE_EMUL_EMUL_H
 #define NVMETD_PCIE_EMUL_EMUL_H
@@ -46,10 +61,19 @@
 
 struct pcie_device;
 
+/* What an Abort does. */
+enum emul_abort { EMUL_ABORT_OBEY, EMUL_ABORT_LATE, EMUL_ABORT_REFUSE, EMUL_ABORT_SILENT };
+
+/* 0: not at all. */
 struct emul_faults {
 	int op; /* an enum nvme_io_opcode, or -1 for any */
-	unsigned error, status, delay, delay_ms, unknown_cid, cfs_after, gone_after, smart_after;
+	unsigned error, status, delay, delay_ms, unknown_cid;
+	unsigned hang, mute_after, doorbell_after, cfs_after, smart_after, gone_after, back_ms;
 	unsigned shrink_after, detach_after, attach_after;
+	unsigned never_ready, times;
+	enum emul_abort abort;
+	char back_as[21];
+	char back_when[256];
 };
 
 struct emul_options {
@@ -68,6 +92,7 @@ struct emul_options {
 	unsigned ms;   /* metadata bytes of a block */
 	unsigned pi;   /* protection information: type 1 .. 3, or 0 */
 	bool separate; /* metadata has a buffer of its own */
+	bool cache;
 	struct emul_faults faults;
 };
 

@@ -32,6 +32,7 @@
 #define EMUL_COPY_RANGE_BLOCKS 256
 #define EMUL_COPY_BLOCKS       1024
 #define EMUL_AERS              4
+#define EMUL_NO_CID            UINT32_MAX
 #define EMUL_PENDING           UINT16_C(0xffff) /* instead of a status: the command ends later */
 
 struct emul_range {
@@ -46,7 +47,8 @@ struct emul_slot {
 	uint16_t cid;
 	uint16_t next_free;
 	uint16_t status; /* of a delayed command */
-	bool delayed;
+	bool delayed, hung;
+	struct nvme_sqe sqe; /* of one that hangs */
 	uint8_t opcode;
 	bool fua;
 	uint64_t offset;   /* bytes on the medium: of what is left */
@@ -83,7 +85,11 @@ struct emul_sq {
 	struct emul_slot *slots; /* entries of them */
 	struct iovec *iovs;
 	uint16_t free_slot;
-	unsigned pending;
+	unsigned pending;           /* slots in use */
+	unsigned n_delayed, n_hung; /* of them, without a request on the file */
+	bool stuck;                 /* the doorbell does nothing */
+	_Atomic bool muted;         /* no interrupts */
+	_Atomic uint32_t abort_cid; /* for the owner of the queue: EMUL_NO_CID: none */
 
 	unsigned n_commands, n_counted;                            /* fault counters */
 	struct counter reads, writes, blocks_read, blocks_written; /* SMART; blocks of 512 bytes */
@@ -95,6 +101,8 @@ struct emul_media {
 	uint64_t size;
 	bool volatile_cache; /* writes need a flush to be durable */
 	bool in_memory;      /* a file on tmpfs: transfers never wait */
+	uint8_t *backing;    /* cache.c: the file itself */
+	uint64_t *dirty; /* cache.c: a bit for each page of `ram` that the file lacks; or NULL */
 };
 
 /* Blocks that cannot be read (bad.c). */
@@ -119,6 +127,9 @@ struct emul {
 	uint32_t cc, csts, aqa;
 	uint64_t asq, acq;
 	_Atomic bool gone, fatal;
+	_Atomic unsigned strikes; /* of the faults that fault.times limits */
+	unsigned n_enables;
+	struct event *back_timer;
 
 	struct emul_range ranges[EMUL_MAX_RANGES];
 	unsigned n_ranges;
@@ -154,9 +165,34 @@ struct emul {
 /* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes
  * only while no queue exists. */
 void *emul_dma(const struct emul *emul, uint64_t iova, size_t len);
+void emul_interrupt(struct emul *emul, const struct emul_cq *cq);
+/* The same for what was posted; the queue's owner. */
 void emul_signal(struct emul *emul, struct emul_cq *cq);
 
+/* device.c: the device has gone, and is there again. Main thread. */
+void emul_announce_gone(struct loop_msg *msg);
+
+/* fault.c */
+enum emul_fault {
+	EMUL_FAULT_NONE,
+	EMUL_FAULT_STOP,  /* the command is not even fetched, nor any after it */
+	EMUL_FAULT_HANG,  /* it is never answered */
+	EMUL_FAULT_ERROR, /* it ends with fault.status */
+	EMUL_FAULT_DELAY, /* its answer is held back */
+};
+/* Counts a command and says what befalls it. Owner of the queue. */
+enum emul_fault emul_fault_of(struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* One completion more than was asked for, with a CID that no command has. */
+void emul_fault_unknown_cid(struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* Whether commands of the queue may have to be kept in slots. */
+bool emul_fault_needs_slots(const struct emul *emul);
+/* Abort: a status, or EMUL_PENDING. Main thread; the command ends on its queue's. */
+uint16_t emul_fault_abort(struct emul *emul, uint16_t qid, uint16_t cid, uint32_t *ret_dw0);
+/* Owner of the queue: does what an Abort asked for. */
+void emul_fault_look(struct emul_sq *sq);
+
 /* queue.c */
+void emul_run_io(struct emul_sq *sq, const struct nvme_sqe *sqe, enum emul_fault fault);
 uint16_t emul_create_cq(struct emul *emul, uint16_t qid, uint64_t iova, uint32_t entries,
 			uint16_t vector, bool interrupts);
 uint16_t emul_create_sq(struct emul *emul, uint16_t qid, uint16_t cqid, uint64_t iova,
@@ -230,6 +266,14 @@ bool emul_media_resized(const struct emul_options *options, struct emul_media *m
 void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
 
+/* cache.c: the write cache in front of a file. */
+int emul_cache_open(struct emul_media *media);
+void emul_cache_close(struct emul_media *media);
+void emul_cache_wrote(struct emul_media *media, uint64_t offset, uint64_t len, bool fua);
+void emul_cache_flush(struct emul_media *media);
+/* The power is gone: the file is what is left. Nobody uses the medium meanwhile. */
+void emul_cache_drop(struct emul_media *media);
+
 /* uring.c: commands that end later. */
 int emul_uring_init(struct emul_sq *sq);
 void emul_uring_fini(struct emul_sq *sq);
@@ -240,8 +284,15 @@ void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms);
 void emul_uring_submit(struct emul_sq *sq);
 /* Posts what has ended, as far as the completion queue has room. */
 void emul_uring_reap(struct emul_sq *sq);
-/* Waits, a bounded time, until nothing is under way. False: something still is. */
-bool emul_uring_drain(struct emul_sq *sq);
+/*
+ * Waits, a bounded time, until nothing is under way but what hangs; `delayed` ones neither when
+ * they do not count. False: something still is.
+ */
+bool emul_uring_drain(struct emul_sq *sq, bool delayed);
+/* Ends a command that hangs. */
+void emul_slot_end(struct emul_slot *slot, uint16_t status);
+/* Frees its slot without a completion. */
+void emul_slot_drop(struct emul_slot *slot);
 
 static inline bool emul_has_ns(const struct emul *emul, uint32_t nsid)
 {

@@ -165,8 +165,13 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 
 	if (status)
 		return status;
-	if (sq->emul->media.ram)
-		return ram_transfer(sq->emul, sqe, &extent, iov, n);
+	if (sq->emul->media.ram) {
+		status = ram_transfer(sq->emul, sqe, &extent, iov, n);
+		if (!status && sq->emul->media.dirty && sqe->opcode == NVME_IO_WRITE)
+			emul_cache_wrote(&sq->emul->media, extent.offset, extent.len,
+					 le32_get(sqe->cdw12) & NVME_IO_FUA);
+		return status;
+	}
 	slot = emul_slot_take(sq, sqe);
 	memcpy(slot->iov, iov, n * sizeof(iov[0]));
 	slot->n_iov = n;
@@ -233,6 +238,8 @@ static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul_slot *slot;
 
+	if (sq->emul->media.dirty)
+		emul_cache_flush(&sq->emul->media);
 	if (sq->emul->media.ram)
 		return 0;
 	slot = emul_slot_take(sq, sqe);
@@ -344,6 +351,8 @@ static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned 
 	emul_bad_clear(&emul->bad, to.first, to.blocks);
 	for (unsigned i = 0; i < n; to.offset += from[i++].len)
 		memmove(emul->media.ram + to.offset, emul->media.ram + from[i].offset, from[i].len);
+	if (emul->media.dirty)
+		emul_cache_wrote(&emul->media, to.offset - to.len, to.len, false);
 	change_end(emul);
 	return 0;
 }

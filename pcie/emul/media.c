@@ -125,11 +125,13 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 			err ? strerror(-err) : "it is empty; give size=");
 		return err ? err : -EINVAL;
 	}
+	media->volatile_cache = true;
+	if (options->cache)
+		return emul_cache_open(media);
 	flags = fcntl(media->fd, F_GETFL);
 	if (fcntl(media->fd, F_SETFL, flags | O_DIRECT) == 0 &&
 	    !direct_works(media->fd, options->lba_shift) && fcntl(media->fd, F_SETFL, flags) < 0)
 		return -errno;
-	media->volatile_cache = true;
 	media->in_memory = fstatfs(media->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 	return 0;
 }
@@ -144,6 +146,7 @@ void emul_media_close(struct emul_media *media)
 {
 	if (media->ram)
 		munmap(media->ram, media->size);
+	emul_cache_close(media);
 	if (media->fd >= 0)
 		close(media->fd);
 	*media = (struct emul_media){ .fd = -1 };
@@ -166,8 +169,11 @@ void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t l
 	uint64_t first = (offset + NVME_PAGE_SIZE - 1) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
 	uint64_t last = (offset + len) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
 
-	if (last <= first || madvise(media->ram + first, last - first, MADV_DONTNEED) < 0) {
+	if (last <= first || media->dirty ||
+	    madvise(media->ram + first, last - first, MADV_DONTNEED) < 0) {
 		memset(media->ram + offset, 0, len);
+		if (media->dirty)
+			emul_cache_wrote(media, offset, len, false);
 		return;
 	}
 	memset(media->ram + offset, 0, first - offset);

@@ -102,50 +102,6 @@ void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0)
 	cq->unsignalled++;
 }
 
-/* --- Faults -------------------------------------------------------------------------------------
- */
-
-static void report_gone(struct loop_msg *msg)
-{
-	struct emul *emul = container_of(msg, struct emul, gone_msg);
-
-	emul->watch_fn(emul->watch_arg, PCIE_DEVICE_GONE);
-}
-
-static bool every(unsigned n, unsigned count)
-{
-	return n && count % n == 0;
-}
-
-/* Counts the command; returns false when the device dies of it. */
-static bool fault_count(struct emul_sq *sq, const struct nvme_sqe *sqe)
-{
-	struct emul *emul = sq->emul;
-	const struct emul_faults *faults = &emul->options.faults;
-
-	sq->n_commands++;
-	if (faults->op < 0 || faults->op == sqe->opcode)
-		sq->n_counted++;
-	emul_events_count(emul, sq->n_commands);
-	if (faults->cfs_after && sq->n_commands > faults->cfs_after) {
-		atomic_store(&emul->fatal, true);
-		return false;
-	}
-	if (faults->gone_after && sq->n_commands > faults->gone_after) {
-		if (!atomic_exchange(&emul->gone, true) && emul->watch_loop)
-			loop_post(emul->watch_loop, &emul->gone_msg, report_gone);
-		return false;
-	}
-	return true;
-}
-
-static bool fault_applies(const struct emul_sq *sq, const struct nvme_sqe *sqe)
-{
-	int op = sq->emul->options.faults.op;
-
-	return op < 0 || op == sqe->opcode;
-}
-
 /* --- Submission ---------------------------------------------------------------------------------
  */
 
@@ -158,29 +114,32 @@ static void run_admin(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		emul_post(sq, le16_get(sqe->cid), status, dw0);
 }
 
-static bool fault_error(const struct emul_sq *sq, const struct nvme_sqe *sqe)
+static void end_io(struct emul_sq *sq, const struct nvme_sqe *sqe, uint16_t status,
+		   enum emul_fault fault)
 {
-	return fault_applies(sq, sqe) && every(sq->emul->options.faults.error, sq->n_counted);
-}
-
-/* The command has its status: now, or after a while. */
-static void end_io(struct emul_sq *sq, const struct nvme_sqe *sqe, uint16_t status)
-{
-	const struct emul_faults *faults = &sq->emul->options.faults;
-
-	if (fault_applies(sq, sqe) && every(faults->delay, sq->n_counted))
-		emul_uring_delay(emul_slot_take(sq, sqe), status, faults->delay_ms);
+	if (fault == EMUL_FAULT_DELAY)
+		emul_uring_delay(emul_slot_take(sq, sqe), status,
+				 sq->emul->options.faults.delay_ms);
 	else
 		emul_post(sq, le16_get(sqe->cid), status, 0);
 }
 
-static void run_io(struct emul_sq *sq, const struct nvme_sqe *sqe)
+void emul_run_io(struct emul_sq *sq, const struct nvme_sqe *sqe, enum emul_fault fault)
 {
-	uint16_t status = fault_error(sq, sqe) ? (uint16_t)sq->emul->options.faults.status
-					       : emul_io(sq, sqe);
+	uint16_t status;
 
+	if (fault == EMUL_FAULT_HANG) {
+		struct emul_slot *slot = emul_slot_take(sq, sqe);
+
+		slot->hung = true;
+		slot->sqe = *sqe;
+		sq->n_hung++;
+		return;
+	}
+	status = fault == EMUL_FAULT_ERROR ? (uint16_t)sq->emul->options.faults.status
+					   : emul_io(sq, sqe);
 	if (status != EMUL_PENDING)
-		end_io(sq, sqe, status);
+		end_io(sq, sqe, status, fault);
 }
 
 static unsigned fuse_at(const struct emul_sq *sq, uint32_t at)
@@ -197,41 +156,34 @@ static uint32_t after(const struct emul_sq *sq, uint32_t at)
  * Base 6.1: two commands next to each other, told with one doorbell; neither is done alone. The
  * first has been fetched. Returns false when the device dies of the second.
  */
-static bool run_fused(struct emul_sq *sq, const struct nvme_sqe *first)
+static bool run_fused(struct emul_sq *sq, const struct nvme_sqe *first, enum emul_fault fault)
 {
-	bool first_fails = fault_error(sq, first);
-	uint16_t statuses[2], fault = (uint16_t)sq->emul->options.faults.status;
+	uint16_t statuses[2], error = (uint16_t)sq->emul->options.faults.status;
+	enum emul_fault fault_second;
 	struct nvme_sqe second;
 
 	if (NVME_SQE_FUSE(first->flags) != NVME_FUSE_FIRST ||
 	    fuse_at(sq, sq->head) != NVME_FUSE_SECOND) {
-		end_io(sq, first, NVME_SC_ABORTED_FUSED_MISSING);
+		end_io(sq, first, NVME_SC_ABORTED_FUSED_MISSING, fault);
 		return true;
 	}
 	second = sq->ring[sq->head];
-	if (!fault_count(sq, &second))
+	fault_second = emul_fault_of(sq, &second);
+	if (fault_second == EMUL_FAULT_STOP)
 		return false;
 	sq->head = after(sq, sq->head);
-	if (first_fails) {
-		statuses[0] = fault;
+	if (fault == EMUL_FAULT_ERROR) {
+		statuses[0] = error;
 		statuses[1] = NVME_SC_ABORTED_FUSED_FAILED;
-	} else if (fault_error(sq, &second)) {
+	} else if (fault_second == EMUL_FAULT_ERROR) {
 		statuses[0] = NVME_SC_ABORTED_FUSED_FAILED;
-		statuses[1] = fault;
+		statuses[1] = error;
 	} else {
 		emul_compare_and_write(sq, first, &second, &statuses[0], &statuses[1]);
 	}
-	end_io(sq, first, statuses[0]);
-	end_io(sq, &second, statuses[1]);
+	end_io(sq, first, statuses[0], fault);
+	end_io(sq, &second, statuses[1], fault_second);
 	return true;
-}
-
-/* One completion more than was asked for, with a CID that no command has. */
-static void fault_unknown_cid(struct emul_sq *sq, const struct nvme_sqe *sqe)
-{
-	if (fault_applies(sq, sqe) && every(sq->emul->options.faults.unknown_cid, sq->n_counted) &&
-	    emul_cq_room(&sq->emul->cq[sq->cqid]))
-		emul_post(sq, 0xfffe, 0, 0);
 }
 
 /* Commands under way never exceed what the completion queue can take. */
@@ -241,7 +193,7 @@ static bool may_fetch(const struct emul_sq *sq)
 	uint32_t used = (cq->tail + cq->entries - cq->head) % cq->entries;
 	uint32_t n = fuse_at(sq, sq->head) == NVME_FUSE_FIRST ? 2 : 1;
 
-	return sq->head != sq->tail && used + sq->pending + n < cq->entries &&
+	return !sq->stuck && sq->head != sq->tail && used + sq->pending + n < cq->entries &&
 	       sq->free_slot != UINT16_MAX;
 }
 
@@ -254,19 +206,22 @@ static void sq_run(struct emul_sq *sq)
 		struct nvme_sqe sqe =
 			sq->ring[sq->head]; /* a copy: the driver's memory may change */
 
-		if (sq->qid && !fault_count(sq, &sqe))
+		enum emul_fault fault = sq->qid ? emul_fault_of(sq, &sqe) : EMUL_FAULT_NONE;
+
+		if (fault == EMUL_FAULT_STOP)
 			return;
 		sq->head = after(sq, sq->head);
 		if (sq->qid && sq->head != sq->tail)
 			emul_io_expect(sq, &sq->ring[sq->head]);
-		if (!sq->qid)
+		if (!sq->qid) {
 			run_admin(sq, &sqe);
-		else if (!NVME_SQE_FUSE(sqe.flags))
-			run_io(sq, &sqe);
-		else if (!run_fused(sq, &sqe))
+			continue;
+		}
+		if (!NVME_SQE_FUSE(sqe.flags))
+			emul_run_io(sq, &sqe, fault);
+		else if (!run_fused(sq, &sqe, fault))
 			return;
-		if (sq->qid)
-			fault_unknown_cid(sq, &sqe);
+		emul_fault_unknown_cid(sq, &sqe);
 	}
 	if (emul->events && sq->qid)
 		emul->events[2 * sq->qid] = htole32(sq->tail); /* ring for every new command */
@@ -320,6 +275,7 @@ void emul_queue_poll(struct emul *emul, uint16_t qid)
 
 	if (sq->has_uring && alive(emul) &&
 	    atomic_load_explicit(&sq->enabled, memory_order_acquire)) {
+		emul_fault_look(sq);
 		emul_uring_reap(sq);
 		if (sq->head != sq->tail)
 			sq_run(sq); /* slots are free again */
@@ -362,10 +318,13 @@ uint16_t emul_create_sq(struct emul *emul, uint16_t qid, uint16_t cqid, uint64_t
 	sq->entries = entries;
 	sq->head = sq->tail = 0;
 	sq->ring = ring;
-	sq->pending = 0;
+	sq->pending = sq->n_delayed = sq->n_hung = 0;
+	sq->stuck = false;
+	atomic_store(&sq->muted, false);
+	atomic_store(&sq->abort_cid, EMUL_NO_CID);
 	sq->n_commands = sq->n_counted = 0;
 	sq->free_slot = 0;
-	if (qid && (!emul->media.ram || emul->options.faults.delay) && emul_uring_init(sq)) {
+	if (qid && (!emul->media.ram || emul_fault_needs_slots(emul)) && emul_uring_init(sq)) {
 		emul_queue_free(emul, qid);
 		return NVME_SC_INTERNAL;
 	}
@@ -378,7 +337,7 @@ uint16_t emul_delete_sq(struct emul *emul, uint16_t qid)
 {
 	struct emul_sq *sq = &emul->sq[qid];
 
-	if (sq->has_uring && !emul_uring_drain(sq))
+	if (sq->has_uring && !emul_uring_drain(sq, true))
 		return NVME_SC_INTERNAL;
 	emul_queue_free(emul, qid);
 	return 0;

@@ -9,7 +9,7 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/num.h"
 
-enum key_type { KEY_UINT, KEY_SIZE, KEY_TEXT, KEY_LBA, KEY_OP, KEY_BOOL, KEY_CODE };
+enum key_type { KEY_UINT, KEY_SIZE, KEY_TEXT, KEY_LBA, KEY_OP, KEY_ABORT, KEY_BOOL, KEY_CODE };
 
 struct key {
 	const char *name;
@@ -38,6 +38,7 @@ static const struct key keys[] = {
 	{ "pi", KEY_UINT, OPT(pi), 0, 3, "a number from 0 to 3" },
 	{ "separate", KEY_BOOL, OPT(separate), 0, 1, "0 or 1" },
 	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },
+	{ "cache", KEY_BOOL, OPT(cache), 0, 1, "0 or 1" },
 	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, compare, flush or any" },
 	{ "fault.error", KEY_UINT, OPT(faults.error), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.status", KEY_CODE, OPT(faults.status), 1, 0x7ff, "a status from 0x1 to 0x7ff" },
@@ -45,6 +46,18 @@ static const struct key keys[] = {
 	{ "fault.delay_ms", KEY_UINT, OPT(faults.delay_ms), 1, 3600000, "milliseconds" },
 	{ "fault.unknown_cid", KEY_UINT, OPT(faults.unknown_cid), 1, UINT32_MAX,
 	  "a number from 1" },
+	{ "fault.hang", KEY_UINT, OPT(faults.hang), 1, UINT32_MAX, "a number from 1" },
+	{ "fault.abort", KEY_ABORT, OPT(faults.abort), 0, 0, "obey, late, refuse or silent" },
+	{ "fault.mute_after", KEY_UINT, OPT(faults.mute_after), 1, UINT32_MAX, "a number from 1" },
+	{ "fault.doorbell_after", KEY_UINT, OPT(faults.doorbell_after), 1, UINT32_MAX,
+	  "a number from 1" },
+	{ "fault.back_ms", KEY_UINT, OPT(faults.back_ms), 1, 3600000, "milliseconds" },
+	{ "fault.back_when", KEY_TEXT, OPT(faults.back_when), 1, 255,
+	  "a path of up to 255 characters" },
+	{ "fault.back_as", KEY_TEXT, OPT(faults.back_as), 1, 20, "up to 20 characters" },
+	{ "fault.never_ready", KEY_UINT, OPT(faults.never_ready), 1, UINT32_MAX,
+	  "a number from 1" },
+	{ "fault.times", KEY_UINT, OPT(faults.times), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.cfs_after", KEY_UINT, OPT(faults.cfs_after), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.smart_after", KEY_UINT, OPT(faults.smart_after), 1, UINT32_MAX,
 	  "a number from 1" },
@@ -104,6 +117,24 @@ static int set_op(int *op, const char *value)
 	return -EINVAL;
 }
 
+static int set_abort(enum emul_abort *to, const char *value)
+{
+	static const char *const words[] = {
+		[EMUL_ABORT_OBEY] = "obey",
+		[EMUL_ABORT_LATE] = "late",
+		[EMUL_ABORT_REFUSE] = "refuse",
+		[EMUL_ABORT_SILENT] = "silent",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp(value, words[i]) == 0) {
+			*to = (enum emul_abort)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int set_key(const struct key *key, struct emul_options *options, const char *value)
 {
 	void *field = (char *)options + key->offset;
@@ -121,6 +152,8 @@ static int set_key(const struct key *key, struct emul_options *options, const ch
 		return 0;
 	case KEY_LBA:
 		return set_lba(field, value);
+	case KEY_ABORT:
+		return set_abort(field, value);
 	case KEY_OP:
 		return set_op(field, value);
 	case KEY_BOOL:
@@ -161,6 +194,10 @@ static int check(const struct emul_options *options, char *err, size_t err_size)
 {
 	if (!options->size && !options->file[0]) {
 		snprintf(err, err_size, "an emulated SSD needs size= or file=");
+		return -EINVAL;
+	}
+	if (options->cache && !options->file[0]) {
+		snprintf(err, err_size, "cache=1 needs file=");
 		return -EINVAL;
 	}
 	if (!num_is_pow2(options->mdts)) {

@@ -122,7 +122,7 @@ struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	slot->cid = le16_get(sqe->cid);
 	slot->opcode = sqe->opcode;
 	slot->status = 0;
-	slot->delayed = false;
+	slot->delayed = slot->hung = false;
 	slot->fua = false;
 	slot->left = 0;
 	slot->n_iov = slot->iov_pos = 0;
@@ -131,16 +131,26 @@ struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return slot;
 }
 
-static void slot_end(struct emul_slot *slot, uint16_t status)
+void emul_slot_drop(struct emul_slot *slot)
 {
 	struct emul_sq *sq = slot->sq;
 
+	if (slot->delayed)
+		sq->n_delayed--;
+	if (slot->hung)
+		sq->n_hung--;
+	slot->delayed = slot->hung = false;
 	free(slot->scratch);
 	slot->scratch = NULL;
 	slot->next_free = sq->free_slot;
 	sq->free_slot = (uint16_t)(slot - sq->slots);
 	sq->pending--;
-	emul_post(sq, slot->cid, status, 0);
+}
+
+void emul_slot_end(struct emul_slot *slot, uint16_t status)
+{
+	emul_slot_drop(slot);
+	emul_post(slot->sq, slot->cid, status, 0);
 }
 
 static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
@@ -225,7 +235,7 @@ void emul_uring_start(struct emul_slot *slot)
 		/* The commands that need a place of their own for what they read. */
 		if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, scratch)) {
 			slot->scratch = NULL;
-			slot_end(slot, NVME_SC_INTERNAL);
+			emul_slot_end(slot, NVME_SC_INTERNAL);
 			return;
 		}
 	}
@@ -241,6 +251,7 @@ void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms)
 	struct io_uring_sqe *sqe = get_sqe(slot->sq);
 
 	slot->delayed = true;
+	slot->sq->n_delayed++;
 	slot->status = status;
 	slot->due.tv_sec = ms / 1000;
 	slot->due.tv_nsec = (long long)(ms % 1000) * 1000000;
@@ -314,7 +325,7 @@ static uint16_t compare(const struct emul_slot *slot)
 static void next_range(struct emul_slot *slot)
 {
 	if (++slot->range_pos == slot->n_ranges) {
-		slot_end(slot, 0);
+		emul_slot_end(slot, 0);
 		return;
 	}
 	slot->offset = (uintptr_t)slot->iov[slot->range_pos].iov_base;
@@ -326,7 +337,8 @@ static void next_range(struct emul_slot *slot)
 static void copy_done(struct emul_slot *slot, size_t n)
 {
 	if (n != slot->left) {
-		slot_end(slot, slot->copy_writing ? NVME_SC_WRITE_FAULT : NVME_SC_UNRECOVERED_READ);
+		emul_slot_end(slot,
+			      slot->copy_writing ? NVME_SC_WRITE_FAULT : NVME_SC_UNRECOVERED_READ);
 		return;
 	}
 	slot->copy_writing = !slot->copy_writing;
@@ -342,7 +354,7 @@ static void copy_done(struct emul_slot *slot, size_t n)
 static void slot_done(struct emul_slot *slot, int res)
 {
 	if (slot->delayed) {
-		slot_end(slot, slot->status);
+		emul_slot_end(slot, slot->status);
 		return;
 	}
 	if (res == -EINTR || res == -EAGAIN) {
@@ -350,12 +362,12 @@ static void slot_done(struct emul_slot *slot, int res)
 		return;
 	}
 	if (res < 0) {
-		slot_end(slot, status_of(res, slot->opcode));
+		emul_slot_end(slot, status_of(res, slot->opcode));
 		return;
 	}
 	if (slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_WRITE) {
 		if (res == 0 && slot->left) {
-			slot_end(slot, status_of(-EIO, slot->opcode)); /* the file was cut */
+			emul_slot_end(slot, status_of(-EIO, slot->opcode)); /* the file was cut */
 			return;
 		}
 		advance(slot, (size_t)res);
@@ -365,8 +377,8 @@ static void slot_done(struct emul_slot *slot, int res)
 		}
 	}
 	if (slot->opcode == NVME_IO_COMPARE) {
-		slot_end(slot,
-			 (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
+		emul_slot_end(slot,
+			      (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
 		return;
 	}
 	if (slot->opcode == NVME_IO_COPY)
@@ -374,7 +386,7 @@ static void slot_done(struct emul_slot *slot, int res)
 	else if (slot->opcode == NVME_IO_DSM)
 		next_range(slot);
 	else
-		slot_end(slot, 0);
+		emul_slot_end(slot, 0);
 }
 
 void emul_uring_reap(struct emul_sq *sq)
@@ -391,13 +403,13 @@ void emul_uring_reap(struct emul_sq *sq)
 	emul_uring_submit(sq);
 }
 
-bool emul_uring_drain(struct emul_sq *sq)
+bool emul_uring_drain(struct emul_sq *sq, bool delayed)
 {
 	uint64_t deadline = clock_now_ns() + DRAIN_SECONDS * NSEC_PER_SEC;
 	struct __kernel_timespec second = { .tv_sec = 1 };
 	struct io_uring_cqe *cqe;
 
-	while (sq->pending) {
+	while (sq->pending > sq->n_hung + (delayed ? 0 : sq->n_delayed)) {
 		io_uring_wait_cqe_timeout(&sq->uring, &cqe, &second);
 		emul_uring_reap(sq);
 		if (clock_now_ns() > deadline) {

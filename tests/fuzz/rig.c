@@ -136,8 +136,6 @@ static void on_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 	if (!rig_ssd_may_fail)
 		fuzz_fail("the SSD failed: %s", why);
 	ssd->stopped = true;
-	if (ssd->ssd)
-		nvmet_ssd_failed(ssd->ssd);
 }
 
 static void on_stopped(struct nvme_ctrl *ctrl, void *arg)
@@ -181,6 +179,8 @@ bool rig_bring_up(struct pcie_device *dev)
 		.max_transfer = rig_conf.max_transfer,
 		.max_queues = rig_conf.ssds[0].max_queues,
 		.command_timeout_ms = rig_conf.ssds[0].command_timeout_ms,
+		.io_timeout_ms = rig_conf.ssds[0].io_timeout_ms,
+		.patience_ms = rig_conf.ssds[0].recovery_timeout_ms,
 		.events = &events,
 		.arg = ssd,
 	};
@@ -232,8 +232,7 @@ void rig_init(const char *spec)
 	rig_conf.workers = 1;
 	rig_conf.dma_memory = 16u << 20;
 	rig_conf.n_ssds = 1;
-	rig_conf.ssds[0] =
-		(struct conf_ssd){ .name = "a", .max_queues = 128, .command_timeout_ms = 10000 };
+	rig_conf.ssds[0] = (struct conf_ssd){ .name = "a", CONF_SSD_DEFAULTS };
 	snprintf(rig_conf.ssds[0].spec, sizeof(rig_conf.ssds[0].spec), "%s", spec ? spec : "");
 	rig_conf.n_subsystems = 2;
 	subsys = &rig_conf.subsystems[0];

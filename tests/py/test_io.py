@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads and writes on the emulated SSD: every way that data can move, and that it stays what it is."""
 
-import os
 import random
 import struct
 import time
@@ -306,37 +305,3 @@ def test_delays_and_unknown_cids(start):
             assert read(host.io[0], index, 1) == pattern(512, index)
         assert daemon.counters()["unknown_cids"] >= 4
     daemon.expect_clean()
-
-
-def test_ssd_gone(start):
-    """The device disappears: hosts are cut off, the daemon lives, Connect is refused for now."""
-    daemon = start("--ssd", "emulated:size=64M,fault.gone_after=5", "--listen", "127.0.0.1:0",
-                   "--nqn", NQN)
-    with Host(daemon.address, NQN) as host:
-        for index in range(5):
-            write(host.io[0], index, bytes(512))
-        host.io[0].start(2, nsid=1, read=512, **io_fields(0, 1))
-        host.io[0].conn.expect_close()
-    assert daemon.process.poll() is None
-    assert "it was removed" in daemon.log()
-    assert os.path.exists(daemon.control)
-
-
-def test_ssd_stuck(start, tmp_path):
-    """CSTS.CFS, nothing is answered any more: when the host gives up, its queue cannot be deleted; the
-    SSD is reset and given up, and nothing of the host stays."""
-    path = tmp_path / "conf"
-    path.write_text(f"""listen = ( "127.0.0.1:0" );
-ssds = ( {{ name = "a"; spec = "emulated:size=16M,fault.cfs_after=5"; command_timeout = "1s"; }} );
-subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
-""")
-    daemon = start("-c", path)
-    with Host(daemon.address, NQN) as host:
-        for index in range(5):
-            write(host.io[0], index, bytes(512))
-        for index in range(3):
-            host.io[0].start(2, nsid=1, read=512, **io_fields(0, 1))
-        time.sleep(0.1)
-        assert daemon.counters()["dma_pages_used"] == 3
-    daemon.expect_clean(10)
-    assert "admin command 00h was not answered within 1000 ms" in daemon.log()

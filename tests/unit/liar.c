@@ -305,7 +305,7 @@ void liar_create(void)
 {
 	unsigned before = seen.created;
 
-	assert_int_equal(nvme_ctrl_create_qpair(liar_ctrl, 16, on_created, NULL), 0);
+	assert_int_equal(nvme_ctrl_create_qpair(liar_ctrl, 16, &loop, on_created, NULL), 0);
 	while (seen.created == before)
 		liar_run();
 }

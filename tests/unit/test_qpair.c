@@ -201,10 +201,11 @@ static void phase_errors(void **state)
 
 static void abort_all(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(submit(&count, &cid), 0);
 	nvme_qpair_abort_all(qp, NVME_SC_ABORTED_SQ_DELETION);
@@ -318,6 +319,206 @@ static void waiter_for_two(void **state)
 	loop_fini(&loop);
 }
 
+/* --- Abort and recovery -------------------------------------------------------------------------
+ */
+
+static struct loop fake_loop; /* never runs: the tests play the main thread */
+static const struct nvme_watch watch = { .loop = &fake_loop, .tick_ms = 20, .timeout_ticks = 3 };
+
+/* As the watchdog leaves a command that it reported and that is to be aborted. */
+static void hold(uint16_t cid)
+{
+	qp->watch = &watch;
+	qp->slots[cid].flags = NVME_SLOT_HELD;
+	qp->slots[cid].tries = 1;
+	qp->held_cid = cid;
+	qp->reporting = true;
+}
+
+/* The command ends by itself before the Abort is answered: its CID is nobody's until then. */
+static void ends_before_abort(void **state)
+{
+	static unsigned count, others; /* the teardown ends what is under way */
+	uint16_t cid, next;
+
+	(void)state;
+	count = others = 0;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	hold(cid);
+	complete(0, 0, cid, 0);
+	assert_int_equal(nvme_qpair_reap(qp), 1);
+	assert_int_equal(count, 1);
+	for (unsigned i = 0; i < ENTRIES - 2; i++) {
+		assert_int_equal(submit(&others, &next), 0);
+		assert_int_not_equal(next, cid);
+	}
+	assert_int_equal(submit(&others, NULL), -EAGAIN);
+	nvme_watch_answered(qp);
+	assert_int_equal(submit(&others, &next), 0);
+	assert_int_equal(next, cid);
+}
+
+/* The Abort took effect, and is answered after the command it ended: the command goes again, once.
+ */
+static void abort_answered_last(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	hold(cid);
+	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 0);
+	assert_int_equal(qp->sq_tail, 1); /* not yet: the Abort might meet it again */
+	nvme_watch_answered(qp);
+	assert_int_equal(qp->sq_tail, 2);
+	assert_memory_equal(&qp->sq[0], &qp->sq[1], sizeof(qp->sq[0]));
+	nvme_qpair_ring(qp);
+	complete(1, 0, cid, 0);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 1);
+	assert_int_equal(last_status, 0);
+	assert_int_equal(qp->outstanding, 0);
+}
+
+/* The other way round. */
+static void abort_answered_first(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	hold(cid);
+	nvme_watch_answered(qp);
+	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 0);
+	assert_int_equal(qp->sq_tail, 2);
+	nvme_qpair_ring(qp);
+	complete(1, 0, cid, 0);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 1);
+	assert_int_equal(qp->outstanding, 0);
+}
+
+/* The Abort is answered, and the command ends by itself afterwards. */
+static void abort_in_vain(void **state)
+{
+	static unsigned count; /* the teardown ends what is under way */
+	uint16_t cid, next;
+
+	(void)state;
+	count = 0;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	hold(cid);
+	nvme_watch_answered(qp);
+	complete(0, 0, cid, NVME_SC_INTERNAL);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 1);
+	assert_int_equal(last_status, NVME_SC_INTERNAL);
+	assert_int_equal(submit(&count, &next), 0);
+	assert_int_equal(next, cid);
+}
+
+/* A host's own Abort Requested, from an SSD that was not asked, is the host's. */
+static void abort_not_ours(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 1);
+	assert_int_equal(last_status, NVME_SC_ABORT_REQUESTED);
+}
+
+/* A reset while the Abort is under way: what comes of the Abort is of no concern any more. */
+static void reset_during_abort(void **state)
+{
+	unsigned count = 0;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(submit(&count, &cid), 0);
+	nvme_qpair_ring(qp);
+	hold(cid);
+	nvme_qpair_pause(qp);
+	nvme_qpair_replay(qp);
+	nvme_watch_answered(qp);
+	nvme_qpair_resume(qp);
+	assert_int_equal(qp->sq_tail, 1);
+	nvme_qpair_ring(qp);
+	complete(0, 0, cid, 0);
+	nvme_qpair_reap(qp);
+	assert_int_equal(count, 1);
+}
+
+/* After a reset: what was completed counts and is not issued again; the rest goes in order of
+ * arrival, whatever CIDs it has; nothing is rung before the end. */
+static void replay(void **state)
+{
+	unsigned counts[ENTRIES] = { 0 };
+	uint16_t cids[ENTRIES];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(submit(&counts[i], &cids[i]), 0);
+	nvme_qpair_ring(qp);
+	complete(0, 0, cids[1], 0);
+	nvme_qpair_reap(qp);
+	assert_int_equal(submit(&counts[4], &cids[4]), 0); /* with the CID of the second */
+	assert_int_equal(cids[4], cids[1]);
+	complete(1, 0, cids[2], 0); /* nobody has looked yet */
+	nvme_qpair_pause(qp);
+	doorbells = 0;
+	assert_int_equal(submit(&counts[5], NULL), -EAGAIN);
+	nvme_qpair_replay(qp);
+	assert_int_equal(counts[2], 1);
+	assert_int_equal(qp->outstanding, 3);
+	assert_int_equal(le16_get(qp->sq[0].cid), cids[0]);
+	assert_int_equal(le16_get(qp->sq[1].cid), cids[3]);
+	assert_int_equal(le16_get(qp->sq[2].cid), cids[4]);
+	nvme_qpair_ring(qp);
+	assert_int_equal(doorbells, 0);
+	nvme_qpair_resume(qp);
+	nvme_qpair_ring(qp);
+	assert_int_equal(sq_doorbell, 3);
+	for (unsigned i = 0; i < 3; i++)
+		complete(i, 0, le16_get(qp->sq[i].cid), 0);
+	assert_int_equal(nvme_qpair_reap(qp), 3);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(counts[i], 1);
+	assert_int_equal(qp->outstanding, 0);
+}
+
+/* Half a pair makes no sense, and both again would compare with what the first time wrote. */
+static void fused_not_again(void **state)
+{
+	struct nvme_sqe sqe = { .opcode = NVME_IO_COMPARE, .flags = NVME_FUSE_FIRST };
+	unsigned count = 0;
+
+	(void)state;
+	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
+	sqe = (struct nvme_sqe){ .opcode = NVME_IO_WRITE, .flags = NVME_FUSE_SECOND };
+	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
+	nvme_qpair_ring(qp);
+	nvme_qpair_pause(qp);
+	nvme_qpair_replay(qp);
+	assert_int_equal(count, 2);
+	assert_int_equal(last_status, NVME_SC_INTERNAL);
+	assert_int_equal(qp->sq_tail, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +531,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(shadow_doorbells, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiters, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiter_for_two, setup, teardown),
+		cmocka_unit_test_setup_teardown(ends_before_abort, setup, teardown),
+		cmocka_unit_test_setup_teardown(abort_answered_last, setup, teardown),
+		cmocka_unit_test_setup_teardown(abort_answered_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(abort_in_vain, setup, teardown),
+		cmocka_unit_test_setup_teardown(abort_not_ours, setup, teardown),
+		cmocka_unit_test_setup_teardown(reset_during_abort, setup, teardown),
+		cmocka_unit_test_setup_teardown(replay, setup, teardown),
+		cmocka_unit_test_setup_teardown(fused_not_again, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

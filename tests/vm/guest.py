@@ -41,18 +41,31 @@ class Ssd:
     msix: int = 17
     formats: tuple = ()
     addr: str = ""  # PCI slot and function, to put two SSDs into one IOMMU group
+    hotplug: bool = False  # behind a port of its own: lib.sh's unplug and plug take it out and in
 
     def arguments(self, folder):
         """QEMU arguments; the media are sparse files in `folder`."""
-        args = ["-device", f"nvme,id={self.serial},serial={self.serial},mdts={self.mdts},"
-                           f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"
-                           + (f",addr={self.addr}" if self.addr else "")]
+        args = []
+        if self.hotplug:
+            args += ["-device", f"pcie-root-port,id={self.serial}-port,chassis={ord(self.serial[-1])}"]
+        args += ["-device", f"nvme,id={self.serial},serial={self.serial},mdts={self.mdts},"
+                            f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"
+                            + (f",addr={self.addr}" if self.addr else "")
+                            + (f",bus={self.serial}-port" if self.hotplug else "")]
+        if self.hotplug:  # one namespace, which comes and goes with it
+            image = folder / f"{self.serial}.img"
+            with image.open("wb") as file:
+                file.truncate(self.size)
+            args[-1] += f",drive={self.serial}n1"
+            return ["-blockdev", f"driver=file,node-name={self.serial}n1,filename={image},"
+                                 "cache.no-flush=on"] + args
         for nsid in range(1, self.namespaces + 1):
             image = folder / f"{self.serial}-{nsid}.img"
             with image.open("wb") as file:
                 file.truncate(self.size)
             drive = f"{self.serial}n{nsid}"
-            args += ["-drive", f"file={image},if=none,id={drive},format=raw,cache=unsafe",
+            args += ["-blockdev", f"driver=file,node-name={drive},filename={image},"
+                                  "cache.no-flush=on,discard=unmap",
                      "-device", f"nvme-ns,drive={drive},bus={self.serial},nsid={nsid},"
                                 f"logical_block_size={self.lba},physical_block_size={self.lba}"
                                 + "".join(f",{text}" for text in self.formats[nsid - 1:nsid])]
@@ -81,10 +94,14 @@ def command(folder, ssds, memory, append, console="signal=off", series=""):
     setpriv: the guest ends with this process, however that ends.
     """
     image, _, _ = kernel.kernel(series)
+    qmp = folder / "qmp"  # QEMU's own monitor is the guest's second serial line: lib.sh's qmp
     args = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
             "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults",
             "-no-reboot", "-display", "none",
             "-chardev", f"stdio,id=console,{console}", "-serial", "chardev:console",
+            "-chardev", f"socket,id=qmp,path={qmp},server=on,wait=off",
+            "-mon", "chardev=qmp,mode=control",
+            "-chardev", f"socket,id=qmp-guest,path={qmp}", "-serial", "chardev:qmp-guest",
             "-device", "intel-iommu,intremap=on,caching-mode=on",
             "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
             "-fsdev", "local,id=h,path=/,security_model=none,readonly=on,multidevs=remap",

@@ -19,7 +19,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 CACHE = TOP / "build" / "vm"
 MODULES = """virtio_pci 9pnet_virtio 9p overlay virtio_console nvme nvme-tcp nvmet nvmet-tcp vfio-pci
 vfio_iommu_type1 ext4 crc32c_intel crc32c_generic loop veth tls aesni_intel gcm ctr
-ghash-generic""".split()
+ghash-generic sch_netem""".split()
 # DH-HMAC-CHAP, which 6.1 of Debian does not have: the guest cannot load modules on demand.
 AUTH_MODULES = ["nvme-auth", "dh_generic", "hmac", "sha256_generic", "sha512_generic"]
 

@@ -133,6 +133,45 @@ expect_no_leaks() {
 		[ "$(counter $name)" = 0 ] || fail "$name is $(counter $name) with no host"
 	done
 }
+# Commands to QEMU itself, one JSON object each; its answers go to /tmp/qmp.
+qmp() {
+	if [ ! -e /tmp/qmp ]; then
+		stty -F /dev/ttyS1 raw -echo
+		cat /dev/ttyS1 >>/tmp/qmp &
+		disown
+		echo '{"execute": "qmp_capabilities"}' >/dev/ttyS1
+	fi
+	for c in "$@"; do
+		echo "$c" >/dev/ttyS1
+		sleep 0.2
+	done
+}
+# The SSD with this serial number is pulled out, and put in again (Ssd(hotplug=True)).
+unplug() {
+	qmp "{\"execute\": \"device_del\", \"arguments\": {\"id\": \"$1\"}}"
+}
+plug() {
+	local i
+	for i in $(seq 100); do
+		! grep -q "DEVICE_DELETED.*\"device\": \"$1\"" /tmp/qmp || break
+		sleep 0.1
+	done
+	grep -q "DEVICE_DELETED.*\"device\": \"$1\"" /tmp/qmp || fail "$1 is not out: $(cat /tmp/qmp)"
+	qmp "{\"execute\": \"device_add\", \"arguments\": {\"driver\": \"nvme\", \"id\": \"$1\",
+	     \"serial\": \"${2:-$1}\", \"mdts\": 7, \"max_ioqpairs\": 16, \"msix_qsize\": 17,
+	     \"bus\": \"$1-port\", \"drive\": \"$1n1\"}}"
+}
+# Until the daemon's SSD is in this state.
+wait_ssd() {
+	local i
+	for i in $(seq 300); do
+		! "$BUILD/nvmetctl" --socket /run/nvmetd/control -o json status |
+			grep -q "\"state\": \"$1\"" || return 0
+		sleep 0.1
+	done
+	"$BUILD/nvmetctl" --socket /run/nvmetd/control -o json status
+	fail "the SSD is not $1"
+}
 # The kernel as initiator had nothing to complain about.
 expect_quiet_kernel() {
 	! dmesg | grep -E 'nvme.*(I/O error|timeout|reset|failed|invalid|not ready)|I/O error|BUG|WARNING' ||

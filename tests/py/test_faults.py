@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""An SSD that breaks down: hosts see a pause and nothing else; what cannot be cured ends in an error that
+says "later", never in a wrong block. docs/reliability.md has the table; each line of it names a test."""
+
+import struct
+import threading
+import time
+
+import pytest
+
+from daemon import NQN
+from nvmetcp import Host, Status, io_fields, read, write
+
+HOST_PATH_ERROR = 0x370
+BLOCKS = 96  # a queue's; more than any fault.*_after below
+
+
+def launch(start, tmp_path, spec, recovery="20s", timeout="400ms"):
+    """A daemon with two workers and short timeouts on one emulated SSD."""
+    path = tmp_path / "conf"
+    path.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:{spec}"; command_timeout = "1s"; io_timeout = "{timeout}";
+  recovery_timeout = "{recovery}"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    return start("-c", path)
+
+
+def ssd(daemon):
+    """What nvmetctl status says of it."""
+    return daemon.ctl("status")["ssds"][0]
+
+
+def wait_state(daemon, state, seconds=20):
+    """Until the SSD is in this state."""
+    end = time.monotonic() + seconds
+    while ssd(daemon)["state"] != state:
+        assert time.monotonic() < end, f"{ssd(daemon)}, expected {state}"
+        time.sleep(0.01)
+
+
+def block(lba, generation):
+    """A block that tells where and when it was written."""
+    return struct.pack("<QQ", lba, generation) * 32
+
+
+def work(queue, first, generation):
+    """Writes and reads back BLOCKS blocks, 24 at a time; every command must succeed."""
+    def batch(opcode, lbas):
+        commands = []
+        for lba in lbas:
+            data = {"write": block(lba, generation), "inline": lba % 2 == 0} if opcode == 1 \
+                else {"read": 512}
+            commands.append(queue.start(opcode, nsid=1, **data, **io_fields(lba, 1)))
+        queue.wait(*commands)
+        assert [c.cqe.status for c in commands] == [0] * len(commands)
+        return commands
+
+    lbas = range(first, first + BLOCKS)
+    for at in range(0, BLOCKS, 24):
+        batch(1, lbas[at:at + 24])
+    for at in range(0, BLOCKS, 24):
+        for lba, command in zip(lbas[at:at + 24], batch(2, lbas[at:at + 24])):
+            assert command.data == block(lba, generation), f"block {lba}"
+
+
+def work_on_all(hosts, generation):
+    """The same on all queues of all hosts, at once."""
+    failures = []
+
+    def one(queue, first):
+        try:
+            work(queue, first, generation)
+        except BaseException as error:  # pylint: disable=broad-except
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(queue, BLOCKS * (10 * h + q)))
+               for h, host in enumerate(hosts) for q, queue in enumerate(host.io)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+
+
+# fault keys; resets and aborts that they cost at least; a word of the log
+CELLS = {
+    "hang-abort-obeyed": ("hang=50,fault.times=1", 0, 1, "aborting it"),
+    "hang-abort-late": ("hang=50,fault.times=1,fault.abort=late", 0, 1, "aborting it"),
+    "hang-abort-refused": ("hang=50,fault.times=1,fault.abort=refuse", 1, 1, "ready again"),
+    "hang-abort-silent": ("hang=50,fault.times=1,fault.abort=silent", 1, 1, "08h was not answered"),
+    "hang-many": ("hang=9,fault.times=4", 0, 0, "not answered"),
+    "fatal": ("cfs_after=40,fault.times=1", 1, 0, "CSTS.CFS"),
+    "fatal-twice": ("cfs_after=40,fault.times=2", 1, 0, "CSTS.CFS"),
+    "doorbell-stuck": ("doorbell_after=40,fault.times=1", 1, 0, "commands are not answered"),
+    "interrupts-lost": ("mute_after=30,fault.delay=2,fault.delay_ms=1", 0, 0, "interrupt was lost"),
+    "gone-and-back": ("gone_after=40,fault.times=1,fault.back_ms=200", 0, 0, "it was removed"),
+}
+
+
+ON_A_FILE = ("hang-abort-obeyed", "hang-abort-silent", "fatal", "gone-and-back", "interrupts-lost")
+
+
+@pytest.mark.parametrize("cell,medium", [*((cell, "memory") for cell in CELLS),
+                                         *((cell, "file") for cell in ON_A_FILE)])
+def test_hosts_see_latency_only(start, tmp_path, cell, medium):
+    """Four queues of two hosts on two workers are in the middle of their work."""
+    keys, resets, aborts, logged = CELLS[cell]
+    where = f"file={tmp_path}/disk," if medium == "file" else ""
+    # A busy disk may take its time without being out of order.
+    daemon = launch(start, tmp_path, f"{where}size=16M,fault.{keys}",
+                    timeout="1500ms" if where else "400ms")
+    with Host(daemon.address, NQN, queues=2) as one, \
+            Host(daemon.address, NQN, queues=2, hostid=b"\x22" * 16) as two:
+        for generation in range(2):
+            work_on_all((one, two), generation)
+        status = ssd(daemon)
+        assert status["state"] == "ready"
+        assert status["resets"] >= resets and status["aborts"] >= aborts, status
+        assert logged in daemon.log()
+    daemon.expect_clean()
+
+
+def away(tmp_path):
+    """An SSD that is gone after ten commands of a queue, until come_back()."""
+    return f"size=16M,fault.gone_after=10,fault.times=1,fault.back_ms=20,fault.back_when={tmp_path}/back"
+
+
+def come_back(tmp_path):
+    """It is there again."""
+    (tmp_path / "back").touch()
+
+
+def changed_namespaces(host):
+    """The Changed Namespace List, as nsids."""
+    page = host.log_page(4, 4096)
+    return [nsid for nsid in struct.unpack("<1024I", page) if nsid]
+
+
+def expect_event(host, aer):
+    """The AER ends with Namespace Attribute Changed, for namespace 1."""
+    assert host.admin.wait(aer).dw0 == 0x040002
+    assert changed_namespaces(host) == [1]
+
+
+def test_away_for_longer_than_commands_wait(start, tmp_path):
+    """They end with a path error; namespaces are told as changed, twice; connections stay, new ones can be
+    made, and all goes on when it is back: same identity, same data."""
+    daemon = launch(start, tmp_path, away(tmp_path), recovery="300ms")
+    with Host(daemon.address, NQN) as host:
+        host.admin.run(9, cdw10=0x0B, cdw11=0x100)
+        aer = host.admin.start(12)
+        identity = host.identify(3, 1)
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        with pytest.raises(Status) as status:
+            write(host.io[0], 10, block(10, 1))
+        assert status.value.code == HOST_PATH_ERROR and not status.value.cqe.dnr
+        expect_event(host, aer)
+        aer = host.admin.start(12)
+        with pytest.raises(Status) as status:
+            read(host.io[0], 0, 1)
+        assert status.value.code == HOST_PATH_ERROR
+        with Host(daemon.address, NQN, hostid=b"\x22" * 16) as other:
+            assert other.io[0].status(0, nsid=1) == HOST_PATH_ERROR
+            status = ssd(daemon)
+            assert status["state"] == "absent" and status["why"] == "it was removed"
+            come_back(tmp_path)
+            expect_event(host, aer)
+            for queue in (host.io[0], other.io[0]):
+                for lba in range(10):
+                    assert read(queue, lba, 1) == block(lba, 1)
+        assert host.identify(3, 1) == identity
+    daemon.expect_clean()
+
+
+def test_no_reset_loop(start, tmp_path):
+    """A fatal error after every command: given up, by name; every command ends; the daemon stops well."""
+    daemon = launch(start, tmp_path, "size=16M,fault.cfs_after=1")
+    with Host(daemon.address, NQN) as host:
+        commands = [host.io[0].start(2, nsid=1, read=512, **io_fields(lba, 1)) for lba in range(40)]
+        host.io[0].wait(*commands)
+        codes = {command.cqe.code for command in commands}
+        assert codes == {0, HOST_PATH_ERROR}
+        assert host.io[0].status(0, nsid=1) == HOST_PATH_ERROR
+        status = ssd(daemon)
+        assert status["state"] == "failed" and "CSTS.CFS" in status["why"]
+        assert status["resets"] <= 5
+    daemon.expect_clean()
+
+
+def test_never_ready_again(start, tmp_path):
+    """After a reset CSTS.RDY does not follow any more."""
+    daemon = launch(start, tmp_path, "size=16M,fault.cfs_after=10,fault.never_ready=2")
+    with Host(daemon.address, NQN) as host:
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        assert host.io[0].status(0, nsid=1) == HOST_PATH_ERROR
+        assert ssd(daemon)["state"] == "failed" and "CSTS.RDY" in ssd(daemon)["why"]
+    daemon.expect_clean()
+
+
+def test_another_ssd_in_its_place(start, tmp_path):
+    """It comes back with another serial number: nothing is written to that one."""
+    daemon = launch(start, tmp_path, "size=16M,fault.gone_after=10,fault.back_ms=100,fault.back_as=OTHER")
+    with Host(daemon.address, NQN) as host:
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        assert host.io[0].status(0, nsid=1) == HOST_PATH_ERROR
+        assert ssd(daemon)["why"] == "another SSD is in its place"
+        assert "found nvmetd emulated SSD" in daemon.log() and "serial OTHER" in daemon.log()
+    daemon.expect_clean()
+
+
+def test_hopeless_command(start, tmp_path):
+    """A command that the SSD never answers costs its host an error, and the others a pause."""
+    daemon = launch(start, tmp_path, "size=16M,fault.op=flush,fault.hang=1,fault.abort=refuse")
+    with Host(daemon.address, NQN, queues=2) as host:
+        flush = host.io[0].start(0, nsid=1)
+        work(host.io[1], 0, 1)
+        assert host.io[0].wait(flush).code == 0x006 and not flush.cqe.dnr
+        work(host.io[0], 200, 1)
+        assert ssd(daemon)["state"] == "ready"
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+def test_no_write_of_a_dead_connection_on_top_of_a_newer_one(start, tmp_path, shared):
+    """A write waits for the SSD; its host loses the connection, comes back and writes the block anew."""
+    queues = 1 if shared else 8
+    daemon = launch(start, tmp_path, f"{away(tmp_path)},queues={queues}")
+    with Host(daemon.address, NQN, hostid=b"\x22" * 16) as other:
+        host = Host(daemon.address, NQN)
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        host.io[0].start(1, nsid=1, write=block(5, 2), inline=True, **io_fields(5, 1))
+        wait_state(daemon, "absent")
+        for queue in (host.io[0], host.admin):
+            queue.conn.abort()
+        if shared:
+            come_back(tmp_path)  # its command ends only when the SSD is back
+        end = time.monotonic() + 20
+        while True:
+            try:
+                host = Host(daemon.address, NQN)
+                break
+            except Status as status:  # Controller Busy, while the old one is taken apart
+                assert status.code == 0x181 and not status.cqe.dnr and time.monotonic() < end
+        with host:
+            newer = host.io[0].start(1, nsid=1, write=block(5, 3), inline=True, **io_fields(5, 1))
+            come_back(tmp_path)
+            assert host.io[0].wait(newer).status == 0
+            wait_state(daemon, "ready")
+            work(other.io[0], 100, 1)
+            assert read(host.io[0], 5, 1) == block(5, 3)
+            assert read(other.io[0], 5, 1) == block(5, 3)
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("keys", ["gone_after=10", "cfs_after=10,fault.never_ready=2",
+                                  "hang=5,fault.abort=silent", "doorbell_after=10"])
+def test_daemon_stops_in_the_middle_of_it(start, tmp_path, keys):
+    """SIGTERM during an outage, with commands under way: exit status 0."""
+    daemon = launch(start, tmp_path, f"size=16M,fault.{keys}")
+    with Host(daemon.address, NQN, queues=2) as host:
+        for queue in host.io:
+            for lba in range(40):
+                queue.start(2, nsid=1, read=512, **io_fields(lba, 1))
+        time.sleep(0.1)
+        daemon.stop()
+
+
+def test_hosts_come_and_go_during_an_outage(start, tmp_path):
+    """20 hosts connect, write and leave while the SSD is away; one stays."""
+    daemon = launch(start, tmp_path, away(tmp_path))
+    with Host(daemon.address, NQN) as host:
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        kept = host.io[0].start(1, nsid=1, write=block(30, 1), inline=True, **io_fields(30, 1))
+        wait_state(daemon, "absent")
+        for number in range(20):
+            with Host(daemon.address, NQN, hostid=bytes([number + 1]) * 16) as other:
+                other.io[0].start(1, nsid=1, write=block(40, 1), inline=True, **io_fields(40, 1))
+        come_back(tmp_path)
+        assert host.io[0].wait(kept).status == 0
+        assert read(host.io[0], 30, 1) == block(30, 1)
+    daemon.expect_clean()
