@@ -38,8 +38,9 @@ struct options {
 	size_t bytes;
 	unsigned depth, connections;
 	double seconds;
-	unsigned rate; /* commands a second in all; 0: as many as the depth allows */
-	unsigned idle; /* more connections that do nothing */
+	unsigned rate;   /* commands a second in all; 0: as many as the depth allows */
+	unsigned idle;   /* more connections that do nothing */
+	unsigned beside; /* depth of one more connection, which is not counted; 0: none */
 	bool sequential, fill, spin;
 };
 
@@ -215,7 +216,7 @@ static void take_pace(struct load *loads, unsigned n, int fd)
 /* One wake-up: sends, sleeps, receives. Returns the commands under way, or -1. */
 static int turn(struct load *loads, unsigned n, int pace)
 {
-	struct pollfd fds[CONNECTIONS + 1];
+	struct pollfd fds[CONNECTIONS + 2];
 	unsigned busy = 0;
 	uint64_t now = clock_now_ns();
 
@@ -360,6 +361,7 @@ static int usage(void)
 		"  --digests      of headers and data\n"
 		"  --rate N       commands a second (default: as many as the depth allows)\n"
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
+		"  --beside N     one more connection at depth N, which is not counted\n"
 		"  --cpu N        run on this CPU\n");
 
 	return 2;
@@ -368,10 +370,15 @@ static int usage(void)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option names[] = {
-		{ "fill", no_argument, NULL, 'f' },       { "sequential", no_argument, NULL, 's' },
-		{ "spin", no_argument, NULL, 'S' },       { "digests", no_argument, NULL, 'D' },
-		{ "rate", required_argument, NULL, 'r' }, { "idle", required_argument, NULL, 'i' },
-		{ "cpu", required_argument, NULL, 'c' },  { NULL, 0, NULL, 0 },
+		{ "fill", no_argument, NULL, 'f' },
+		{ "sequential", no_argument, NULL, 's' },
+		{ "spin", no_argument, NULL, 'S' },
+		{ "digests", no_argument, NULL, 'D' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "idle", required_argument, NULL, 'i' },
+		{ "beside", required_argument, NULL, 'b' },
+		{ "cpu", required_argument, NULL, 'c' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -385,6 +392,7 @@ static int parse(int argc, char **argv, struct options *options)
 		options->sequential |= option == 's';
 		options->params.digests |= option == 'D';
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;
+		options->beside = option == 'b' ? (unsigned)atoi(optarg) : options->beside;
 		options->idle = option == 'i' ? (unsigned)atoi(optarg) : options->idle;
 	}
 	argv += optind;
@@ -400,7 +408,8 @@ static int parse(int argc, char **argv, struct options *options)
 	options->seconds = argc > 6 ? atof(argv[6]) : 3;
 	options->connections = argc > 7 ? (unsigned)atoi(argv[7]) : 1;
 	if (!options->connections || options->connections > CONNECTIONS || !options->depth ||
-	    options->depth > INITIATOR_DEPTH_MAX || !options->bytes || options->bytes > 1 << 20)
+	    options->depth > INITIATOR_DEPTH_MAX || options->beside > INITIATOR_DEPTH_MAX ||
+	    !options->bytes || options->bytes > 1 << 20)
 		return usage();
 	return 0;
 }
@@ -433,16 +442,28 @@ static int connect_idle(const struct options *options, struct initiator_queue **
 	return 0;
 }
 
+/* A greedy neighbour: behind the loads that count. */
+static int add_neighbour(const struct options *options, struct load *load,
+			 const struct nvme_id_ns *ns, uint16_t cntlid)
+{
+	struct options greedy = *options;
+
+	greedy.depth = options->beside;
+	greedy.rate = 0;
+	return load_init(load, &greedy, ns, options->connections + 1, cntlid);
+}
+
 static int measure(struct options *options, struct load *loads, struct initiator_queue *admin,
 		   uint16_t cntlid)
 {
 	struct nvme_id_ns ns;
+	unsigned neighbours = options->beside ? 1 : 0;
 	double seconds, cpu;
 	int granted;
 
 	if (initiator_enable(admin) || initiator_identify_ns(admin, NSID, &ns))
 		return 1;
-	granted = initiator_set_queues(admin, options->connections);
+	granted = initiator_set_queues(admin, options->connections + neighbours) - (int)neighbours;
 	if (granted < 1 || (options->fill && fill(options, &ns, cntlid)))
 		return 1;
 	/* The SSD may have fewer left. */
@@ -451,8 +472,10 @@ static int measure(struct options *options, struct load *loads, struct initiator
 		if (load_init(&loads[i], options, &ns, i + 1, cntlid))
 			return 1;
 	}
+	if (neighbours && add_neighbour(options, &loads[options->connections], &ns, cntlid))
+		return 1;
 	cpu = cpu_seconds();
-	seconds = run(loads, options->connections, options->seconds, 0, options->rate);
+	seconds = run(loads, options->connections + neighbours, options->seconds, 0, options->rate);
 	if (seconds < 0)
 		return 1;
 	return print(loads, options->connections, options, seconds, cpu_seconds() - cpu);
@@ -471,12 +494,12 @@ int main(int argc, char **argv)
 		return status;
 	params = options.params;
 	params.depth = 32;
-	loads = calloc(options.connections, sizeof(*loads));
+	loads = calloc(options.connections + 1, sizeof(*loads));
 	idle = calloc(2 * options.idle + 1, sizeof(idle[0]));
 	admin = initiator_connect(&params, &cntlid);
 	status = 1;
 	if (loads && idle && admin && connect_idle(&options, idle) == 0) {
-		unsigned n = options.connections;
+		unsigned n = options.connections + 1;
 
 		status = measure(&options, loads, admin, cntlid);
 		for (unsigned i = 0; i < n; i++)
