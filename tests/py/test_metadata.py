@@ -96,8 +96,8 @@ def test_other_commands(meta):
 
 
 @pytest.mark.parametrize("spec, text", [
-    ("emulated:file=/dev/null,size=16M,ms=8", "ms=: not on a file, only in memory"),
-    ("emulated:file=/dev/null,size=16M,fused=1", "fused=1: not on a file, only in memory"),
+    ("emulated:file=/nonexistent,size=16M,ms=8", "ms=: not on a file, only in memory"),
+    ("emulated:file=/nonexistent,size=16M,fused=1", "fused=1: not on a file, only in memory"),
     ("emulated:size=16M,fused=1,depth=2", "fused=1: expected depth= of at least 3"),
     ("emulated:size=16M,ms=129", "ms=129: expected a number from 0 to 128"),
     ("emulated:size=16M,pi=1", "pi=: expected ms= of at least 8"),
