@@ -47,7 +47,6 @@ int nvmet_format_of(const struct nvme_id_ns *id, const struct nvme_ctrl_info *ss
 	struct nvmet_format format = {
 		.lba_shift = lbaf->lbads,
 		.ms = le16_get(lbaf->ms),
-		.block_bytes = 1u << lbaf->lbads,
 		.oncs = nvmet_nvm_ssd_oncs(ssd),
 		.mssrl = le16_get(id->mssrl),
 		.mcl = le32_get(id->mcl),
@@ -55,6 +54,12 @@ int nvmet_format_of(const struct nvme_id_ns *id, const struct nvme_ctrl_info *ss
 	};
 	int err = 0;
 
+	/* As the driver has it; this may be a later answer of an SSD that lies. */
+	if (lbaf->lbads < 9 || lbaf->lbads > 16) {
+		*ret_why = "its block size is not one that we can use";
+		return -ENOTSUP;
+	}
+	format.block_bytes = 1u << lbaf->lbads;
 	if (format.ms)
 		format.pi_type = id->dps & NVME_DPS_TYPE;
 	if (guards_unknown(&format, ssd)) {
