@@ -91,10 +91,11 @@ static void complete(unsigned index, unsigned round, uint16_t cid, uint16_t stat
 
 static void one_command(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	assert_int_equal(doorbells, 0);
 	nvme_qpair_ring(qp);
@@ -144,10 +145,11 @@ static void wraps(void **state)
 
 static void full_ring(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	for (unsigned i = 0; i < ENTRIES - 1; i++)
 		assert_int_equal(submit(&count, &cid), 0);
 	assert_true(nvme_qpair_full(qp));
@@ -160,10 +162,11 @@ static void full_ring(void **state)
 
 static void unknown_cids(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	complete(0, 0, (uint16_t)(cid + 1), 0);
 	complete(1, 0, ENTRIES - 1, 0);
@@ -178,10 +181,11 @@ static void unknown_cids(void **state)
 /* Entries that are not in turn, or of the last round, are no completions. */
 static void phase_errors(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cids[3];
 
 	(void)state;
+	count = 0;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(submit(&count, &cids[i]), 0);
 	complete(1, 0, cids[1], 0); /* place 0 is still empty */
@@ -363,10 +367,11 @@ static void ends_before_abort(void **state)
  */
 static void abort_answered_last(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	nvme_qpair_ring(qp);
 	hold(cid);
@@ -388,10 +393,11 @@ static void abort_answered_last(void **state)
 /* The other way round. */
 static void abort_answered_first(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	nvme_qpair_ring(qp);
 	hold(cid);
@@ -430,10 +436,11 @@ static void abort_in_vain(void **state)
 /* A host's own Abort Requested, from an SSD that was not asked, is the host's. */
 static void abort_not_ours(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	nvme_qpair_ring(qp);
 	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
@@ -445,10 +452,11 @@ static void abort_not_ours(void **state)
 /* A reset while the Abort is under way: what comes of the Abort is of no concern any more. */
 static void reset_during_abort(void **state)
 {
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 	uint16_t cid;
 
 	(void)state;
+	count = 0;
 	assert_int_equal(submit(&count, &cid), 0);
 	nvme_qpair_ring(qp);
 	hold(cid);
@@ -505,9 +513,10 @@ static void replay(void **state)
 static void fused_not_again(void **state)
 {
 	struct nvme_sqe sqe = { .opcode = NVME_IO_COMPARE, .flags = NVME_FUSE_FIRST };
-	unsigned count = 0;
+	static unsigned count; /* the teardown ends what is under way */
 
 	(void)state;
+	count = 0;
 	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
 	sqe = (struct nvme_sqe){ .opcode = NVME_IO_WRITE, .flags = NVME_FUSE_SECOND };
 	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
