@@ -8,7 +8,7 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import Connection, Host, Status, read
+from nvmetcp import Connection, Host, read
 
 
 def conf(tmp_path, limits="", ssds="", namespaces='{ nsid = 1; ssd = "a"; }'):
@@ -61,17 +61,22 @@ def test_file_descriptors(start, tmp_path):
 
 
 def test_an_ssd_of_several_is_gone(start, tmp_path):
-    """A queue that one SSD cannot serve is refused, and the others get their queue pairs back."""
+    """Its commands end with a path error; the other SSD's go on, on the same queues and on new ones."""
     daemon = start("-c", conf(
-        tmp_path, ssds=', { name = "b"; spec = "emulated:size=16M,queues=4,fault.gone_after=2"; }',
+        tmp_path, ssds=', { name = "b"; spec = "emulated:size=16M,queues=4,fault.gone_after=2"; '
+                       'recovery_timeout = "1s"; }',
         namespaces='{ nsid = 1; ssd = "a"; }, { nsid = 2; ssd = "b"; }'))
-    with Host(daemon.address, NQN) as host:
+    with Host(daemon.address, NQN, queues=2) as host:
+        lost = [host.io[0].start(2, nsid=2, read=512) for _ in range(5)]
+        for _ in range(20):
+            assert len(read(host.io[1], 0, 1)) == 512
+        host.io[0].wait(*lost)
+        assert [command.cqe.code for command in lost[:2]] == [0, 0]
+        assert {command.cqe.code for command in lost[2:]} == {0x370}  # Host Path Error
+        assert not any(command.cqe.dnr for command in lost)
         for _ in range(3):
-            host.io[0].start(2, nsid=2, read=512)
-        host.io[0].conn.expect_close()
-        for _ in range(6):
-            with pytest.raises(Status) as refused:
-                host.queue(1)
-            assert refused.value.code == 0x181  # Controller Busy: not for ever
-            assert not refused.value.cqe.dnr
+            host.io[0].conn.close()
+            with Host(daemon.address, NQN, hostid=b"\4" * 16) as other:
+                assert len(read(other.io[0], 0, 1)) == 512
+                assert other.io[0].status(2, nsid=2, read=512) == 0x370
     daemon.expect_clean()
