@@ -11,6 +11,7 @@
 #include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/fabrics.h"
+#include "target/fuse.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -100,6 +101,7 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
 	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
 	ctrl->cap = make_cap(subsys);
+	ctrl->fuses = nvmet_fuse_offered(subsys);
 	host = nvmet_subsystem_host(subsys, ctrl->hostnqn);
 	ctrl->access = host ? &host->access : NULL;
 	ctrl->max_qid = subsys->max_queues;

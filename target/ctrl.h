@@ -50,6 +50,8 @@ struct nvmet_ctrl {
 	uint8_t hostid[16];
 	bool dead; /* the admin queue is gone, or a fatal error happened */
 
+	bool fuses; /* fused pairs were offered: constant, workers look at it */
+
 	uint64_t cap; /* properties, Base 3.1.3 */
 	uint32_t cc;
 	uint32_t csts;

@@ -147,8 +147,7 @@ uint16_t nvmet_fuse_arrive(struct nvmet_req *req)
 	if (half == 0)
 		return 0;
 	if (queue->qid == 0 || !queue->live || req->cmd.opcode == NVME_OPCODE_FABRICS ||
-	    !nvmet_fuse_offered(queue->ctrl->subsys) ||
-	    (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
+	    !queue->ctrl->fuses || (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
 		if (first && half == NVME_FUSE_SECOND)
 			fail(first, NVME_SC_ABORTED_FUSED_MISSING);
 		return refuse(req, offsetof(struct nvme_sqe, flags));

@@ -59,7 +59,7 @@ static int put_on_queue(struct nvmet_req *req)
 	struct nvme_sqe sqe = {
 		.opcode = req->cmd.opcode,
 		.flags = (uint8_t)NVME_SQE_FUSE(req->cmd.flags),
-		.nsid = le32_set(req->ns->ns->nsid),
+		.nsid = le32_set(req->ns->ssd_nsid),
 		.cdw10 = le32_set(nvmet_cdw10(req) & op->cdw10),
 		.cdw11 = le32_set(nvmet_cdw11(req) & op->cdw11),
 		.cdw12 = le32_set(nvmet_cdw12(req) & op->cdw12),

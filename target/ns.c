@@ -135,9 +135,12 @@ int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct
 	ns = calloc(1, sizeof(*ns));
 	if (!ns)
 		return -ENOMEM;
-	*ns = (struct nvmet_ns){
-		.subsys = subsys, .nsid = nsid, .ns = nvme_ns, .ssd = ssd, .enabled = true
-	};
+	*ns = (struct nvmet_ns){ .subsys = subsys,
+				 .nsid = nsid,
+				 .ns = nvme_ns,
+				 .ssd_nsid = nvme_ns->nsid,
+				 .ssd = ssd,
+				 .enabled = true };
 	err = set_format(ns);
 	path = err ? err : path_of(subsys, ssd);
 	if (path < 0) {

@@ -27,7 +27,8 @@ struct nvmet_subsystem;
 struct nvmet_ns {
 	struct nvmet_subsystem *subsys;
 	uint32_t nsid;      /* the host's */
-	struct nvme_ns *ns; /* the SSD's */
+	struct nvme_ns *ns; /* the SSD's: main thread's, a scan may be writing it */
+	uint32_t ssd_nsid;  /* its NSID there: constant */
 	struct nvmet_ssd *ssd;
 	unsigned path;              /* index of the SSD in the subsystem and in nvmet_queue.paths */
 	bool enabled;               /* by the operator */
