@@ -252,7 +252,7 @@ def py():
 def threads():
     """The daemon with several workers under load, under TSan."""
     return pytest("threads", "tsan", ["tests/py/test_load.py", "tests/py/test_fabrics.py",
-                                       "tests/py/test_faults.py", "tests/py/test_history.py"],
+                                       "tests/py/test_faults.py"],
                   timeout=900)
 
 

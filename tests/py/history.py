@@ -69,12 +69,11 @@ class Block:
         """The cache is lost."""
         self.allowed = {self.durable, *self.since}
 
-    def found(self, seq, new_association):
-        """It was read."""
+    def found(self, seq):
+        """It was read. A write that was not acknowledged may still come: its connection was closed by the
+        host, and the capsule may lie in the target's socket while a new association reads."""
         if seq not in self.allowed:
             raise Wrong(f"holds {seq}, allowed: {sorted(self.allowed)}, durable {self.durable}")
-        if new_association:  # nothing of an old one can come any more
-            self.allowed = {seq}
 
 
 def content(writer, lba, seq):
@@ -106,7 +105,7 @@ class Writer(threading.Thread):
                 except LOST:
                     self.connect()
             self.connect()  # and a last look at everything
-            self.read_all(True)
+            self.read_all()
         except Exception as error:  # pylint: disable=broad-except
             self.failure = error
             self.run_.stopping = True
@@ -126,7 +125,7 @@ class Writer(threading.Thread):
                         block.power_cut()
                 self.epoch = epoch
                 self.reconnects += 1
-                self.read_all(True)
+                self.read_all()
                 if epoch == self.run_.epoch:
                     return
             except (*LOST, Status) as error:
@@ -136,7 +135,7 @@ class Writer(threading.Thread):
                     raise Wrong("no connection any more") from error
                 time.sleep(0.05)
 
-    def check(self, index, command, new_association=False):
+    def check(self, index, command):
         """A read has ended."""
         if command.cqe.status:
             self.errors += 1
@@ -148,11 +147,11 @@ class Writer(threading.Thread):
         elif (writer, where) != (self.number, lba) or command.data != content(writer, lba, seq):
             raise Wrong(f"block {lba} is of writer {writer}, block {where}, or torn")
         try:
-            self.blocks[index].found(seq, new_association)
+            self.blocks[index].found(seq)
         except Wrong as wrong:
             raise Wrong(f"writer {self.number}, block {lba}: {wrong}") from wrong
 
-    def read_all(self, new_association):
+    def read_all(self):
         """Every block."""
         queue = self.host.io[0]
         for at in range(0, BLOCKS, 32):
@@ -160,7 +159,7 @@ class Writer(threading.Thread):
                         for i in range(32)]
             queue.wait(*commands)
             for i, command in enumerate(commands):
-                self.check(at + i, command, new_association)
+                self.check(at + i, command)
         self.operations += BLOCKS
 
     def write(self, indices, flags):

@@ -13,15 +13,17 @@ def test_checker():
     block.begin(1)
     block.acknowledged(1, False)
     with pytest.raises(Wrong):
-        block.found(0, False)
+        block.found(0)
     block.begin(2)
-    block.found(1, False)
-    block.found(2, True)
+    block.found(1)
+    block.found(2)
+    block.begin(3)
+    block.acknowledged(3, False)
     with pytest.raises(Wrong):
-        block.found(1, False)
+        block.found(2)
     block.is_durable(1)
     block.power_cut()
-    block.found(1, True)
+    block.found(1)
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["kill", "power-cut"])

@@ -201,3 +201,52 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
     status, text = run_nvmetd("-n", "-c", conf)
     assert status == 1
     assert "nvmet.conf:4: " in text and expected in text
+
+
+def test_restricted_hosts(start, tmp_path):
+    """A permission of the subsystem is not one to touch what a host may not see or write."""
+    reader, masked = "nqn.2014-08.org.nvmexpress:reader", "nqn.2014-08.org.nvmexpress:masked"
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,namespaces=2"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_commands = ( "format", "sanitize", "vendor", "self-test", "security" );
+                 hosts = ( {{ nqn = "{reader}"; read_only = true; }},
+                           {{ nqn = "{masked}"; namespaces = ( 2 ); }} );
+                 namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "a"; ssd_nsid = 2; }} ); }} );
+""")
+    daemon = start("-c", conf)
+    with Host(daemon.address, NQN, hostnqn=reader) as host, \
+            Host(daemon.address, NQN, hostnqn=masked, hostid=b"\5" * 16) as other:
+        assert host.admin.status(0x80, nsid=1) == 0x020  # write protected
+        assert other.admin.status(0x80, nsid=1) == INVALID_NS
+        assert other.admin.status(0x80, nsid=2, cdw10=1 << 9) == 0  # user data erase
+        for one in (host, other):
+            assert one.admin.status(0x84, cdw10=2) == DENIED
+            assert one.admin.status(0xC0) == DENIED
+            assert one.admin.status(0x82, read=512, cdw11=512) == 0
+            assert one.admin.status(0x14, cdw10=1) == 0
+        lists = [host.admin.run(6, nsid=nsid, read=4096, cdw10=0x12).data[:2] for nsid in (1, 2)]
+        assert lists == [b"\1\0", b"\2\0"]
+
+
+def test_logs_of_two_ssds(start, tmp_path):
+    """A page of the whole SSD, when there are two; of one namespace's SSD it is clear."""
+    daemon = config(start, tmp_path, ["self-test"], "emulated:size=16M,wzsl=5",
+                    second=', { nsid = 2; ssd = "b"; }')
+    with Host(daemon.address, NQN, queues=0) as host:
+        assert host.admin.status(2, nsid=0xFFFFFFFF, read=64, cdw10=6 | 15 << 16) == INVALID_NS
+        assert host.admin.status(2, nsid=2, read=64, cdw10=6 | 15 << 16) == 0
+        assert host.identify(6)[1] == 5
+
+
+def test_least_limit(start, tmp_path):
+    """Of two SSDs' limits for Write Zeroes hosts are told the lower one."""
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,wzsl=5"; }}, {{ name = "b"; spec = "emulated:size=16M,wzsl=3"; }},
+         {{ name = "c"; spec = "emulated:size=16M,wzsl=9"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
+                 namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "b"; }}, {{ nsid = 3; ssd = "c"; }} ); }} );
+""")
+    with Host(start("-c", conf).address, NQN, queues=0) as host:
+        assert host.identify(6)[1] == 3
