@@ -81,7 +81,7 @@ def kernel(series=""):
     with locked():
         try:
             name = download(series)
-        except subprocess.CalledProcessError:
+        except (subprocess.CalledProcessError, RuntimeError):
             # The machine's package lists are missing or old: lists of our own, which need no root.
             lists = CACHE / "apt"
             (lists / "partial").mkdir(parents=True, exist_ok=True)
