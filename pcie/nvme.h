@@ -5,6 +5,9 @@
  *
  * NVM Express Base Specification 2.0, NVM Command Set Specification 1.0. Structures lie exactly as
  * on the wire; each is followed by its size and by offsets wherever padding could go unnoticed.
+ *
+ * One file, although a long one: it is the specification's tables, looked up and not read through,
+ * and every layer needs some of each part.
  */
 #ifndef NVMETD_PCIE_NVME_H
 #define NVMETD_PCIE_NVME_H
