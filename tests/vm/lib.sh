@@ -133,38 +133,51 @@ expect_no_leaks() {
 		[ "$(counter $name)" = 0 ] || fail "$name is $(counter $name) with no host"
 	done
 }
-# Commands to QEMU itself, one JSON object each; its answers go to /tmp/qmp.
+# Opens QEMU's monitor, the guest's second serial line: $QMP; what it says goes to /tmp/qmp.
+qmp_open() {
+	[ -z "${QMP-}" ] || return 0
+	exec {QMP}<>/dev/ttyS1
+	stty raw -echo <&$QMP
+	cat <&$QMP >>/tmp/qmp &
+	disown
+	# Before it was raw, the line may have sent QEMU's greeting back and left its parser in the middle
+	# of an object: 0xff makes it begin anew.
+	printf '\377' >&$QMP
+	qmp qmp_capabilities '{}'
+}
+# qmp COMMAND ARGUMENTS: one command to QEMU itself; waits for the answer, whatever it is.
 qmp() {
-	if [ ! -e /tmp/qmp ]; then
-		stty -F /dev/ttyS1 raw -echo
-		cat /dev/ttyS1 >>/tmp/qmp &
-		disown
-		echo '{"execute": "qmp_capabilities"}' >/dev/ttyS1
-	fi
-	for c in "$@"; do
-		echo "$c" >/dev/ttyS1
-		sleep 0.2
-	done
-}
-# The SSD with this serial number is pulled out, and put in again (Ssd(hotplug=True)).
-unplug() {
-	qmp "{\"execute\": \"device_del\", \"arguments\": {\"id\": \"$1\"}}"
-}
-plug() {
 	local i
-	for i in $(seq 100); do
-		! grep -q "DEVICE_DELETED.*\"device\": \"$1\"" /tmp/qmp || break
+	qmp_open
+	qmp_id=$((${qmp_id:-0} + 1))
+	echo "{\"execute\": \"$1\", \"id\": $qmp_id, \"arguments\": $2}" >&$QMP
+	for i in $(seq 300); do
+		! grep -q "\"id\": $qmp_id[,}]" /tmp/qmp || return 0
 		sleep 0.1
 	done
-	grep -q "DEVICE_DELETED.*\"device\": \"$1\"" /tmp/qmp || fail "$1 is not out: $(cat /tmp/qmp)"
-	qmp "{\"execute\": \"device_add\", \"arguments\": {\"driver\": \"nvme\", \"id\": \"$1\",
-	     \"serial\": \"${2:-$1}\", \"mdts\": 7, \"max_ioqpairs\": 16, \"msix_qsize\": 17,
-	     \"bus\": \"$1-port\", \"drive\": \"$1n1\"}}"
+	fail "QEMU does not answer $1: $(cat /tmp/qmp)"
+}
+# The SSD with this serial number is pulled out, and put in again (Ssd(hotplug=True)). Pulling is the
+# press of a button that the kernel may overlook while it is busy with the slot: pressed again, but
+# not within the five seconds in which that would take it back.
+unplug() {
+	local i
+	: >/tmp/qmp
+	for i in $(seq 600); do
+		[ $((i % 100)) -ne 1 ] || qmp device_del "{\"id\": \"$1\"}"
+		! grep -q "DEVICE_DELETED.*\"device\": \"$1\"" /tmp/qmp || return 0
+		sleep 0.1
+	done
+	fail "$1 is not out: $(cat /tmp/qmp)"
+}
+plug() {
+	qmp device_add "{\"driver\": \"nvme\", \"id\": \"$1\", \"serial\": \"${2:-$1}\", \"mdts\": 7,
+		\"max_ioqpairs\": 16, \"msix_qsize\": 17, \"bus\": \"$1-port\", \"drive\": \"$1n1\"}"
 }
 # Until the daemon's SSD is in this state.
 wait_ssd() {
 	local i
-	for i in $(seq 300); do
+	for i in $(seq 600); do
 		! "$BUILD/nvmetctl" --socket /run/nvmetd/control -o json status |
 			grep -q "\"state\": \"$1\"" || return 0
 		sleep 0.1

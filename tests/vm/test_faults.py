@@ -72,7 +72,6 @@ wait_ssd ready
 wait $load
 expect_quiet_kernel
 echo 'ok: out and in'
-: >/tmp/qmp
 unplug S1
 wait_ssd absent
 plug S1 OTHER
