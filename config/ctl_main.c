@@ -94,6 +94,8 @@ static void print_value(const json_t *value)
 		printf("%lld", (long long)json_integer_value(value));
 	else if (json_is_real(value))
 		printf("%.1f", json_real_value(value));
+	else if (json_is_null(value))
+		printf("-");
 	else
 		printf("%s", json_is_true(value) ? "yes" : "no");
 }

@@ -39,7 +39,7 @@ def work(host):
 
 def settled(daemon, name, good):
     """The answer of nvmetctl, once `good` thinks so: counting ends after the answer has left."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not good(daemon.ctl(name)) and time.monotonic() < end:
         time.sleep(0.02)
     return daemon.ctl(name)
@@ -186,12 +186,22 @@ def test_off_by_default(start, tmp_path):
     assert status == 1 and f"{conf}:1: poll_us: expected a number from 0 to 1000" in output
 
 
+def test_text(measured):
+    """Without -o json: one object a line, lists indented, yes and no, a dash for what is not there."""
+    daemon, _ = measured
+    command = [str(BUILD / "nvmetctl"), "--socket", str(daemon.control), "status"]
+    text = subprocess.run(command, capture_output=True, text=True, env=ENV, check=True).stdout
+    ssd = re.search(r"^  name=ssd .*$", text, re.M)[0]
+    assert "state=ready" in ssd and "why=- " in ssd, text
+
+
 def test_top(measured):
     """Text fits a terminal and tells of the queue that works; JSON is one object a line."""
     daemon, _ = measured
     loadgen = [str(BUILD / "tests" / "bench" / "loadgen"), *map(str, daemon.address), NQN, "mixed",
                "4096", "8", "60"]
     load = subprocess.Popen(loadgen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    settled(daemon, "queues", lambda a: a["queues"] and a["queues"][0]["reads"])
     command = [str(BUILD / "nvmetctl"), "--socket", str(daemon.control)]
     text = subprocess.run([*command, "top", "1", "2"], capture_output=True, text=True, env=ENV,
                           check=True).stdout

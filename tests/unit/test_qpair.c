@@ -329,30 +329,42 @@ static void waiter_for_two(void **state)
 static struct loop fake_loop; /* never runs: the tests play the main thread */
 static const struct nvme_watch watch = { .loop = &fake_loop, .tick_ms = 20, .timeout_ticks = 3 };
 
-/* As the watchdog leaves a command that it reported and that is to be aborted. */
-static void hold(uint16_t cid)
+static unsigned ended; /* of the command under test; the teardown ends what is under way */
+
+/* A command on the ring, its doorbell rung. */
+static uint16_t issued(void)
 {
+	uint16_t cid;
+
+	ended = 0;
+	assert_int_equal(submit(&ended, &cid), 0);
+	nvme_qpair_ring(qp);
+	return cid;
+}
+
+/* The same, as the watchdog leaves a command that it reported and that is to be aborted. */
+static uint16_t issued_and_held(void)
+{
+	uint16_t cid = issued();
+
 	qp->watch = &watch;
 	qp->slots[cid].flags = NVME_SLOT_HELD;
 	qp->slots[cid].tries = 1;
 	qp->held_cid = cid;
 	qp->reporting = true;
+	return cid;
 }
 
 /* The command ends by itself before the Abort is answered: its CID is nobody's until then. */
 static void ends_before_abort(void **state)
 {
-	static unsigned count, others; /* the teardown ends what is under way */
-	uint16_t cid, next;
+	static unsigned others; /* ended by the teardown, too */
+	uint16_t cid = issued_and_held(), next;
 
 	(void)state;
-	count = others = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
-	hold(cid);
 	complete(0, 0, cid, 0);
 	assert_int_equal(nvme_qpair_reap(qp), 1);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 	for (unsigned i = 0; i < ENTRIES - 2; i++) {
 		assert_int_equal(submit(&others, &next), 0);
 		assert_int_not_equal(next, cid);
@@ -367,17 +379,12 @@ static void ends_before_abort(void **state)
  */
 static void abort_answered_last(void **state)
 {
-	static unsigned count; /* the teardown ends what is under way */
-	uint16_t cid;
+	uint16_t cid = issued_and_held();
 
 	(void)state;
-	count = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
-	hold(cid);
 	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 0);
+	assert_int_equal(ended, 0);
 	assert_int_equal(qp->sq_tail, 1); /* not yet: the Abort might meet it again */
 	nvme_watch_answered(qp);
 	assert_int_equal(qp->sq_tail, 2);
@@ -385,7 +392,7 @@ static void abort_answered_last(void **state)
 	nvme_qpair_ring(qp);
 	complete(1, 0, cid, 0);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 	assert_int_equal(last_status, 0);
 	assert_int_equal(qp->outstanding, 0);
 }
@@ -393,73 +400,54 @@ static void abort_answered_last(void **state)
 /* The other way round. */
 static void abort_answered_first(void **state)
 {
-	static unsigned count; /* the teardown ends what is under way */
-	uint16_t cid;
+	uint16_t cid = issued_and_held();
 
 	(void)state;
-	count = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
-	hold(cid);
 	nvme_watch_answered(qp);
 	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 0);
+	assert_int_equal(ended, 0);
 	assert_int_equal(qp->sq_tail, 2);
 	nvme_qpair_ring(qp);
 	complete(1, 0, cid, 0);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 	assert_int_equal(qp->outstanding, 0);
 }
 
 /* The Abort is answered, and the command ends by itself afterwards. */
 static void abort_in_vain(void **state)
 {
-	static unsigned count; /* the teardown ends what is under way */
-	uint16_t cid, next;
+	uint16_t cid = issued_and_held(), next;
 
 	(void)state;
-	count = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
-	hold(cid);
 	nvme_watch_answered(qp);
 	complete(0, 0, cid, NVME_SC_INTERNAL);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 	assert_int_equal(last_status, NVME_SC_INTERNAL);
-	assert_int_equal(submit(&count, &next), 0);
+	assert_int_equal(submit(&ended, &next), 0);
 	assert_int_equal(next, cid);
 }
 
 /* A host's own Abort Requested, from an SSD that was not asked, is the host's. */
 static void abort_not_ours(void **state)
 {
-	static unsigned count; /* the teardown ends what is under way */
-	uint16_t cid;
+	uint16_t cid = issued();
 
 	(void)state;
-	count = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
 	complete(0, 0, cid, NVME_SC_ABORT_REQUESTED);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 	assert_int_equal(last_status, NVME_SC_ABORT_REQUESTED);
 }
 
 /* A reset while the Abort is under way: what comes of the Abort is of no concern any more. */
 static void reset_during_abort(void **state)
 {
-	static unsigned count; /* the teardown ends what is under way */
-	uint16_t cid;
+	uint16_t cid = issued_and_held();
 
 	(void)state;
-	count = 0;
-	assert_int_equal(submit(&count, &cid), 0);
-	nvme_qpair_ring(qp);
-	hold(cid);
 	nvme_qpair_pause(qp);
 	nvme_qpair_replay(qp);
 	nvme_watch_answered(qp);
@@ -468,7 +456,7 @@ static void reset_during_abort(void **state)
 	nvme_qpair_ring(qp);
 	complete(0, 0, cid, 0);
 	nvme_qpair_reap(qp);
-	assert_int_equal(count, 1);
+	assert_int_equal(ended, 1);
 }
 
 /* After a reset: what was completed counts and is not issued again; the rest goes in order of
