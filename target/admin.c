@@ -9,6 +9,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/fuse.h"
+#include "target/io.h"
 #include "target/passthru.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -49,7 +50,7 @@ static void abort_on_worker(struct loop_msg *msg)
 	/* A connection that is being closed has already taken its commands off its lists. */
 	if (!queue->releasing)
 		result = queue->ops->abort(queue, cid, &found);
-	if (result == NVMET_ABORT_AT_SSD && nvmet_fuse_abort(found))
+	if (result == NVMET_ABORT_EXECUTING && (nvmet_io_abort(found) || nvmet_fuse_abort(found)))
 		result = NVMET_ABORT_DONE;
 	if (result != NVMET_ABORT_DONE)
 		req->cqe.dw0 = le32_set(NOT_ABORTED);

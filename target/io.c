@@ -137,3 +137,12 @@ void nvmet_io_execute_pair(struct nvmet_req *first)
 	else
 		pair_submit(first);
 }
+
+bool nvmet_io_abort(struct nvmet_req *req)
+{
+	if (!req->waiter.queued || req->waiter.slots > 1)
+		return false;
+	nvme_qpair_unwait(path_of(req)->qpair, &req->waiter);
+	nvmet_req_complete(req, NVME_SC_ABORT_REQUESTED);
+	return true;
+}

@@ -3,11 +3,16 @@
 #ifndef NVMETD_TARGET_IO_H
 #define NVMETD_TARGET_IO_H
 
+#include <stdbool.h>
+
 struct nvmet_req;
 
 /* Worker: req->execute of every I/O command; req->op is set, and its data is here. */
 void nvmet_io_execute(struct nvmet_req *req);
 /* The same for a fused pair, `first` and first->mate: next to each other, with one doorbell. */
 void nvmet_io_execute_pair(struct nvmet_req *first);
+/* Ends a command that waits for a place on the SSD's queue with Abort Requested (never a half of a
+ * pair: they go together). Whether it did. */
+bool nvmet_io_abort(struct nvmet_req *req);
 
 #endif

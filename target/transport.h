@@ -14,9 +14,9 @@ struct nvmet_req;
 /* What became of a command that a host wants aborted. */
 enum nvmet_abort_result {
 	NVMET_ABORT_NOT_FOUND, /* no such command, or its response is on its way */
-	NVMET_ABORT_DONE,   /* it had not reached the SSD and was ended with Command Abort Requested
-			     */
-	NVMET_ABORT_AT_SSD, /* *ret_req is at the SSD (or at the main thread) */
+	NVMET_ABORT_DONE, /* it had not reached the SSD and was ended with Command Abort Requested
+			   */
+	NVMET_ABORT_EXECUTING, /* *ret_req is at the SSD or on its way there */
 };
 
 struct nvmet_transport_ops {

@@ -360,7 +360,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 			return NVMET_ABORT_DONE;
 		}
 		*ret_req = &cmd->req;
-		return NVMET_ABORT_AT_SSD;
+		return NVMET_ABORT_EXECUTING;
 	}
 	return NVMET_ABORT_NOT_FOUND;
 }

@@ -128,7 +128,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 
 		if (command->busy && le16_get(command->req.cmd.cid) == cid) {
 			*ret_req = &command->req;
-			return NVMET_ABORT_AT_SSD;
+			return NVMET_ABORT_EXECUTING;
 		}
 	}
 	return NVMET_ABORT_NOT_FOUND;

@@ -253,6 +253,26 @@ def test_abort_of_a_write_that_waits(host):
     assert queue.run(2, nsid=1, read=16384, **io_fields(900, 32)).data != b"\xab" * 16384
 
 
+def test_abort_of_what_waits_for_the_ssd(start):
+    """Its queue is full of commands that do not end: one behind them can be aborted, they cannot."""
+    daemon = start("--ssd", "emulated:size=16M,queues=1,depth=4,fault.op=read,fault.hang=1,fault.times=3",
+                   "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN, entries=3) as one, \
+            Host(daemon.address, NQN, hostid=b"\6" * 16, entries=3) as two:
+        hung = [queue.start(2, nsid=1, read=512, **io_fields(0, 1))
+                for queue in (one.io[0], one.io[0], two.io[0])]
+        for queue in (one.io[0], two.io[0]):
+            # Answered without the SSD, and after those before it were put on its queue.
+            assert queue.status(2, nsid=1, read=512, **io_fields(1 << 40, 1)) == 0x080
+        waiting = two.io[0].start(2, nsid=1, read=512, **io_fields(0, 1))
+        while two.admin.run(8, cdw10=1 | waiting.cid << 16).cqe.dw0 & 1:
+            pass  # it has not arrived yet
+        assert two.io[0].wait(waiting).code == 0x007
+        assert one.admin.run(8, cdw10=1 | hung[0].cid << 16).cqe.dw0 & 1 == 1
+        for queue in (one.io[0], two.io[0]):
+            queue.commands.clear()
+
+
 @pytest.mark.parametrize("sqid, cid", [(0, 999), (1, 999), (2, 1), (128, 1), (129, 1), (0xFFFF, 1)])
 def test_abort_of_nothing(host, sqid, cid):
     """Succeeds, and says that nothing was aborted."""
