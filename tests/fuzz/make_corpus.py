@@ -313,6 +313,55 @@ def fabrics_seeds():
     yield "disconnect", queue + sqe(1, 0x7F, 8) + sqe(1, 2, 1, 512)
 
 
+# --- auth ---------------------------------------------------------------------------------------------
+
+NEGOTIATE, RECEIVE, REPLY, SUCCESS2, FAILURE2, RAW_MESSAGE, PAUSE, OTHER, RIGHT, HANG_UP = range(10)
+ALL, NO_CHANGE = 0x1F, b"\0"
+
+
+def negotiate(offer=ALL, sc_c=0, changes=NO_CHANGE):
+    """Hashes and groups of `offer`."""
+    return bytes([NEGOTIATE, sc_c, offer]) + changes
+
+
+def reply(flags=0, changes=NO_CHANGE):
+    """To the challenge that was received."""
+    return bytes([REPLY, flags]) + changes
+
+
+def changed(*changes, length=b"\0"):
+    """(offset, XOR) of at most three bytes; `length`: how it changes, and by how much."""
+    how = len(changes) | (length[0] << 2)
+    return bytes([how]) + b"".join(struct.pack("<HB", *change) for change in changes) + length[1:]
+
+
+def auth_seeds():
+    """Right ones of each kind, and one wrong thing at each step."""
+    receive, other, success2 = b"\1\0\0", bytes([OTHER, 0]), bytes([SUCCESS2]) + NO_CHANGE
+    yield "right", b"".join(other + bytes([RIGHT, flags]) + other for flags in (0, 1, 8, 9))
+    yield "again", bytes([RIGHT, 0]) + negotiate() + receive + reply(4) + receive + other + b"\x06\x0b" + other
+    for offer in (0x09, 0x0A, 0x0C, 0x11, 0x12, 0x14, 0x08, 0x01, 0x00):
+        yield f"offer-{offer:02x}", negotiate(offer) + receive + reply(1) + receive + success2 + other
+    for sc_c in (1, 2, 3, 4):
+        yield f"concat-{sc_c}", negotiate(sc_c=sc_c) + receive + reply(1) + receive + success2 + other
+        yield f"concat-{sc_c}-alone", negotiate(sc_c=sc_c) + receive + reply(0) + receive + other
+        yield f"concat-{sc_c}-silent", negotiate(sc_c=sc_c) + receive + reply(3) + receive + other
+    yield "wrong-key", negotiate() + receive + reply(4) + receive + other + negotiate() + receive
+    yield "other-order", receive + reply() + success2 + negotiate() + reply() + receive + receive + success2 + other
+    yield "early", negotiate() + receive + success2 + other
+    yield "refused", negotiate() + receive + reply(1) + receive + bytes([FAILURE2]) + NO_CHANGE + receive + other
+    yield "slow", negotiate() + b"\x06\xff" * 3 + receive
+    yield "no-room", negotiate() + b"\1\x10\0" + receive + reply(1) + b"\1\x08\0" + receive
+    yield "two", bytes([RIGHT, 0, RIGHT | 16, 1, OTHER, 0, OTHER | 16, 0, HANG_UP, OTHER | 16, 1])
+    for at in (0, 1, 4, 6, 7, 8, 10, 11, 12, 42):
+        yield f"negotiate-{at}", negotiate(changes=changed((at, 0x21))) + receive + reply() + receive + other
+    for at in (0, 1, 4, 6, 8, 10, 12, 16, 70, 120):
+        yield f"reply-{at}", negotiate() + receive + reply(1, changed((at, 0x01))) + receive + success2 + other
+    for length in (b"\1\1", b"\1\x20", b"\2\x40"):
+        yield f"length-{length.hex()}", negotiate() + receive + reply(1, changed(length=length)) + receive + other
+    yield "raw", bytes([RAW_MESSAGE]) + struct.pack("<H", 8) + bytes(8) + receive + bytes([RAW_MESSAGE, 1, 0, 0])
+
+
 # --- ssd ----------------------------------------------------------------------------------------------
 
 def ssd_seeds():
@@ -372,7 +421,8 @@ def ssd_seeds():
 
 # --- all ----------------------------------------------------------------------------------------------
 
-SEEDS = {"conf": conf_seeds, "conn": conn_seeds, "ctl": ctl_seeds, "fabrics": fabrics_seeds, "ssd": ssd_seeds}
+SEEDS = {"auth": auth_seeds, "conf": conf_seeds, "conn": conn_seeds, "ctl": ctl_seeds,
+         "fabrics": fabrics_seeds, "ssd": ssd_seeds}
 
 
 def main():
