@@ -47,14 +47,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void settle(void)
 {
-	bool more = true;
-
-	while (more) {
+	do
 		rig_settle();
-		more = false;
-		for (unsigned i = 0; i < HOSTS; i++)
-			more = host_receive(&hosts[i]) || more;
-	}
+	while (host_receive_all(hosts, HOSTS));
 }
 
 static void open_host(struct host *host)

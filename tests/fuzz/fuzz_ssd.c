@@ -467,14 +467,9 @@ static struct pcie_device *liar_new(struct input *input)
 
 static void settle(void)
 {
-	bool more = true;
-
-	while (more) {
+	do
 		rig_settle();
-		more = false;
-		for (unsigned i = 0; i < HOSTS; i++)
-			more = host_receive(&hosts[i]) || more;
-	}
+	while (host_receive_all(hosts, HOSTS));
 }
 
 static void command(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t length,
@@ -496,23 +491,13 @@ static void command(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t l
 
 static void connect_queue(struct host *host, uint16_t qid)
 {
-	const struct nvmf_connect_cmd cmd = {
-		.opcode = NVME_OPCODE_FABRICS,
-		.flags = 0x40,
-		.fctype = NVMF_CONNECT,
-		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
-			 .type = NVMF_SGL_DATA_OFFSET },
-		.qid = le16_set(qid),
-		.sqsize = le16_set(15),
-	};
-	struct nvmf_connect_data data = { .subnqn = RIG_NQN, .hostnqn = RIG_FRIEND };
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = qid,
+					  .cntlid = hosts[0].cntlid,
+					  .sqsize = 15 };
 
-	data.cntlid = le16_set(qid ? hosts[0].cntlid : NVMF_CNTLID_DYNAMIC);
-	host_open(host, rig_connect());
-	host_send_icreq(host, 0, 0);
-	settle();
-	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
-	settle();
+	host_connect(host, rig_connect(), &how, settle);
 }
 
 static void enable(struct host *admin)

@@ -3,6 +3,7 @@
 #include "tests/fuzz/host.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -463,4 +464,39 @@ void host_send_command(struct host *host, const struct nvme_sqe *sqe, const void
 	struct nvme_tcp_capsule_cmd pdu = { .sqe = *sqe };
 
 	host_send_pdu(host, NVME_TCP_CAPSULE_CMD, 0, &pdu, sizeof(pdu), data, len, spoil);
+}
+
+bool host_receive_all(struct host *hosts, unsigned n)
+{
+	bool some = false;
+
+	for (unsigned i = 0; i < n; i++)
+		some = host_receive(&hosts[i]) || some;
+	return some;
+}
+
+void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void))
+{
+	const struct nvmf_connect_cmd cmd = {
+		.opcode = NVME_OPCODE_FABRICS,
+		.flags = 0x40,
+		.fctype = NVMF_CONNECT,
+		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
+			 .type = NVMF_SGL_DATA_OFFSET },
+		.qid = le16_set(how->qid),
+		.sqsize = le16_set(how->sqsize),
+		.cattr = how->cattr,
+		.kato = le32_set(how->kato),
+	};
+	struct nvmf_connect_data data = { .cntlid = le16_set(NVMF_CNTLID_DYNAMIC) };
+
+	if (how->qid)
+		data.cntlid = le16_set(how->cntlid);
+	snprintf(data.subnqn, sizeof(data.subnqn), "%s", how->subnqn);
+	snprintf(data.hostnqn, sizeof(data.hostnqn), "%s", how->hostnqn);
+	host_open(host, fd);
+	host_send_icreq(host, how->dgst, 0);
+	settle();
+	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
+	settle();
 }

@@ -68,6 +68,7 @@ void host_close(struct host *host);
 void host_send(struct host *host, const void *bytes, size_t len);
 /* Reads and checks all that has come. True: there was something. */
 bool host_receive(struct host *host);
+bool host_receive_all(struct host *hosts, unsigned n);
 
 /*
  * Sends a PDU of `type` whose header is `header` (its common part is filled in here), with data and
@@ -79,5 +80,14 @@ void host_send_icreq(struct host *host, uint8_t dgst, uint8_t hpda);
 /* `data`: in the capsule. */
 void host_send_command(struct host *host, const struct nvme_sqe *sqe, const void *data, size_t len,
 		       unsigned spoil);
+
+struct host_connect {
+	const char *hostnqn, *subnqn;
+	uint16_t qid, cntlid, sqsize; /* cntlid: of an I/O queue */
+	uint8_t dgst, cattr;
+	uint32_t kato; /* ms */
+};
+/* A new connection, ICReq and Connect; `settle` is called after each, for the answer. */
+void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void));
 
 #endif

@@ -69,38 +69,23 @@ bool __wrap_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
 
 static void settle(void)
 {
-	bool more = true;
-
-	while (more) {
+	do
 		rig_settle();
-		more = false;
-		for (unsigned i = 0; i < HOSTS; i++)
-			more = host_receive(&hosts[i]) || more;
-	}
+	while (host_receive_all(hosts, HOSTS));
 }
 
 static void connect_queue(struct host *host, uint16_t qid, const char *subnqn)
 {
-	const struct nvmf_connect_cmd cmd = {
-		.opcode = NVME_OPCODE_FABRICS,
-		.flags = 0x40,
-		.fctype = NVMF_CONNECT,
-		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
-			 .type = NVMF_SGL_DATA_OFFSET },
-		.qid = le16_set(qid),
-		.sqsize = le16_set(15),
-		.cattr = NVMF_CATTR_DISABLE_SQFC,
-		.kato = le32_set(qid ? 0 : 60000),
-	};
-	struct nvmf_connect_data data = { .hostnqn = RIG_FRIEND };
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = subnqn,
+					  .qid = qid,
+					  .cntlid = hosts[0].cntlid,
+					  .sqsize = 15,
+					  .dgst = 3,
+					  .cattr = NVMF_CATTR_DISABLE_SQFC,
+					  .kato = qid ? 0 : 60000 };
 
-	data.cntlid = le16_set(qid ? hosts[0].cntlid : NVMF_CNTLID_DYNAMIC);
-	snprintf(data.subnqn, sizeof(data.subnqn), "%s", subnqn);
-	host_open(host, rig_connect());
-	host_send_icreq(host, 3, 0);
-	settle();
-	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
-	settle();
+	host_connect(host, rig_connect(), &how, settle);
 }
 
 static void command(struct host *host, uint8_t opcode, uint32_t nsid, uint32_t length,
