@@ -173,12 +173,12 @@ int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const
 }
 
 /* The key schedule of RFC 8446, 7.1, as far as a binder needs it. */
-int psk_binder(enum hash_id hash, const uint8_t *psk, const void *hello, size_t hello_len,
-	       uint8_t *out)
+int psk_binder(enum hash_id hash, const uint8_t *psk, size_t psk_len, const void *hello,
+	       size_t hello_len, uint8_t *out)
 {
 	const size_t len = hash_len(hash);
 	uint8_t early[HASH_MAX], binder[HASH_MAX], finished[HASH_MAX], digest[HASH_MAX];
-	int err = hkdf_extract(hash, psk, len, early);
+	int err = hkdf_extract(hash, psk, psk_len, early);
 
 	if (!err)
 		err = hash_digest(hash, "", 0, digest);

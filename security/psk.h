@@ -56,9 +56,9 @@ int psk_generated(enum hash_id hash, const uint8_t *ks, const uint8_t *c1, const
 /*
  * Binder (RFC 8446, 4.2.11.2) that a host with this TLS PSK puts at the end of its first
  * ClientHello: `hello` is that message up to the binders, with its header. hash_len(hash) bytes at
- * `out`.
+ * `out`. `hash` is the cipher suite's, which need not be the PSK's.
  */
-int psk_binder(enum hash_id hash, const uint8_t *psk, const void *hello, size_t hello_len,
-	       uint8_t *out);
+int psk_binder(enum hash_id hash, const uint8_t *psk, size_t psk_len, const void *hello,
+	       size_t hello_len, uint8_t *out);
 
 #endif

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/tls.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -34,48 +35,60 @@ union crypto_info {
 	struct tls_crypto_info info;
 	struct tls12_crypto_info_aes_gcm_128 gcm128;
 	struct tls12_crypto_info_aes_gcm_256 gcm256;
+	struct tls12_crypto_info_chacha20_poly1305 chacha20;
 };
 
-/* RFC 8446, 7.3: a traffic secret → key and IV; the sequence begins at 0. Returns the size, or 0.
- */
-static socklen_t make_info(enum hash_id hash, const struct tls_secret *secret,
-			   union crypto_info *crypto)
-{
-	const bool big = hash == HASH_SHA384;
-	const size_t key_len = big ? TLS_CIPHER_AES_GCM_256_KEY_SIZE
-				   : TLS_CIPHER_AES_GCM_128_KEY_SIZE;
-	uint8_t key[TLS_CIPHER_AES_GCM_256_KEY_SIZE], iv[12];
-	socklen_t size = big ? sizeof(crypto->gcm256) : sizeof(crypto->gcm128);
+/* How the kernel names a suite, and where it wants the key and the IV's two parts. */
+#define LAYOUT(type, member)                                           \
+	{                                                              \
+		type, sizeof(((union crypto_info *)0)->member),        \
+			offsetof(union crypto_info, member.key),       \
+			sizeof(((union crypto_info *)0)->member.key),  \
+			offsetof(union crypto_info, member.salt),      \
+			sizeof(((union crypto_info *)0)->member.salt), \
+			offsetof(union crypto_info, member.iv),        \
+			sizeof(((union crypto_info *)0)->member.iv),   \
+	}
+static const struct layout {
+	uint16_t type;
+	size_t size, key, key_len, salt, salt_len, iv, iv_len;
+} layouts[] = {
+	[TLS_SUITE_AES_128] = LAYOUT(TLS_CIPHER_AES_GCM_128, gcm128),
+	[TLS_SUITE_AES_256] = LAYOUT(TLS_CIPHER_AES_GCM_256, gcm256),
+	[TLS_SUITE_CHACHA20] = LAYOUT(TLS_CIPHER_CHACHA20_POLY1305, chacha20),
+};
 
+/* RFC 8446, 7.3: a traffic secret → key and IV; the sequence begins at 0. 0 or -EINVAL. */
+static int make_info(const struct layout *layout, enum hash_id hash,
+		     const struct tls_secret *secret, union crypto_info *crypto)
+{
+	uint8_t *bytes = (uint8_t *)crypto, iv[12];
+	int err = -EINVAL;
+
+	must(layout->salt_len + layout->iv_len == sizeof(iv));
 	memset(crypto, 0, sizeof(*crypto));
 	crypto->info.version = TLS_1_3_VERSION;
-	crypto->info.cipher_type = big ? TLS_CIPHER_AES_GCM_256 : TLS_CIPHER_AES_GCM_128;
-	if (secret->len != hash_len(hash) ||
-	    hkdf_expand_label(hash, secret->bytes, "key", NULL, 0, key, key_len) ||
-	    hkdf_expand_label(hash, secret->bytes, "iv", NULL, 0, iv, sizeof(iv)))
-		size = 0;
-	else if (big) {
-		memcpy(crypto->gcm256.key, key, sizeof(crypto->gcm256.key));
-		memcpy(crypto->gcm256.salt, iv, sizeof(crypto->gcm256.salt));
-		memcpy(crypto->gcm256.iv, iv + 4, sizeof(crypto->gcm256.iv));
-	} else {
-		memcpy(crypto->gcm128.key, key, sizeof(crypto->gcm128.key));
-		memcpy(crypto->gcm128.salt, iv, sizeof(crypto->gcm128.salt));
-		memcpy(crypto->gcm128.iv, iv + 4, sizeof(crypto->gcm128.iv));
+	crypto->info.cipher_type = layout->type;
+	if (secret->len == hash_len(hash) &&
+	    hkdf_expand_label(hash, secret->bytes, "key", NULL, 0, bytes + layout->key,
+			      layout->key_len) == 0 &&
+	    hkdf_expand_label(hash, secret->bytes, "iv", NULL, 0, iv, sizeof(iv)) == 0) {
+		memcpy(bytes + layout->salt, iv, layout->salt_len);
+		memcpy(bytes + layout->iv, iv + layout->salt_len, layout->iv_len);
+		err = 0;
 	}
-	secret_wipe(key, sizeof(key));
 	secret_wipe(iv, sizeof(iv));
-	return size;
+	return err;
 }
 
 static int set_direction(struct tls *tls, int direction, const struct tls_secret *secret)
 {
 	union crypto_info crypto;
-	socklen_t size = make_info(tls->identity.hash, secret, &crypto);
-	int err = -EINVAL;
+	const struct layout *layout = &layouts[tls->suite];
+	int err = make_info(layout, tls_suites[tls->suite].hash, secret, &crypto);
 
-	if (size)
-		err = setsockopt(tls->fd, SOL_TLS, direction, &crypto, size) < 0 ? -errno : 0;
+	if (!err && setsockopt(tls->fd, SOL_TLS, direction, &crypto, (socklen_t)layout->size) < 0)
+		err = -errno;
 	secret_wipe(&crypto, sizeof(crypto));
 	return err;
 }

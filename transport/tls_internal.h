@@ -12,6 +12,16 @@
 
 #define TLS_RECORD_MAX 16384
 
+/* With a PSK of SHA-256, of SHA-384, and of SHA-384 from a host that can prove it with SHA-256
+ * only. */
+enum tls_suite_id { TLS_SUITE_AES_128, TLS_SUITE_AES_256, TLS_SUITE_CHACHA20 };
+
+struct tls_suite {
+	const char *name;
+	unsigned char number[2]; /* RFC 8446, B.4 */
+	enum hash_id hash;
+};
+
 struct tls_ctx {
 	SSL_CTX *ssl_ctx;
 	struct keyring *keys;
@@ -32,17 +42,21 @@ struct tls {
 	/* Of the handshake; wiped at its end. */
 	uint8_t *hello; /* first ClientHello */
 	size_t hello_len;
-	bool chosen; /* identity and psk are set: */
+	bool chosen; /* identity, psk and suite are set: */
 	char identity_text[PSK_IDENTITY_MAX + 1];
 	uint8_t psk[HASH_MAX];
 	struct tls_secret rx_secret, tx_secret;
 
 	struct psk_identity identity;
+	enum tls_suite_id suite;
 	char description[80];
 	size_t mid_record; /* bytes of a record that OpenSSL has begun to send */
 };
 
-/* tls_psk.c: makes a context look PSKs up, and remember what a failure needs to be told. */
+/* tls_psk.c: by enum tls_suite_id. */
+extern const struct tls_suite tls_suites[];
+
+/* Makes a context look PSKs up, and remember what a failure needs to be told. */
 void tls_psk_setup(SSL_CTX *ssl_ctx);
 /* For tls_new(). */
 void tls_psk_begin(struct tls *tls);

@@ -7,6 +7,10 @@
  * (RFC 8446, 4.2.11.2): it is computed for each candidate here, before OpenSSL asks, and OpenSSL
  * checks the chosen one again. The hash of the identity also decides the cipher suite, which
  * OpenSSL chooses before it looks at PSKs.
+ *
+ * A Linux host with GnuTLS 3.8.9 makes every binder with SHA-256. That leaves one suite for a PSK
+ * of SHA-384, ChaCha20-Poly1305 with SHA-256, and such a host offers it; the length of the binder
+ * tells.
  */
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -55,27 +59,44 @@ static bool skip(struct reader *from, size_t len)
 /* --- The choice ---------------------------------------------------------------------------------
  */
 
-/* Of the candidates, the one that the binder was made with; -1: none. */
-static int match_binder(const struct tls *tls, enum hash_id hash, const struct reader *binder,
-			size_t binders_len, uint8_t psks[][HASH_MAX], unsigned n)
+const struct tls_suite tls_suites[] = {
+	[TLS_SUITE_AES_128] = { "TLS_AES_128_GCM_SHA256", { 0x13, 0x01 }, HASH_SHA256 },
+	[TLS_SUITE_AES_256] = { "TLS_AES_256_GCM_SHA384", { 0x13, 0x02 }, HASH_SHA384 },
+	[TLS_SUITE_CHACHA20] = { "TLS_CHACHA20_POLY1305_SHA256", { 0x13, 0x03 }, HASH_SHA256 },
+};
+
+static enum tls_suite_id suite_for(const struct psk_identity *identity, size_t binder_len)
 {
+	if (identity->hash == HASH_SHA256)
+		return TLS_SUITE_AES_128;
+	return binder_len == hash_len(HASH_SHA256) ? TLS_SUITE_CHACHA20 : TLS_SUITE_AES_256;
+}
+
+/* Of the candidates, the one that the binder was made with; -1: none. */
+static int match_binder(const struct tls *tls, const struct psk_identity *identity,
+			const struct reader *binder, size_t binders_len, uint8_t psks[][HASH_MAX],
+			unsigned n)
+{
+	const enum hash_id hash = tls_suites[suite_for(identity, binder->left)].hash;
 	uint8_t expected[HASH_MAX];
 
 	if (!tls->hello || tls->hello_len < binders_len || binder->left != hash_len(hash))
 		return -1;
 	for (unsigned i = 0; i < n; i++) {
-		if (psk_binder(hash, psks[i], tls->hello, tls->hello_len - binders_len, expected) ==
-			    0 &&
+		if (psk_binder(hash, psks[i], hash_len(identity->hash), tls->hello,
+			       tls->hello_len - binders_len, expected) == 0 &&
 		    secret_equal(expected, binder->at, binder->left))
 			return (int)i;
 	}
 	return -1;
 }
 
-static void choose(struct tls *tls, const struct psk_identity *identity, const uint8_t *psk)
+static void choose(struct tls *tls, const struct psk_identity *identity, enum tls_suite_id suite,
+		   const uint8_t *psk)
 {
 	tls->chosen = true;
 	tls->identity = *identity;
+	tls->suite = suite;
 	psk_identity_format(identity, tls->identity_text);
 	memcpy(tls->psk, psk, hash_len(identity->hash));
 }
@@ -97,7 +118,7 @@ static bool try_identity(struct tls *tls, const struct reader *text, const struc
 	}
 	n = keyring_tls_psks(tls->ctx->keys, &identity, psks, KEYRING_MAX_PSKS);
 	if (n)
-		found = match_binder(tls, identity.hash, binder, binders_len, psks, n);
+		found = match_binder(tls, &identity, binder, binders_len, psks, n);
 	if (found < 0)
 		snprintf(tls->why, sizeof(tls->why), "TLS identity \"%.*s\": %s", (int)text->left,
 			 (const char *)text->at,
@@ -107,7 +128,8 @@ static bool try_identity(struct tls *tls, const struct reader *text, const struc
 				 ? "it names another key than the host's"
 				 : "this host has no key here");
 	if (n)
-		choose(tls, &identity, psks[found < 0 ? 0 : found]);
+		choose(tls, &identity, suite_for(&identity, binder->left),
+		       psks[found < 0 ? 0 : found]);
 	secret_wipe(psks, sizeof(psks));
 	return n > 0;
 }
@@ -148,9 +170,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
 		try_offer(tls, (struct reader){ bytes, len });
 	else
 		snprintf(tls->why, sizeof(tls->why), "TLS without a pre-shared key");
-	if (tls->chosen && SSL_set_ciphersuites(ssl, tls->identity.hash == HASH_SHA384
-							     ? "TLS_AES_256_GCM_SHA384"
-							     : "TLS_AES_128_GCM_SHA256") != 1)
+	if (tls->chosen && SSL_set_ciphersuites(ssl, tls_suites[tls->suite].name) != 1)
 		return SSL_CLIENT_HELLO_ERROR;
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
@@ -158,10 +178,6 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
 /* OpenSSL asks for each identity in turn. */
 static int on_find_session(SSL *ssl, const unsigned char *text, size_t len, SSL_SESSION **ret)
 {
-	static const unsigned char suites[][2] = {
-		[HASH_SHA256] = { 0x13, 0x01 },
-		[HASH_SHA384] = { 0x13, 0x02 },
-	};
 	const struct tls *tls = SSL_get_app_data(ssl);
 	SSL_SESSION *session;
 
@@ -172,7 +188,7 @@ static int on_find_session(SSL *ssl, const unsigned char *text, size_t len, SSL_
 	session = SSL_SESSION_new();
 	if (!session ||
 	    SSL_SESSION_set1_master_key(session, tls->psk, hash_len(tls->identity.hash)) != 1 ||
-	    SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, suites[tls->identity.hash])) !=
+	    SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, tls_suites[tls->suite].number)) !=
 		    1 ||
 	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
 		SSL_SESSION_free(session);

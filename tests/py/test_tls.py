@@ -106,6 +106,17 @@ def test_hash_of_the_identity(target, hash_id):
         queue.connect(NQN)
 
 
+@pytest.mark.parametrize("version", (0, 1))
+def test_sha256_binder(target, version):
+    """A PSK of SHA-384 from a host whose TLS library makes every binder with SHA-256 (GnuTLS 3.8.9)."""
+    how = tls(KEY2, OTHER, version=version, suite="chacha20",
+              suites=b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256")
+    with Host(target.required, OTHER, tls=how) as host:
+        assert host.admin.conn.sock.cipher() == "TLS_CHACHA20_POLY1305_SHA256"
+        write(host.io[0], 0, b"c" * 512)
+        assert read(host.io[0], 0, 1) == b"c" * 512
+
+
 def test_hello_retry(target):
     """A host that first guesses a group that we do not take (FFDHE2048, then P-521)."""
     with Queue(target.required, tls=tls(version=0, groups=(1126, 716))) as queue:

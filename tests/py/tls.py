@@ -11,7 +11,7 @@ import struct
 from dhchap import HASHES, SEED, mac
 from nvmetcp import HOSTNQN, Closed
 
-SUITES = {1: b"\x13\x01", 2: b"\x13\x02"}
+SUITES = {1: b"\x13\x01", 2: b"\x13\x02", "chacha20": b"\x13\x03"}
 TLS1_2, TLS1_3 = 0x0303, 0x0304
 _ssl = ctypes.CDLL("libssl.so.3", use_errno=True)
 _crypto = ctypes.CDLL("libcrypto.so.3")
@@ -58,8 +58,8 @@ class TlsSocket:
     """What Connection needs of a socket, over TLS."""
 
     def __init__(self, sock, identity=b"", psk=b"", hash_id=1, suites=None, version=TLS1_3,
-                 groups=None):
-        self.sock, self.identity, self.psk, self.hash = sock, identity, psk, hash_id
+                 groups=None, suite=None):
+        self.sock, self.identity, self.psk, self.suite = sock, identity, psk, SUITES[suite or hash_id]
         self.settimeout(sock.gettimeout())
         self.ctx = _ssl.SSL_CTX_new(_ssl.TLS_client_method())
         self.ssl = _ssl.SSL_new(self.ctx)
@@ -81,7 +81,7 @@ class TlsSocket:
     def _use_session(self, ssl, _md, identity, length, session):
         made = _ssl.SSL_SESSION_new()
         _ssl.SSL_SESSION_set1_master_key(made, self.psk, len(self.psk))
-        _ssl.SSL_SESSION_set_cipher(made, _ssl.SSL_CIPHER_find(ssl, SUITES[self.hash]))
+        _ssl.SSL_SESSION_set_cipher(made, _ssl.SSL_CIPHER_find(ssl, self.suite))
         _ssl.SSL_SESSION_set_protocol_version(made, TLS1_3)
         self.buffer = ctypes.create_string_buffer(self.identity, len(self.identity))
         identity[0] = ctypes.addressof(self.buffer)

@@ -25,15 +25,16 @@ def boot():
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)} (./check installs them)")
 
-    def run(script, *ssds, timeout=420, append="", series=""):
+    def run(script, *ssds, timeout=420, append="", series="", folders=None):
         if series:
             try:
                 kernel.kernel(series)
             except RuntimeError as error:  # Debian's security archive has it, a mirror may not
                 pytest.skip(str(error))
         result = guest.run(script, ssds or [guest.Ssd()], timeout=timeout,
-                           variables={"BUILD": str(BUILD), "SOURCE": str(SOURCE)}, append=append,
-                           series=series)
+                           variables={"BUILD": str(BUILD), "SOURCE": str(SOURCE),
+                                      **{name: str(path) for name, path in (folders or {}).items()}},
+                           append=append, series=series)
         print(result.output)
         print(f"guest: {result.seconds:.1f} s")
         assert result.status == 0
