@@ -4,6 +4,10 @@
  * aligned, splits into two of the order below, and merges with its buddy when both are free. A run
  * of any number of pages is the covering power of two with its tail given back.
  *
+ * Runs of a power of two are kept as they are when they come back, up to a bound, and handed out
+ * again, the last one first: I/O is mostly of one size, and those pages are still in the cache.
+ * They merge when nothing else satisfies a request.
+ *
  * What the allocator knows of a page lies in an array beside the memory, never in the pages: the
  * SSD may write to a page at any time that it owns it.
  */
@@ -22,7 +26,8 @@
 #include "util/num.h"
 #include "util/poison.h"
 
-#define ORDERS (21 - DMA_PAGE_SHIFT + 1) /* 4 KiB .. 2 MiB */
+#define ORDERS   (21 - DMA_PAGE_SHIFT + 1) /* 4 KiB .. 2 MiB */
+#define KEPT_MAX 1024                      /* pages that are not merged at once */
 
 struct dma_arena {
 	int fd;
@@ -45,6 +50,8 @@ struct dma_pool {
 	size_t n_pages;
 	struct counter used;
 	LIST_HEAD(, dma_page) free[ORDERS];
+	LIST_HEAD(, dma_page) kept[ORDERS]; /* free, but not for merging */
+	size_t n_kept;                      /* pages */
 	struct dma_page pages[];
 };
 
@@ -194,13 +201,44 @@ static void range_free(struct dma_pool *pool, size_t index, size_t n_pages)
 	}
 }
 
-bool dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
+static void keep(struct dma_pool *pool, size_t index, size_t n_pages)
 {
-	size_t n_pages = (len + DMA_PAGE_SIZE - 1) >> DMA_PAGE_SHIFT;
+	LIST_INSERT_HEAD(&pool->kept[num_log2_up(n_pages)], &pool->pages[index], link);
+	pool->n_kept += n_pages;
+}
+
+/* A kept run of exactly that many pages, which is often there. */
+static bool take_kept(struct dma_pool *pool, size_t n_pages, size_t *ret_index)
+{
+	unsigned order = num_log2_up(n_pages);
+	struct dma_page *page = LIST_FIRST(&pool->kept[order]);
+
+	if (!page || n_pages != (size_t)1 << order)
+		return false;
+	LIST_REMOVE(page, link);
+	pool->n_kept -= n_pages;
+	*ret_index = (size_t)(page - pool->pages);
+	return true;
+}
+
+static void merge_kept(struct dma_pool *pool)
+{
+	for (unsigned order = 0; order < ORDERS; order++) {
+		struct dma_page *page;
+
+		while ((page = LIST_FIRST(&pool->kept[order])) != NULL) {
+			LIST_REMOVE(page, link);
+			run_free(pool, (size_t)(page - pool->pages), order);
+		}
+	}
+	pool->n_kept = 0;
+}
+
+static bool take_run(struct dma_pool *pool, size_t n_pages, size_t *ret_index)
+{
 	unsigned wanted = num_log2_up(n_pages), order = wanted;
 	size_t index;
 
-	must(len > 0 && len <= DMA_BLOCK_SIZE);
 	while (order < ORDERS && LIST_EMPTY(&pool->free[order]))
 		order++;
 	if (order == ORDERS)
@@ -212,6 +250,23 @@ bool dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
 		run_insert(pool, index + ((size_t)1 << order), order);
 	}
 	range_free(pool, index + n_pages, ((size_t)1 << wanted) - n_pages);
+	*ret_index = index;
+	return true;
+}
+
+bool dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
+{
+	size_t n_pages = (len + DMA_PAGE_SIZE - 1) >> DMA_PAGE_SHIFT;
+	size_t index;
+
+	must(len > 0 && len <= DMA_BLOCK_SIZE);
+	if (!take_kept(pool, n_pages, &index) && !take_run(pool, n_pages, &index)) {
+		if (!pool->n_kept)
+			return false;
+		merge_kept(pool);
+		if (!take_run(pool, n_pages, &index))
+			return false;
+	}
 	counter_add(&pool->used, n_pages);
 	memory_unpoison(pool->va + (index << DMA_PAGE_SHIFT), n_pages << DMA_PAGE_SHIFT);
 	*buf = (struct dma_buf){
@@ -232,7 +287,10 @@ void dma_free(struct dma_pool *pool, struct dma_buf *buf)
 	index = (size_t)((uint8_t *)buf->va - pool->va) >> DMA_PAGE_SHIFT;
 	must(index + n_pages <= pool->n_pages);
 	memory_poison(buf->va, n_pages << DMA_PAGE_SHIFT);
-	range_free(pool, index, n_pages);
+	if (num_is_pow2(n_pages) && pool->n_kept + n_pages <= KEPT_MAX)
+		keep(pool, index, n_pages);
+	else
+		range_free(pool, index, n_pages);
 	counter_sub(&pool->used, n_pages);
 	buf->va = NULL;
 }

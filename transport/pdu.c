@@ -225,7 +225,8 @@ size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool
 	struct nvme_tcp_data *data = to;
 	uint32_t align = (hpda + 1u) * 4;
 	uint32_t header = sizeof(*data) + (hdgst ? NVME_TCP_DIGEST_SIZE : 0);
-	uint32_t pdo = (header + align - 1) / align * align;
+	/* What is aligned to 4 bytes is so already: nearly all hosts want no more. */
+	uint32_t pdo = hpda ? (header + align - 1) / align * align : header;
 	size_t end;
 
 	*data = (struct nvme_tcp_data){
@@ -240,6 +241,7 @@ size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool
 		.datal = le32_set(len),
 	};
 	end = add_hdgst(to, sizeof(*data), hdgst);
-	memset((uint8_t *)to + end, 0, pdo - end);
+	if (pdo > end)
+		memset((uint8_t *)to + end, 0, pdo - end);
 	return pdo;
 }

@@ -27,6 +27,7 @@
 #include "util/num.h"
 
 #define RECVS_PER_WAKEUP 4 /* then others get their turn */
+#define USUAL_HEADER     ((uint32_t)sizeof(struct nvme_tcp_capsule_cmd))
 
 static bool parsing(const struct nvme_tcp_conn *conn)
 {
@@ -261,6 +262,32 @@ static void take_header(struct nvme_tcp_conn *conn)
 	}
 }
 
+/* The common header is here: it tells how long the whole one is. False: it is not one. */
+static bool look_at_ch(struct nvme_tcp_conn *conn)
+{
+	struct pdu_verdict verdict =
+		pdu_check_ch((const void *)conn->header, &conn->limits, &conn->shape);
+
+	if (verdict.term)
+		conn_term(conn, verdict);
+	return !verdict.term;
+}
+
+/* A header in one piece, as nearly all are: copied once, by a length that the compiler knows. */
+static size_t feed_whole_header(struct nvme_tcp_conn *conn, const uint8_t *bytes)
+{
+	uint32_t part;
+
+	memcpy(conn->header, bytes, USUAL_HEADER);
+	conn->header_len = sizeof(struct nvme_tcp_ch);
+	if (!look_at_ch(conn))
+		return USUAL_HEADER;
+	conn->header_len = part = num_min(conn->shape.header_len, USUAL_HEADER);
+	if (part == conn->shape.header_len)
+		take_header(conn);
+	return part;
+}
+
 /* Collects header bytes; returns how many were used. */
 static size_t feed_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 {
@@ -268,19 +295,17 @@ static size_t feed_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size
 				  ? (uint32_t)sizeof(struct nvme_tcp_ch)
 				  : conn->shape.header_len;
 	size_t part = num_min(len, (size_t)(wanted - conn->header_len));
-	struct pdu_verdict verdict;
 
+	if (!conn->header_len && len >= USUAL_HEADER)
+		return feed_whole_header(conn, bytes);
 	memcpy(conn->header + conn->header_len, bytes, part);
 	conn->header_len += (uint32_t)part;
 	if (conn->header_len < wanted)
 		return part;
-	if (wanted > sizeof(struct nvme_tcp_ch)) {
+	if (wanted > sizeof(struct nvme_tcp_ch))
 		take_header(conn);
-		return part;
-	}
-	verdict = pdu_check_ch((const void *)conn->header, &conn->limits, &conn->shape);
-	if (verdict.term)
-		conn_term(conn, verdict);
+	else
+		look_at_ch(conn);
 	return part;
 }
 

@@ -145,25 +145,26 @@ static unsigned add_part(struct iovec *iov, void *base, uint32_t len, uint32_t *
 	return 1;
 }
 
-static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov)
+static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov, size_t *ret_bytes)
 {
 	struct nvme_tcp_cmd *cmd;
 	unsigned n = 0;
-	size_t bytes = 0;
+	size_t bytes = conn->ctl_len - conn->ctl_sent;
 
-	if (conn->ctl_sent < conn->ctl_len)
-		iov[n++] = (struct iovec){ .iov_base = conn->ctl + conn->ctl_sent,
-					   .iov_len = conn->ctl_len - conn->ctl_sent };
+	if (bytes)
+		iov[n++] =
+			(struct iovec){ .iov_base = conn->ctl + conn->ctl_sent, .iov_len = bytes };
 	TAILQ_FOREACH (cmd, &conn->tx, link) {
 		uint32_t skip = cmd->sent;
 
 		if (n + 3 > IOVS_MAX || bytes >= BYTES_MAX)
 			break;
-		bytes += cmd->data_len;
+		bytes += cmd->head_len + cmd->data_len + cmd->tail_len - skip;
 		n += add_part(&iov[n], cmd->head, cmd->head_len, &skip);
 		n += add_part(&iov[n], cmd->req.data.va, cmd->data_len, &skip);
 		n += add_part(&iov[n], cmd->tail, cmd->tail_len, &skip);
 	}
+	*ret_bytes = bytes;
 	return n;
 }
 
@@ -209,14 +210,12 @@ void tx_flush(struct nvme_tcp_conn *conn)
 {
 	struct iovec iov[IOVS_MAX];
 	struct msghdr msg = { .msg_iov = iov };
-	size_t offered = 0;
+	size_t offered;
 	ssize_t n;
 
 	if (conn->state != CONN_LIVE || conn->want_write || !pending(conn))
 		return;
-	msg.msg_iovlen = gather(conn, iov);
-	for (size_t i = 0; i < msg.msg_iovlen; i++)
-		offered += iov[i].iov_len;
+	msg.msg_iovlen = gather(conn, iov, &offered);
 	counter_add(&conn->queue.worker->stats.sends, 1);
 	n = stream_sendmsg(&conn->stream, &msg);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {

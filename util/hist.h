@@ -28,10 +28,10 @@ static inline unsigned hist_index(uint64_t ns)
 {
 	unsigned shift;
 
-	if (ns > HIST_VALUE_MAX)
-		ns = HIST_VALUE_MAX;
 	if (ns < HIST_SUB)
 		return (unsigned)ns;
+	if (ns > HIST_VALUE_MAX)
+		ns = HIST_VALUE_MAX;
 	shift = 63u - (unsigned)__builtin_clzll(ns) - HIST_SUB_BITS;
 	return (shift << HIST_SUB_BITS) + (unsigned)(ns >> shift);
 }
@@ -39,7 +39,8 @@ static inline unsigned hist_index(uint64_t ns)
 /* `n` values at once: what one wake-up finished took the same time. */
 static inline void hist_add(struct hist *hist, uint64_t ns, uint64_t n)
 {
-	counter_add(&hist->sum, ns * n);
+	if (ns) /* a stage that took no time is frequent */
+		counter_add(&hist->sum, ns * n);
 	counter_add(&hist->buckets[hist_index(ns)], n);
 }
 

@@ -394,6 +394,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	}
 	emul->ns_blocks = emul->ns_span = blocks / options->namespaces;
 	emul->n_ns = options->namespaces - (options->faults.attach_after ? 1 : 0);
+	emul->faulty = emul_fault_any(&options->faults);
 	memcpy(emul->firmware, "1.0     ", sizeof(emul->firmware));
 	set_identity(emul, opened++);
 	*ret_dev = &emul->dev;

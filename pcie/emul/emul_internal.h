@@ -115,6 +115,7 @@ struct emul_bad {
 struct emul {
 	struct pcie_device dev;
 	struct emul_options options;
+	bool faulty; /* a fault may strike an I/O command: constant */
 	struct emul_media media;
 	struct emul_bad bad;
 	pthread_mutex_t change_lock; /* of what the medium holds, if fused commands are offered */
@@ -180,6 +181,8 @@ enum emul_fault {
 	EMUL_FAULT_ERROR, /* it ends with fault.status */
 	EMUL_FAULT_DELAY, /* its answer is held back */
 };
+/* Whether any of them may befall an I/O command; if not, nothing need be counted. */
+bool emul_fault_any(const struct emul_faults *faults);
 /* Counts a command and says what befalls it. Owner of the queue. */
 enum emul_fault emul_fault_of(struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* One completion more than was asked for, with a CID that no command has. */

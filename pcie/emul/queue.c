@@ -168,7 +168,7 @@ static bool run_fused(struct emul_sq *sq, const struct nvme_sqe *first, enum emu
 		return true;
 	}
 	second = sq->ring[sq->head];
-	fault_second = emul_fault_of(sq, &second);
+	fault_second = sq->emul->faulty ? emul_fault_of(sq, &second) : EMUL_FAULT_NONE;
 	if (fault_second == EMUL_FAULT_STOP)
 		return false;
 	sq->head = after(sq, sq->head);
@@ -201,12 +201,13 @@ static void sq_run(struct emul_sq *sq)
 {
 	struct emul *emul = sq->emul;
 	struct emul_cq *cq = &emul->cq[sq->cqid];
+	bool faulty = sq->qid && emul->faulty;
 
 	while (may_fetch(sq)) {
 		struct nvme_sqe sqe =
 			sq->ring[sq->head]; /* a copy: the driver's memory may change */
 
-		enum emul_fault fault = sq->qid ? emul_fault_of(sq, &sqe) : EMUL_FAULT_NONE;
+		enum emul_fault fault = faulty ? emul_fault_of(sq, &sqe) : EMUL_FAULT_NONE;
 
 		if (fault == EMUL_FAULT_STOP)
 			return;
@@ -221,7 +222,8 @@ static void sq_run(struct emul_sq *sq)
 			emul_run_io(sq, &sqe, fault);
 		else if (!run_fused(sq, &sqe, fault))
 			return;
-		emul_fault_unknown_cid(sq, &sqe);
+		if (faulty)
+			emul_fault_unknown_cid(sq, &sqe);
 	}
 	if (emul->events && sq->qid)
 		emul->events[2 * sq->qid] = htole32(sq->tail); /* ring for every new command */

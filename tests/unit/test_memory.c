@@ -95,6 +95,32 @@ static void random_runs(void **state)
 	whole_pool(NULL);
 }
 
+/* What came back last goes out first, and small runs merge when a large one is wanted. */
+static void kept_runs(void **state)
+{
+	enum { PAGES = POOL / DMA_PAGE_SIZE };
+	static struct dma_buf bufs[PAGES];
+	struct dma_buf large;
+	void *last;
+
+	(void)state;
+	for (unsigned i = 0; i < PAGES; i++)
+		assert_true(dma_alloc(pool, DMA_PAGE_SIZE, &bufs[i]));
+	for (unsigned i = 0; i < PAGES; i += 2)
+		dma_free(pool, &bufs[i]);
+	assert_false(dma_alloc(pool, 2 * DMA_PAGE_SIZE, &large));
+	last = bufs[1].va;
+	dma_free(pool, &bufs[1]);
+	assert_true(dma_alloc(pool, 1, &bufs[0]));
+	assert_ptr_equal(bufs[0].va, last);
+	dma_free(pool, &bufs[0]);
+	assert_true(dma_alloc(pool, 2 * DMA_PAGE_SIZE, &large));
+	dma_free(pool, &large);
+	for (unsigned i = 0; i < PAGES; i++)
+		dma_free(pool, &bufs[i]);
+	whole_pool(NULL);
+}
+
 static void prp_lengths(void **state)
 {
 	le64 list[512];
@@ -126,6 +152,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(exact_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(random_runs, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_runs, setup, teardown),
 		cmocka_unit_test(prp_lengths),
 	};
 
