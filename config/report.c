@@ -15,6 +15,7 @@
 #include "pcie/ctrl.h"
 #include "pcie/dma.h"
 #include "pcie/qpair.h"
+#include "target/auth.h"
 #include "target/ctrl.h"
 #include "target/queue.h"
 #include "target/ssd.h"
@@ -121,18 +122,21 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 			 report_text(ns->ssd->spec), "ssd_nsid", (json_int_t)ns->ns->nsid);
 }
 
+static json_t *queue_item(const struct nvmet_queue *queue)
+{
+	return json_pack("{s:i, s:i, s:s, s:i, s:s, s:s}", "qid", queue->qid, "entries",
+			 queue->entries, "peer", queue->peer, "worker", queue->worker->index, "tls",
+			 queue->tls ? queue->tls_how : "none", "authentication",
+			 nvmet_auth_state(queue));
+}
+
 static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
 {
 	json_t *queues = json_array();
 
 	for (unsigned qid = 0; qid <= NVMET_MAX_QUEUES; qid++) {
-		const struct nvmet_queue *queue = ctrl->queues[qid];
-
-		if (queue)
-			json_array_append_new(queues, json_pack("{s:i, s:i, s:s, s:i}", "qid",
-								queue->qid, "entries",
-								queue->entries, "peer", queue->peer,
-								"worker", queue->worker->index));
+		if (ctrl->queues[qid])
+			json_array_append_new(queues, queue_item(ctrl->queues[qid]));
 	}
 	return json_pack("{s:i, s:o, s:b, s:I, s:o}", "cntlid", ctrl->cntlid, "hostnqn",
 			 report_text(ctrl->hostnqn), "ending", ctrl->dead, "kato_ms",

@@ -50,7 +50,8 @@ struct nvmet_auth {
 	struct nvmet_queue *queue;
 	struct event *timer;
 	enum auth_step step;
-	bool done; /* authenticated, and nothing has gone wrong since */
+	bool done; /* authenticated, and nothing has gone wrong since: */
+	bool both; /* we to the host as well */
 	auth_failure failure;
 
 	/* One transaction. */
@@ -145,6 +146,17 @@ bool nvmet_auth_required(const struct nvmet_subsystem *subsys, const char *hostn
 bool nvmet_auth_done(const struct nvmet_queue *queue)
 {
 	return !queue->must_authenticate || (queue->auth && queue->auth->done);
+}
+
+const char *nvmet_auth_state(const struct nvmet_queue *queue)
+{
+	const struct nvmet_auth *auth = queue->auth;
+
+	if (!queue->must_authenticate)
+		return "none";
+	if (!auth || !auth->done)
+		return auth && auth->step == AUTH_FAILURE ? "failed" : "pending";
+	return auth->both ? "both ways" : "one way";
 }
 
 /* --- What the host sends ------------------------------------------------------------------------
@@ -344,6 +356,7 @@ static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 		 auth->sc_c != NVMF_AUTH_SC_NONE ? ", PSK for TLS generated" : "");
 	rewind_to(auth, AUTH_IDLE);
 	auth->done = true;
+	auth->both = both;
 	evtimer_del(auth->timer);
 	req->trust = NVMET_TRUST_GIVEN;
 }

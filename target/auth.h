@@ -36,6 +36,9 @@ int nvmet_auth_prepare(struct nvmet_queue *queue);
 void nvmet_auth_expect(struct nvmet_queue *queue);
 /* Whether it has (or need not). */
 bool nvmet_auth_done(const struct nvmet_queue *queue);
+/* How far it is, for reports: "none" (there is no need), "pending", "failed", "one way" (the host
+ * has proved itself), "both ways". */
+const char *nvmet_auth_state(const struct nvmet_queue *queue);
 /* The queue goes away. */
 void nvmet_auth_forget(struct nvmet_queue *queue);
 

@@ -69,6 +69,7 @@ struct nvmet_queue {
 	char local_addr[48];            /* numeric address that the host came to */
 	char peer[56];                  /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
 	const struct psk_identity *tls; /* what the host has proved to have; NULL: no TLS */
+	const char *tls_how; /* cipher suite and who has the records, for reports; with tls */
 
 	/* Set by Connect on the main thread; constant once `live`. */
 	struct nvmet_ctrl *ctrl;

@@ -268,7 +268,8 @@ static void secure(struct nvme_tcp_conn *conn)
 	switch (tls_handshake(conn->stream.tls)) {
 	case TLS_DONE:
 		conn->queue.tls = tls_identity(conn->stream.tls);
-		await_icreq(conn, tls_describe(conn->stream.tls));
+		conn->queue.tls_how = tls_describe(conn->stream.tls);
+		await_icreq(conn, conn->queue.tls_how);
 		break;
 	case TLS_WANT_READ:
 		break;

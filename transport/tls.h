@@ -43,7 +43,7 @@ enum tls_step tls_handshake(struct tls *tls);
 const char *tls_why(const struct tls *tls);
 /* After TLS_DONE: who the host has proved to be; alive as long as `tls`, and constant. */
 const struct psk_identity *tls_identity(const struct tls *tls);
-/* After TLS_DONE: "TLS_AES_128_GCM_SHA256, records in the kernel". */
+/* After TLS_DONE: "TLS_AES_128_GCM_SHA256, records in the kernel"; as alive and constant. */
 const char *tls_describe(const struct tls *tls);
 
 /* As readv(2) and sendmsg(2), see stream.h. */

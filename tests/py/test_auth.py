@@ -83,10 +83,12 @@ def must_fail(chap, code, closes=False):
 
 @pytest.mark.parametrize("group", range(6))
 @pytest.mark.parametrize("hash_id", (1, 2, 3))
-def test_every_hash_and_group(admin, hash_id, group):
-    """Both sides prove their keys."""
+def test_every_hash_and_group(admin, target, hash_id, group):
+    """Both sides prove their keys; nvmetctl list shows it."""
     Chap(admin, NQN, KEY, CTRL, hashes=(hash_id,), groups=(group,)).run()
     assert admin.property_get(0x8) >= 0x10400
+    ctrl, = (ctrl for subsys in target.ctl("list")["subsystems"] for ctrl in subsys["controllers"])
+    assert [queue["authentication"] for queue in ctrl["queues"]] == ["both ways"]
 
 
 def test_one_way(target):

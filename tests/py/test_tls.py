@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from daemon import Daemon
+from daemon import BUILD, Daemon
 from dhchap import Chap, key_text
 from nvmetcp import (DISCOVERY_NQN, HOSTNQN, Closed, Connection, Host, Queue, Status, Term, read,
                      write)
@@ -341,6 +341,33 @@ def test_both(target):
         assert queue.status(0x18) == 0x191
         Chap(queue, NQN, CHAP_KEY, hostnqn=BOTH).run()
         queue.property_get(0x8)
+
+
+def shown(target, hostnqn, subnqn=NQN):
+    """What nvmetctl list says of the protection of a host's queues."""
+    subsys = next(item for item in target.ctl("list")["subsystems"] if item["nqn"] == subnqn)
+    ctrl = next(item for item in subsys["controllers"] if item["hostnqn"] == hostnqn)
+    return [(queue["tls"], queue["authentication"]) for queue in ctrl["queues"]]
+
+
+def test_shown(target):
+    """nvmetctl list: TLS and authentication of each queue, in JSON and as text (both ways: test_auth.py)."""
+    suite = f"TLS_AES_128_GCM_SHA256, records in {'the kernel' if KTLS else 'OpenSSL'}"
+    with Host(target.required, NQN, tls=tls()):
+        assert shown(target, HOSTNQN) == [(suite, "none")] * 2
+        text = subprocess.check_output([BUILD / "nvmetctl", "--socket", target.control, "list"], text=True)
+        assert text.count(f" tls={suite} authentication=none") == 2
+    with Host(target.optional, NQN, hostnqn=FREE):
+        assert shown(target, FREE) == [("none", "none")] * 2
+    with Queue(target.required, tls=tls(hostnqn=BOTH)) as queue:
+        queue.connect(NQN, hostnqn=BOTH)
+        assert shown(target, BOTH) == [(suite, "pending")]
+        Chap(queue, NQN, CHAP_KEY, hostnqn=BOTH).run()
+        assert shown(target, BOTH) == [(suite, "one way")]
+    with Queue(target.plain) as queue:
+        queue.connect(NQN, hostnqn=CHAP)
+        assert Chap(queue, NQN, CHAP_KEY, hostnqn=CHAP).send(bytes(16)) == 0
+        assert shown(target, CHAP) == [("none", "failed")]
 
 
 @pytest.mark.parametrize("hash_id", (1, 2))
