@@ -10,6 +10,7 @@
 
 #include "pcie/ctrl.h"
 #include "target/aen.h"
+#include "target/auth.h"
 #include "target/fabrics.h"
 #include "target/fuse.h"
 #include "target/queue.h"
@@ -239,7 +240,8 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 
 /*
  * Base 3.9, traffic based keep-alive: any command of the host counts. The timer looks once per
- * KATO, so a host has gone unheard for one to two KATO when its association is ended.
+ * KATO, so a host has gone unheard for one to two KATO when its association is ended. A host that
+ * is at its authentication has nothing to say while it calculates; that has a deadline of its own.
  */
 static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 {
@@ -251,7 +253,8 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 	for (unsigned qid = 0; qid <= NVMET_MAX_QUEUES; qid++) {
 		struct nvmet_queue *queue = ctrl->queues[qid];
 
-		if (queue && __atomic_exchange_n(&queue->active, false, __ATOMIC_RELAXED))
+		if (queue && (__atomic_exchange_n(&queue->active, false, __ATOMIC_RELAXED) ||
+			      !nvmet_auth_done(queue)))
 			heard = true;
 	}
 	if (heard) {

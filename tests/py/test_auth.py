@@ -374,6 +374,20 @@ def test_too_slow(start, tmp_path):
     assert "did not authenticate in time" in daemon.log()
 
 
+def test_keep_alive_waits(target):
+    """A host that calculates for longer than its keep-alive timeout; from then on it must be heard again."""
+    with Queue(target.address) as queue:
+        queue.connect(NQN, kato=400)
+        chap = Chap(queue, NQN, KEY, groups=(1,))
+        assert chap.send(chap.negotiate_message()) == 0
+        chap.take_challenge(chap.receive())
+        time.sleep(2.5)
+        assert chap.send(chap.reply_message()) == 0
+        chap.take_success1(chap.receive())
+        queue.property_get(0x8)
+        queue.conn.expect_close()
+
+
 def test_gone_in_the_middle(target):
     """Hosts that leave at every step."""
     for steps in range(4):

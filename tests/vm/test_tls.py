@@ -148,5 +148,5 @@ def test_linux_host(boot):
         programs = userland.userland()
     except userland.Unavailable as error:
         pytest.skip(str(error))
-    result = boot(HOST, series="6.12", folders={"PROGRAMS": programs})
+    result = boot(HOST, series="6.12", timeout=900, folders={"PROGRAMS": programs})
     assert result.output.count("\nok: ") == 11
