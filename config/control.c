@@ -20,13 +20,13 @@
 #include "config/command.h"
 #include "config/daemon.h"
 #include "config/report.h"
+#include "util/acceptor.h"
 #include "util/log.h"
 
 #define MAX_CLIENTS   16
 #define MAX_REQUEST   4096
 #define MAX_ANSWER    (4u << 20) /* a client that does not read loses the connection at this */
 #define CLIENT_IDLE_S 60
-#define ACCEPT_REST_S 1 /* how long accepting rests when there is no file descriptor */
 
 struct client {
 	LIST_ENTRY(client) link;
@@ -38,7 +38,7 @@ struct control {
 	struct daemon *daemon;
 	struct sockaddr_un addr;
 	struct evconnlistener *listener;
-	struct event *rest;
+	struct acceptor acceptor;
 	LIST_HEAD(, client) clients;
 	unsigned n_clients;
 };
@@ -171,26 +171,6 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
 }
 
-static void rest_over(evutil_socket_t fd, short what, void *arg)
-{
-	struct control *control = arg;
-
-	(void)fd;
-	(void)what;
-	evconnlistener_enable(control->listener);
-}
-
-/* Out of file descriptors: the client that waits stays readable, so looking again at once would
- * spin. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	const struct timeval rest = { .tv_sec = ACCEPT_REST_S };
-	struct control *control = arg;
-
-	evconnlistener_disable(listener);
-	evtimer_add(control->rest, &rest);
-}
-
 /*
  * Makes room for our socket: one that is left over from a process that died is removed. Nothing
  * else is, be it a file that is named by mistake or a socket that somebody listens at, even if it
@@ -264,12 +244,11 @@ int control_new(struct daemon *daemon, const char *path, struct control **ret_co
 		free(control);
 		return -ENOMEM;
 	}
-	control->rest = evtimer_new(daemon->loop.base, rest_over, control);
-	if (!control->rest) {
+	if (acceptor_init(&control->acceptor, daemon->loop.base, control->listener,
+			  "control socket")) {
 		control_free(control);
 		return -ENOMEM;
 	}
-	evconnlistener_set_error_cb(control->listener, on_accept_error);
 	*ret_control = control;
 	return 0;
 }
@@ -282,9 +261,8 @@ void control_free(struct control *control)
 		return;
 	while ((client = LIST_FIRST(&control->clients)) != NULL)
 		client_free(client); /* NOLINT(clang-analyzer-unix.Malloc): it left the list */
+	acceptor_fini(&control->acceptor);
 	evconnlistener_free(control->listener);
-	if (control->rest)
-		event_free(control->rest);
 	unlink(control->addr.sun_path);
 	free(control);
 }

@@ -14,6 +14,7 @@
 #include "config/conf.h"
 #include "config/daemon.h"
 #include "config/measures.h"
+#include "util/acceptor.h"
 #include "util/log.h"
 
 #define IDLE_S      10
@@ -24,6 +25,7 @@
 struct metrics {
 	struct daemon *daemon;
 	struct evhttp *http;
+	struct acceptor acceptor;
 };
 
 static void on_metrics(struct evhttp_request *request, void *arg)
@@ -78,7 +80,9 @@ int metrics_new(struct daemon *daemon, const struct conf_listen *listen,
 	errno = 0;
 	bound = evhttp_bind_socket_with_handle(metrics->http, listen->addr,
 					       (unsigned short)atoi(listen->port));
-	if (!bound || evhttp_set_cb(metrics->http, "/metrics", on_metrics, metrics)) {
+	if (!bound || evhttp_set_cb(metrics->http, "/metrics", on_metrics, metrics) ||
+	    acceptor_init(&metrics->acceptor, daemon->loop.base,
+			  evhttp_bound_socket_get_listener(bound), "metrics")) {
 		err = errno ? -errno : -ENOMEM;
 		log_err("metrics: cannot listen on %s port %s: %s", listen->addr, listen->port,
 			strerror(-err));
@@ -94,6 +98,7 @@ void metrics_free(struct metrics *metrics)
 {
 	if (!metrics)
 		return;
+	acceptor_fini(&metrics->acceptor);
 	evhttp_free(metrics->http);
 	free(metrics);
 }

@@ -23,20 +23,20 @@
 #include "transport/pages.h"
 #include "transport/sockopt.h"
 #include "transport/tls.h"
+#include "util/acceptor.h"
 #include "util/log.h"
 #include "util/num.h"
 
-#define BACKLOG       512
-#define ACCEPT_REST_S 1 /* how long accepting rests when the process is out of file descriptors */
-#define ADDR_BUCKETS  256
-#define STOP_LOOK_MS  20
+#define BACKLOG      512
+#define ADDR_BUCKETS 256
+#define STOP_LOOK_MS 20
 
 struct listener {
 	SLIST_ENTRY(listener) link;
 	struct nvme_tcp *tcp;
 	struct nvmet_port port;
 	struct evconnlistener *ev;
-	struct event *rest;
+	struct acceptor acceptor;
 };
 
 /* A peer address and the connections that come from it. */
@@ -224,29 +224,6 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 		close(fd);
 }
 
-static void rest_over(evutil_socket_t fd, short what, void *arg)
-{
-	struct listener *listener = arg;
-
-	(void)fd;
-	(void)what;
-	evconnlistener_enable(listener->ev);
-}
-
-/* Out of file descriptors: the pending connection stays readable, so looking again at once would
- * spin. */
-static void on_accept_error(struct evconnlistener *ev, void *arg)
-{
-	const struct timeval rest = { .tv_sec = ACCEPT_REST_S };
-	struct listener *listener = arg;
-
-	log_limited(&listener->tcp->limit, LOG_LEVEL_ERR,
-		    "port %u: accept: %s (raise LimitNOFILE= or ulimit -n)", listener->port.portid,
-		    strerror(errno));
-	evconnlistener_disable(ev);
-	evtimer_add(listener->rest, &rest);
-}
-
 /* --- Listening ----------------------------------------------------------------------------------
  */
 
@@ -289,8 +266,7 @@ static void listener_free(struct listener *listener)
 {
 	if (listener->ev)
 		evconnlistener_free(listener->ev);
-	if (listener->rest)
-		event_free(listener->rest);
+	acceptor_fini(&listener->acceptor);
 	free(listener);
 }
 
@@ -301,6 +277,7 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 					.ai_socktype = SOCK_STREAM };
 	struct listener *listener = NULL;
 	struct addrinfo *info = NULL;
+	char name[80];
 	int fd, err = getaddrinfo(addr, service, &hints, &info);
 
 	if (tls != NVMET_TLS_OFF && !tcp->tls && tls_ctx_new(tcp->target->keys, &tcp->tls)) {
@@ -327,16 +304,16 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 	describe_port(&listener->port, fd);
 	listener->port.tls = tls;
 	tcp->target->tls |= tls != NVMET_TLS_OFF;
-	listener->rest = evtimer_new(tcp->target->loop->base, rest_over, listener);
 	listener->ev = evconnlistener_new(tcp->target->loop->base, on_accept, listener,
 					  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!listener->rest || !listener->ev) {
+	snprintf(name, sizeof(name), "%s:%s", listener->port.traddr, listener->port.trsvcid);
+	if (!listener->ev ||
+	    acceptor_init(&listener->acceptor, tcp->target->loop->base, listener->ev, name)) {
 		if (!listener->ev)
 			close(fd);
 		listener_free(listener);
 		return -ENOMEM;
 	}
-	evconnlistener_set_error_cb(listener->ev, on_accept_error);
 	SLIST_INSERT_HEAD(&tcp->listeners, listener, link);
 	nvmet_target_add_port(tcp->target, &listener->port);
 	return 0;

@@ -2,7 +2,9 @@
 """What there is only so much of: connections, file descriptors, SSDs that work."""
 
 import os
+import re
 import resource
+import socket
 import time
 
 import pytest
@@ -11,11 +13,11 @@ from daemon import NQN
 from nvmetcp import Connection, Host, read
 
 
-def conf(tmp_path, limits="", ssds="", namespaces='{ nsid = 1; ssd = "a"; }'):
+def conf(tmp_path, limits="", ssds="", namespaces='{ nsid = 1; ssd = "a"; }', more=""):
     """A configuration file with an SSD "a"."""
     path = tmp_path / "conf"
     path.write_text(f"""
-log_level = "debug";
+log_level = "debug"; {more}
 listen = ( "127.0.0.1:0" );
 limits = {{ {limits} }};
 ssds = ( {{ name = "a"; spec = "emulated:size=16M,queues=4"; }} {ssds} );
@@ -58,6 +60,26 @@ def test_file_descriptors(start, tmp_path):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
             waiting.icreq()
     daemon.expect_clean()
+
+
+def test_no_descriptor_for_metrics(start, tmp_path):
+    """The metrics endpoint's clients cannot make it spin, nor fill the log."""
+    daemon = start("-c", conf(tmp_path, more='metrics = "127.0.0.1:0";'))
+    host, port = re.search(r"metrics: http://([\d.]+):(\d+)/", daemon.log()).groups()
+    pid = daemon.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(999)) - used), before[1]))
+    with socket.create_connection((host, int(port))) as client:
+        end = time.monotonic() + 30
+        while daemon.log().count("metrics: accept:") < 2:  # it has rested, and looked again
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert "libevent" not in daemon.log() and daemon.log().count("metrics: accept:") < 5
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        client.settimeout(30)
+        assert client.recv(15) == b"HTTP/1.0 200 OK"
 
 
 def test_an_ssd_of_several_is_gone(start, tmp_path):

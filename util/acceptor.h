@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a listener does when accept() fails, which it does when the process is out of file
+ * descriptors: a connection that waits stays readable, so looking again at once would spin. It
+ * rests for a second, and says why.
+ *
+ * Main thread.
+ */
+#ifndef NVMETD_UTIL_ACCEPTOR_H
+#define NVMETD_UTIL_ACCEPTOR_H
+
+#include <sys/queue.h>
+
+#include "util/log.h"
+
+struct event;
+struct event_base;
+struct evconnlistener;
+
+struct acceptor {
+	LIST_ENTRY(acceptor) link;
+	struct evconnlistener *listener;
+	struct event *rest;
+	struct log_limit limit;
+	char name[80]; /* "port 1": for the log */
+};
+
+/* Takes over the listener's errors; the listener stays the caller's, and outlives this. 0 or
+ * -ENOMEM. */
+int acceptor_init(struct acceptor *acceptor, struct event_base *base,
+		  struct evconnlistener *listener, const char *name);
+/* Before the listener is freed. One that is all zeroes is allowed. */
+void acceptor_fini(struct acceptor *acceptor);
+
+#endif
