@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -33,7 +34,8 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define DRAIN_MS 5000
+#define DRAIN_MS     5000
+#define OTHER_LOCKED (64u << 20) /* bytes that io_urings and page tables may count as locked */
 
 static void notify(const char *state)
 {
@@ -267,25 +269,49 @@ static int make_signals(struct daemon *daemon)
 	return 0;
 }
 
-/* A connection is a file descriptor, an I/O queue an eventfd: as many as the system lets us have.
- */
-static void raise_limits(void)
+/* As far as the system lets us. */
+static void raise_limit(int resource, const char *name, rlim_t wanted)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+	if (getrlimit(resource, &limit) < 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = wanted;
+	if (limit.rlim_max < wanted) {
+		const struct rlimit both = { .rlim_cur = wanted, .rlim_max = wanted };
+
+		if (setrlimit(resource, &both) == 0)
+			return; /* we are privileged */
 		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-			log_warn("RLIMIT_NOFILE stays low: %s", strerror(errno));
 	}
+	if (setrlimit(resource, &limit) < 0)
+		log_warn("%s stays low: %s", name, strerror(errno));
+}
+
+/*
+ * A connection is a file descriptor, an I/O queue an eventfd. DMA memory counts as locked for each
+ * SSD; a privileged process is not held to that limit, but we shall not be one when an SSD comes
+ * back.
+ */
+static void raise_limits(const struct conf *conf)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+		raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", files.rlim_max);
+	raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK",
+		    conf->n_ssds * (rlim_t)conf->dma_memory + OTHER_LOCKED);
 }
 
 static void on_libevent_log(int severity, const char *text)
 {
-	log_write(severity >= EVENT_LOG_ERR    ? LOG_LEVEL_ERR
-		  : severity == EVENT_LOG_WARN ? LOG_LEVEL_WARN
-					       : LOG_LEVEL_DEBUG,
-		  "libevent: %s", text);
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(10);
+
+	log_limited(&limit,
+		    severity >= EVENT_LOG_ERR    ? LOG_LEVEL_ERR
+		    : severity == EVENT_LOG_WARN ? LOG_LEVEL_WARN
+						 : LOG_LEVEL_DEBUG,
+		    "libevent: %s", text);
 }
 
 static int start(struct daemon *daemon)
@@ -297,7 +323,7 @@ static int start(struct daemon *daemon)
 	if (err)
 		return err;
 	daemon->loop_made = true;
-	raise_limits();
+	raise_limits(daemon->conf);
 	err = make_signals(daemon);
 	if (!err)
 		err = conf_load_keys(daemon->conf, &daemon->keys);
@@ -313,6 +339,7 @@ int daemon_run(const struct conf *conf)
 	struct daemon daemon = { .conf = conf, .started_ns = clock_now_ns() };
 
 	log_set_level(conf->log_level);
+	tzset(); /* a worker may not open the time zone's file with its first line */
 	log_info("nvmetd %s", NVMETD_VERSION);
 	if (start(&daemon)) {
 		daemon.status = 1;

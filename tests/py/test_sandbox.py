@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is left to a running daemon: read back from /proc."""
 
+import json
 import os
 import pwd
 import shutil
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon import BUILD, NQN, TOP, Daemon
-from nvmetcp import Host, read, write
+from daemon import BUILD, ENV, NQN, TOP, Daemon
+from nvmetcp import Connection, Host, read, write
 
 
 def status_of(task):
@@ -56,6 +57,29 @@ def test_filters(tmp_path, monkeypatch):
         assert [thread["Seccomp"] for thread in tasks(daemon)
                 if not thread["Name"].startswith("iou-")] == ["2"] * 3
     daemon.stop()
+
+
+def test_first_line_of_a_worker(tmp_path):
+    """A worker's first line may be the first of the whole log: it needs nothing that the filter forbids."""
+    control = tmp_path / "control"
+    build = TOP / "build" / "gcc"
+    daemon = subprocess.Popen([build / "nvmetd", "--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn",
+                               NQN, "--log-level", "warning", "--control", control],
+                              stderr=subprocess.PIPE, text=True, env={**ENV, "TZ": ":/etc/localtime"})
+    ctl = [build / "nvmetctl", "--socket", control, "-o", "json", "status"]
+    try:
+        while (status := subprocess.run(ctl, capture_output=True, check=False)).returncode:
+            assert daemon.poll() is None
+        port = int(json.loads(status.stdout)["listen"][0]["trsvcid"])
+        with Connection(("127.0.0.1", port)) as garbage:
+            garbage.send(b"\xff" * 128)
+            garbage.expect_close()
+        with Host(("127.0.0.1", port), NQN) as host:
+            read(host.io[0], 0, 1)
+    finally:
+        daemon.terminate()
+        _, log = daemon.communicate()
+    assert daemon.returncode == 0 and "protocol error" in log, (daemon.returncode, log)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

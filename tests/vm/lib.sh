@@ -7,7 +7,6 @@ fi
 export ASAN_OPTIONS=exitcode=99
 LOG=/tmp/nvmetd.log
 NQN=nqn.2026-11.io.nvmetd:test
-ulimit -l unlimited
 mkdir -p /etc/nvme /run/nvmetd
 echo nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111 >/etc/nvme/hostnqn
 echo 11111111-1111-4111-8111-111111111111 >/etc/nvme/hostid

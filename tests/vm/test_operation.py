@@ -24,7 +24,7 @@ refused 'no such PCI function' $run 0000:00:1e.7
 refused 'no NVMe controller' $run 0000:00:00.0
 bind_vfio "$bdf"
 refused 'RLIMIT_MEMLOCK is too small: 8192 KiB, and each SSD needs 131072 KiB: ulimit -l 131072' \\
-	setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock bash -c "ulimit -l 8192; exec $run $bdf"
+	setpriv --bounding-set -ipc_lock,-sys_resource --inh-caps -ipc_lock,-sys_resource bash -c "ulimit -l 8192; exec $run $bdf"
 group=/dev/vfio/$(basename "$(readlink /sys/bus/pci/devices/$bdf/iommu_group)")
 refused "no permission for /dev/vfio" setpriv --reuid 65534 --clear-groups $run $bdf
 chown 65534 $group
