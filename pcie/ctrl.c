@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "pcie/ctrl_internal.h"
 #include "pcie/mmio.h"
@@ -88,25 +86,6 @@ static uint64_t cap_timeout_ms(const struct nvme_ctrl *ctrl)
 	return ms ? ms : 500;
 }
 
-static int make_irq_fds(struct nvme_ctrl *ctrl)
-{
-	unsigned n = num_min(ctrl->dev->n_vectors, ctrl->params.max_queues + 1);
-
-	if (!ctrl->irq_fds) {
-		ctrl->irq_fds = calloc(n + 1, sizeof(ctrl->irq_fds[0]));
-		if (!ctrl->irq_fds)
-			return -ENOMEM;
-		for (ctrl->n_irqs = 0; ctrl->n_irqs < n; ctrl->n_irqs++) {
-			int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-			if (fd < 0)
-				return -errno;
-			ctrl->irq_fds[ctrl->n_irqs] = fd;
-		}
-	}
-	return n ? ctrl->dev->ops->set_interrupts(ctrl->dev, ctrl->irq_fds, n) : 0;
-}
-
 /* The same one after a reset: its commands have ended, or wait elsewhere. */
 static int make_adminq(struct nvme_ctrl *ctrl)
 {
@@ -132,7 +111,7 @@ static int make_adminq(struct nvme_ctrl *ctrl)
 
 static void enable(struct nvme_ctrl *ctrl)
 {
-	int err = make_irq_fds(ctrl);
+	int err = nvme_vectors_on(ctrl);
 
 	if (!err)
 		err = make_adminq(ctrl);
@@ -572,9 +551,7 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);
 	if (ctrl->timer)
 		event_free(ctrl->timer);
-	for (unsigned i = 0; i < ctrl->n_irqs; i++)
-		close(ctrl->irq_fds[i]);
-	free(ctrl->irq_fds);
+	nvme_vectors_fini(ctrl);
 	dma_free(ctrl->params.pool, &ctrl->buf);
 	dma_free(ctrl->params.pool, &ctrl->scan.buf);
 	dma_free(ctrl->params.pool, &ctrl->shadow);

@@ -146,6 +146,13 @@ void nvme_recovery_requeue(struct nvme_ctrl *ctrl);
 /* A queue pair goes: nothing refers to it any more. */
 void nvme_recovery_forget(struct nvme_ctrl *ctrl, struct nvme_qpair *qp);
 
+/*
+ * vectors.c. The first time as many vectors as there are, up to one for each queue pair; after a
+ * reset the same ones, because queue pairs have them. 0 or -errno.
+ */
+int nvme_vectors_on(struct nvme_ctrl *ctrl);
+void nvme_vectors_fini(struct nvme_ctrl *ctrl);
+
 /* admin.c */
 void nvme_admin_init(struct nvme_ctrl *ctrl);
 void nvme_admin_fini(struct nvme_ctrl *ctrl);

@@ -43,7 +43,9 @@ struct pcie_device_ops {
 
 	/*
 	 * Vector i signals fds[i], for i < n <= dev->n_vectors; n = 0 switches interrupts off. The
-	 * eventfds stay the caller's. Once per bring-up: MSI-X vectors are enabled as a whole.
+	 * eventfds stay the caller's. Once per bring-up: MSI-X vectors are enabled as a whole. 0,
+	 * -errno; -ENOSPC: the machine has fewer, and dev->n_vectors now says how many (at least
+	 * 1, less than `n`).
 	 */
 	int (*set_interrupts)(struct pcie_device *dev, const int *fds, unsigned n);
 

@@ -427,29 +427,30 @@ static void unknown_cid(struct nvme_qpair *qp, uint16_t cid)
 
 unsigned nvme_qpair_take_completions(struct nvme_qpair *qp)
 {
-	unsigned n = 0;
+	unsigned seen = 0, ended = 0;
 
 	/* At most one round: an SSD that completes without end must not hold the thread. */
-	while (n < qp->entries && cq_has_entry(qp)) {
+	while (seen < qp->entries && cq_has_entry(qp)) {
 		/* After the phase; the SSD may reuse the entry once the doorbell is rung. */
 		struct nvme_cqe cqe = qp->cq[qp->cq_head];
 		uint16_t cid;
 
-		if (n == 0 && qp->loop)
+		if (seen++ == 0 && qp->loop)
 			loop_tick(qp->loop);
 		if (++qp->cq_head == qp->entries) {
 			qp->cq_head = 0;
 			qp->phase = !qp->phase;
 		}
-		n++;
 		cid = le16_get(cqe.cid);
 		if (cid >= qp->entries - 1 || !qp->slots[cid].done ||
-		    (qp->slots[cid].flags & NVME_SLOT_AGAIN))
+		    (qp->slots[cid].flags & NVME_SLOT_AGAIN)) {
 			unknown_cid(qp, cid);
-		else
+		} else {
 			complete_slot(qp, cid, &cqe);
+			ended++;
+		}
 	}
-	return n;
+	return ended;
 }
 
 unsigned nvme_qpair_reap(struct nvme_qpair *qp)
@@ -469,7 +470,8 @@ unsigned nvme_qpair_reap(struct nvme_qpair *qp)
 /*
  * The end of a wake-up. Reaping goes on until nothing is found: that closes the race of an
  * interrupt whose edge came before the last look, and finds what a device that completes inside its
- * doorbell has posted.
+ * doorbell has posted. A round that only brought what nobody waits for is the last, though: an SSD
+ * that makes completions up must not hold the thread.
  */
 static void work_run(struct loop_task *task)
 {

@@ -229,10 +229,10 @@ void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 
 /* Tells the SSD of everything that was queued. Nothing happens when there is nothing new. */
 void nvme_qpair_ring(struct nvme_qpair *qp);
-/* Hands out all completions that are there; returns how many. */
+/* Hands out all completions that are there; returns how many were of commands under way. */
 unsigned nvme_qpair_reap(struct nvme_qpair *qp);
 
-/* Hands out the completions that are in memory; touches nothing of the SSD. */
+/* The same, of those that are in memory; touches nothing of the SSD. */
 unsigned nvme_qpair_take_completions(struct nvme_qpair *qp);
 
 /*

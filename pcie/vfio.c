@@ -126,11 +126,12 @@ static void choose_irqs(struct vfio_device *vfio)
 		log_warn("%s: it has neither MSI-X nor MSI: its queues are polled", vfio->bdf);
 }
 
+/* 0, -errno, or how many vectors there are when they are fewer than `n`: none is enabled then. */
 static int set_irqs(struct vfio_device *vfio, unsigned index, const int *fds, unsigned n)
 {
 	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(fds[0]);
 	struct vfio_irq_set *set = calloc(1, size);
-	int err;
+	int ret;
 
 	if (!set)
 		return -ENOMEM;
@@ -141,9 +142,11 @@ static int set_irqs(struct vfio_device *vfio, unsigned index, const int *fds, un
 	set->count = n;
 	if (n)
 		memcpy(set->data, fds, n * sizeof(fds[0]));
-	err = ioctl(vfio->fd, VFIO_DEVICE_SET_IRQS, set) < 0 ? -errno : 0;
+	ret = ioctl(vfio->fd, VFIO_DEVICE_SET_IRQS, set);
+	if (ret < 0)
+		ret = -errno;
 	free(set);
-	return err;
+	return ret;
 }
 
 static int set_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
@@ -158,6 +161,12 @@ static int set_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
 	if (!n)
 		return 0;
 	err = set_irqs(vfio, vfio->irq_index, fds, n);
+	if (err > 0 && (unsigned)err < n) {
+		log_warn("%s: the machine has %d interrupt vectors for it, not %u", vfio->bdf, err,
+			 n);
+		dev->n_vectors = (unsigned)err;
+		return -ENOSPC;
+	}
 	vfio->interrupts_on = !err;
 	return err;
 }

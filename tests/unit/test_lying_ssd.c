@@ -68,6 +68,22 @@ static void few_doorbells(void **state)
 	liar_end();
 }
 
+/* The machine has fewer interrupt vectors left than the SSD offers: queues share them. */
+static void few_vectors(void **state)
+{
+	for (unsigned n = 1; n <= 3; n++) {
+		liar_reset(state);
+		liar.vectors = n;
+		liar_start("emulated:size=1M,queues=4", NULL);
+		assert_int_equal(seen.ready, 1);
+		liar_create();
+		assert_int_equal(seen.created_err, 0);
+		assert_in_range(seen.qpair->vector, 0, n - 1);
+		liar_delete();
+		liar_end();
+	}
+}
+
 /* --- Identify Controller ------------------------------------------------------------------------
  */
 
@@ -403,6 +419,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(registers, liar_reset),
 		cmocka_unit_test_setup(few_doorbells, liar_reset),
+		cmocka_unit_test_setup(few_vectors, liar_reset),
 		cmocka_unit_test_setup(controller_data, liar_reset),
 		cmocka_unit_test_setup(number_of_queues, liar_reset),
 		cmocka_unit_test_setup(lists, liar_reset),

@@ -18,6 +18,18 @@ static struct dma_pool *pool;
 static struct nvme_qpair *qp;
 static uint32_t sq_doorbell, cq_doorbell, doorbells;
 static unsigned dones, last_status;
+static bool making_up; /* the device fills its CQ with completions of nobody's commands */
+
+static void complete(unsigned index, unsigned round, uint16_t cid, uint16_t status);
+
+/* The next ones, behind those that were taken. */
+static void make_up(void)
+{
+	static unsigned at;
+
+	for (unsigned i = 0; making_up && i < ENTRIES - 1; i++, at++)
+		complete(at % ENTRIES, at / ENTRIES, 0xffff, 0);
+}
 
 static void dev_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
 {
@@ -30,6 +42,7 @@ static void dev_write(struct pcie_device *dev, uint32_t off, unsigned size, uint
 		cq_doorbell = (uint32_t)value;
 	else
 		fail_msg("a doorbell of another queue: %x", off);
+	make_up();
 }
 
 static const struct pcie_device_ops ops = { .write = dev_write };
@@ -173,9 +186,29 @@ static void unknown_cids(void **state)
 	complete(2, 0, 0xffff, 0);
 	complete(3, 0, cid, 0);
 	complete(4, 0, cid, 0); /* twice */
-	assert_int_equal(nvme_qpair_reap(qp), 5);
+	assert_int_equal(nvme_qpair_reap(qp), 1);
 	assert_int_equal(count, 1);
 	assert_int_equal(counter_get(&qp->stats.unknown_cids), 4);
+}
+
+/* A device that completes without end what nobody sent: the thread gets on with other things. */
+static void endless_completions(void **state)
+{
+	static unsigned count; /* the teardown ends what is under way */
+	struct loop loop;
+	uint16_t cid;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(nvme_qpair_attach(qp, &loop), 0);
+	assert_int_equal(submit(&count, &cid), 0);
+	making_up = true;
+	qp->work.run(&qp->work);
+	qp->work.run(&qp->work);
+	making_up = false;
+	assert_in_range(counter_get(&qp->stats.unknown_cids), 0, 2 * ENTRIES);
+	nvme_qpair_detach(qp);
+	loop_fini(&loop);
 }
 
 /* Entries that are not in turn, or of the last round, are no completions. */
@@ -523,6 +556,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wraps, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_cids, setup, teardown),
+		cmocka_unit_test_setup_teardown(endless_completions, setup, teardown),
 		cmocka_unit_test_setup_teardown(phase_errors, setup, teardown),
 		cmocka_unit_test_setup_teardown(abort_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(shadow_doorbells, setup, teardown),
