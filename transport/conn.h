@@ -83,6 +83,10 @@ struct nvme_tcp_conn {
 	bool wait_queued;
 	size_t pages_held; /* bytes */
 
+	/* Sharing the worker (share.h). */
+	uint32_t crowd;         /* commands under way: a peak that falls slowly; 1/16ths */
+	uint32_t last_transfer; /* bytes of its last command */
+
 	/* Sending. */
 	struct loop_task tx_task;
 	struct nvme_tcp_cmd_queue tx;

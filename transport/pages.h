@@ -36,6 +36,7 @@ struct tcp_worker {
 	LIST_HEAD(, nvme_tcp_conn) conns;
 	unsigned n_conns;
 	struct counter io_conns; /* of them, live I/O queues: what a stop waits for */
+	uint64_t modest_until;   /* share.h: a host with few commands was here lately */
 	bool draining;
 	struct loop_msg msg, close_msg; /* the daemon stops: first this, then that */
 	struct nvme_tcp *tcp;

@@ -23,6 +23,7 @@
 #include "transport/conn.h"
 #include "transport/digest.h"
 #include "transport/pages.h"
+#include "transport/share.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -143,6 +144,7 @@ static void take_command(struct nvme_tcp_conn *conn)
 	}
 	nvmet_queue_cid_set(&conn->queue, cid);
 	cmd->state = CMD_EXECUTING;
+	conn->last_transfer = cmd->req.transfer_len;
 	if (status) {
 		refuse(conn, cmd, status);
 		return;
@@ -410,18 +412,22 @@ void rx_resume(struct nvme_tcp_conn *conn)
  * empty. */
 static bool receive(struct nvme_tcp_conn *conn)
 {
+	bool held_back = share_is_held_back(conn);
+	size_t buf_len = held_back ? share_recv_bytes(conn) : CONN_RECV_SIZE, direct = 0;
 	uint8_t *buf = conn->tw->recv_buf;
 	struct iovec iov[2];
 	int n_iov = 0;
-	size_t direct = 0;
 	ssize_t n;
 
 	if (conn->state == CONN_LIVE && conn->rx == RX_DATA) {
 		iov[n_iov].iov_base = (uint8_t *)conn->rx_cmd->req.data.va + conn->rx_cmd->received;
-		iov[n_iov++].iov_len = direct = conn->rx_left;
+		direct = held_back ? num_min(conn->rx_left, SHARE_BYTES) : conn->rx_left;
+		iov[n_iov++].iov_len = direct;
 	}
-	iov[n_iov].iov_base = buf;
-	iov[n_iov++].iov_len = CONN_RECV_SIZE;
+	if (!direct || direct == conn->rx_left) {
+		iov[n_iov].iov_base = buf;
+		iov[n_iov++].iov_len = buf_len;
+	}
 	counter_add(&conn->queue.worker->stats.recvs, 1);
 	n = stream_readv(&conn->stream, iov, n_iov);
 	if (n <= 0) {
@@ -439,8 +445,9 @@ static bool receive(struct nvme_tcp_conn *conn)
 		n -= (ssize_t)part;
 	}
 	feed(conn, buf, (size_t)n);
+	share_received(conn);
 	/* A full buffer means that there may be more; anything less emptied the socket. */
-	return (size_t)n == CONN_RECV_SIZE || (direct && n == 0);
+	return !held_back && ((size_t)n == CONN_RECV_SIZE || (direct && n == 0));
 }
 
 void rx_readable(struct nvme_tcp_conn *conn)

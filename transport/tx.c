@@ -18,6 +18,7 @@
 #include "transport/digest.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/share.h"
 #include "util/num.h"
 
 #define IOVS_MAX  256
@@ -145,7 +146,7 @@ static unsigned add_part(struct iovec *iov, void *base, uint32_t len, uint32_t *
 	return 1;
 }
 
-static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov, size_t *ret_bytes)
+static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov, size_t max, size_t *ret_bytes)
 {
 	struct nvme_tcp_cmd *cmd;
 	unsigned n = 0;
@@ -157,7 +158,7 @@ static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov, size_t *re
 	TAILQ_FOREACH (cmd, &conn->tx, link) {
 		uint32_t skip = cmd->sent;
 
-		if (n + 3 > IOVS_MAX || bytes >= BYTES_MAX)
+		if (n + 3 > IOVS_MAX || bytes >= max)
 			break;
 		bytes += cmd->head_len + cmd->data_len + cmd->tail_len - skip;
 		n += add_part(&iov[n], cmd->head, cmd->head_len, &skip);
@@ -165,6 +166,19 @@ static unsigned gather(struct nvme_tcp_conn *conn, struct iovec *iov, size_t *re
 		n += add_part(&iov[n], cmd->tail, cmd->tail_len, &skip);
 	}
 	*ret_bytes = bytes;
+	return n;
+}
+
+/* Cuts off what is more than `max` bytes; returns how many iovecs are left. */
+static unsigned cut(struct iovec *iov, unsigned n, size_t max, size_t *bytes)
+{
+	while (*bytes > max) {
+		size_t part = num_min(*bytes - max, iov[n - 1].iov_len);
+
+		iov[n - 1].iov_len -= part;
+		*bytes -= part;
+		n -= iov[n - 1].iov_len == 0;
+	}
 	return n;
 }
 
@@ -210,12 +224,15 @@ void tx_flush(struct nvme_tcp_conn *conn)
 {
 	struct iovec iov[IOVS_MAX];
 	struct msghdr msg = { .msg_iov = iov };
+	bool held_back = share_is_held_back(conn);
 	size_t offered;
 	ssize_t n;
 
 	if (conn->state != CONN_LIVE || conn->want_write || !pending(conn))
 		return;
-	msg.msg_iovlen = gather(conn, iov, &offered);
+	msg.msg_iovlen = gather(conn, iov, held_back ? SHARE_BYTES : BYTES_MAX, &offered);
+	if (held_back)
+		msg.msg_iovlen = cut(iov, (unsigned)msg.msg_iovlen, SHARE_BYTES, &offered);
 	counter_add(&conn->queue.worker->stats.sends, 1);
 	n = stream_sendmsg(&conn->stream, &msg);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
@@ -228,7 +245,11 @@ void tx_flush(struct nvme_tcp_conn *conn)
 	}
 	if (pending(conn)) {
 		if (n >= 0 && (size_t)n == offered) {
-			tx_later(conn); /* there was more than one sendmsg takes */
+			/* There was more than one sendmsg takes. */
+			if (held_back)
+				loop_defer_late(&conn->queue.worker->loop, &conn->tx_task);
+			else
+				tx_later(conn);
 			return;
 		}
 		conn->want_write = true;

@@ -16,6 +16,7 @@
 #define GAP_CLIP   8u
 #define GAP_WEIGHT 8u /* each gap is an eighth of the mean */
 #define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
+#define LOOK_STEPS 8u /* looks at the file descriptors in a mean gap: each is a system call */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -25,6 +26,18 @@ static void loop_run_deferred(struct loop *loop)
 		TAILQ_REMOVE(&loop->deferred, task, link);
 		task->queued = false;
 		task->run(task);
+	}
+}
+
+/* Those of earlier wake-ups; each may queue itself again, for the next one. */
+static void loop_run_late(struct loop *loop)
+{
+	struct loop_task *task;
+
+	while ((task = TAILQ_FIRST(&loop->late)) != NULL && task->turn != loop->turn) {
+		loop_cancel(loop, task);
+		task->run(task);
+		loop_run_deferred(loop);
 	}
 }
 
@@ -101,34 +114,41 @@ static void learn_gap(struct loop *loop, uint64_t gap_ns)
 		(uint32_t)((loop->gap_ns * (uint64_t)(GAP_WEIGHT - 1) + clipped) / GAP_WEIGHT);
 }
 
-/* Looks once, everywhere. True: there was traffic. */
-static bool look(struct loop *loop)
+static void ask_pollers(struct loop *loop)
 {
 	struct loop_poller *poller;
 
 	LIST_FOREACH (poller, &loop->pollers, link)
 		loop->traffic |= poller->look(poller);
-	if (!loop->traffic) {
-		counter_add(&loop->stats.looks, 1);
-		/* Without EVLOOP_ONCE libevent goes on as long as it finds something. */
-		event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	}
-	return loop->traffic;
 }
 
-/* Looks until the bound is over, there is traffic, or another event left work to do. */
+static void look_at_events(struct loop *loop)
+{
+	counter_add(&loop->stats.looks, 1);
+	/* Without EVLOOP_ONCE libevent goes on as long as it finds something. */
+	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
+
+/*
+ * Looks until the bound is over, there is traffic, or another event left work to do: at the pollers
+ * all the time, at the file descriptors at once, and again from half a mean gap on.
+ */
 static void look_for_traffic(struct loop *loop)
 {
-	uint64_t end = loop->quiet_since_ns + poll_bound(loop);
+	uint64_t now = loop->quiet_since_ns, end = now + poll_bound(loop), next = now;
 
 	do {
-		if (look(loop)) {
-			counter_add(&loop->stats.polled, 1);
-			return;
+		ask_pollers(loop);
+		if (!loop->traffic && now >= next) {
+			look_at_events(loop);
+			next = num_max(loop->quiet_since_ns + loop->gap_ns / 2,
+				       now + loop->gap_ns / LOOK_STEPS);
 		}
-		if (!TAILQ_EMPTY(&loop->deferred))
-			return;
-	} while (clock_now_ns() < end);
+		if (loop->traffic || !TAILQ_EMPTY(&loop->deferred))
+			break;
+		now = clock_now_ns();
+	} while (now < end);
+	counter_add(&loop->stats.polled, loop->traffic);
 }
 
 static void sleep_for_events(struct loop *loop)
@@ -154,13 +174,17 @@ static void look_or_sleep(struct loop *loop)
 
 void loop_turn(struct loop *loop, bool wait)
 {
+	loop->turn++;
 	if (!wait)
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	else if (!TAILQ_EMPTY(&loop->late))
+		look_at_events(loop);
 	else if (loop->poll_max_ns)
 		look_or_sleep(loop);
 	else
 		sleep_for_events(loop);
 	loop_run_deferred(loop);
+	loop_run_late(loop);
 }
 
 void loop_run(struct loop *loop)
@@ -192,6 +216,7 @@ int loop_init(struct loop *loop, const char *name)
 
 	*loop = (struct loop){ .name = name, .mail_fd = -1 };
 	TAILQ_INIT(&loop->deferred);
+	TAILQ_INIT(&loop->late);
 	LIST_INIT(&loop->pollers);
 	STAILQ_INIT(&loop->mail);
 	pthread_mutex_init(&loop->mail_lock, NULL);

@@ -5,7 +5,8 @@
  *
  * One wake-up runs all ready events first and then the deferred tasks, in the order in which they
  * were deferred, until none is left. That is where batches come from: events only note that a
- * doorbell is to be rung or a socket to be written; the task does it once.
+ * doorbell is to be rung or a socket to be written; the task does it once. Last come the tasks that
+ * had their share in the wake-up before: what goes on for long lets others in between.
  *
  * Between two wake-ups that brought traffic the loop may look instead of sleeping: for a bounded
  * time, which follows the time between those wake-ups and is 0 when there is little traffic, it
@@ -34,7 +35,11 @@ struct loop_task {
 	TAILQ_ENTRY(loop_task) link;
 	void (*run)(struct loop_task *task);
 	bool queued;
+	bool late;     /* of loop->late, when queued */
+	uint32_t turn; /* late: the one it was queued in */
 };
+
+TAILQ_HEAD(loop_tasks, loop_task);
 
 /* A message to another thread's loop. Embedded in its owner; may be posted again once it ran. */
 struct loop_msg {
@@ -57,7 +62,9 @@ struct loop_stats {
 
 struct loop {
 	struct event_base *base;
-	TAILQ_HEAD(, loop_task) deferred;
+	struct loop_tasks deferred;
+	struct loop_tasks late; /* the next wake-up's, behind all others; it does not sleep */
+	uint32_t turn;          /* counts wake-ups */
 	LIST_HEAD(, loop_poller) pollers;
 	uint32_t poll_max_ns;    /* longest time to look before sleeping; 0: never */
 	uint32_t gap_ns;         /* running mean of the time without traffic between two wake-ups */
@@ -113,7 +120,7 @@ void loop_stop(struct loop *loop);
 static inline void loop_task_init(struct loop_task *task, void (*run)(struct loop_task *))
 {
 	task->run = run;
-	task->queued = false;
+	task->queued = task->late = false;
 }
 /* Runs the task once, at the end of this wake-up; nothing happens when it is queued already. */
 static inline void loop_defer(struct loop *loop, struct loop_task *task)
@@ -123,13 +130,26 @@ static inline void loop_defer(struct loop *loop, struct loop_task *task)
 		TAILQ_INSERT_TAIL(&loop->deferred, task, link);
 	}
 }
+/* Runs the task once, when all others have had a turn: at the end of the next wake-up, which comes
+ * at once. Nothing happens when it is queued already. */
+static inline void loop_defer_late(struct loop *loop, struct loop_task *task)
+{
+	if (!task->queued) {
+		task->queued = task->late = true;
+		task->turn = loop->turn;
+		TAILQ_INSERT_TAIL(&loop->late, task, link);
+	}
+}
 /* Takes a task back that was deferred and did not run yet. */
 static inline void loop_cancel(struct loop *loop, struct loop_task *task)
 {
-	if (task->queued) {
-		task->queued = false;
+	if (!task->queued)
+		return;
+	if (task->late)
+		TAILQ_REMOVE(&loop->late, task, link);
+	else
 		TAILQ_REMOVE(&loop->deferred, task, link);
-	}
+	task->queued = task->late = false;
 }
 
 /*

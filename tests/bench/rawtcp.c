@@ -3,13 +3,14 @@
  * What TCP alone can do: the rate of requests and answers of the sizes of NVMe/TCP, with nothing
  * behind them. It is the limit that targets are measured by, so it does as little as can be done.
  *
- *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin]
+ *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin|sleep] [zerocopy]
  *
  * Two processes, each pinned to a CPU. The client keeps `depth` requests outstanding and sleeps in
  * recv, or tries it again and again. The server sleeps in epoll, takes up to 64 KiB with one recv,
  * and answers all requests in it with one sendmsg. Read: requests of 72 bytes, answers of 24 +
  * bytes. Write: requests of 72 + bytes, answers of 24. With a depth of 1 it is the echo of a server
- * that sleeps.
+ * that sleeps. With zerocopy the server sends with MSG_ZEROCOPY, and takes what the kernel tells it
+ * about that (which over loopback is that it has copied after all).
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -38,7 +39,7 @@
 #define DEPTH_MAX  1024u
 
 struct raw {
-	bool write, spin;
+	bool write, spin, zerocopy;
 	size_t request, answer; /* bytes on the wire */
 	unsigned depth;
 	double seconds;
@@ -62,7 +63,7 @@ static void pin(int cpu)
 }
 
 /* Sends `n` messages of `len` bytes; blocks while the socket is full. */
-static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len)
+static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len, int flags)
 {
 	struct iovec iov[BATCH];
 
@@ -74,7 +75,7 @@ static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len)
 		for (unsigned i = 0; i < batch; i++)
 			iov[i] = (struct iovec){ raw->message, len };
 		while (left) {
-			ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+			ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL | flags);
 
 			if (sent < 0)
 				die("sendmsg");
@@ -93,8 +94,21 @@ static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len)
 	}
 }
 
+/* A real server may use its buffers again from then on. */
+static void take_notices(int fd)
+{
+	uint8_t control[128];
+	struct msghdr msg = { .msg_control = control };
+
+	do
+		msg.msg_controllen = sizeof(control);
+	while (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0);
+}
+
 static void serve(const struct raw *raw, int fd)
 {
+	int flags = raw->zerocopy ? MSG_ZEROCOPY : 0;
+	const int on = 1;
 	static uint8_t buf[SERVER_BUF];
 	struct epoll_event event = { .events = EPOLLIN };
 	int epoll = epoll_create1(0);
@@ -102,17 +116,24 @@ static void serve(const struct raw *raw, int fd)
 
 	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		die("epoll");
+	if (flags && setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof(on)) < 0)
+		die("SO_ZEROCOPY");
 	for (;;) {
 		ssize_t n;
 
 		if (epoll_wait(epoll, &event, 1, -1) < 0)
 			die("epoll_wait");
+		if (flags && (event.events & EPOLLERR)) {
+			take_notices(fd);
+			if (!(event.events & EPOLLIN))
+				continue;
+		}
 		n = recv(fd, buf, sizeof(buf), 0);
 		if (n <= 0)
 			exit(0);
 		have += (size_t)n;
 		if (have >= raw->request)
-			send_messages(raw, fd, (unsigned)(have / raw->request), raw->answer);
+			send_messages(raw, fd, (unsigned)(have / raw->request), raw->answer, flags);
 		have %= raw->request;
 	}
 }
@@ -133,7 +154,7 @@ static void ask(const struct raw *raw, int fd, struct result *result)
 
 	for (unsigned i = 0; i < raw->depth; i++)
 		begun[i] = start;
-	send_messages(raw, fd, raw->depth, raw->request);
+	send_messages(raw, fd, raw->depth, raw->request, 0);
 	while (now < end) {
 		ssize_t n = recv(fd, buf, sizeof(buf), raw->spin ? MSG_DONTWAIT : 0);
 		unsigned answers;
@@ -154,7 +175,7 @@ static void ask(const struct raw *raw, int fd, struct result *result)
 			oldest = oldest + 1 == raw->depth ? 0 : oldest + 1;
 		}
 		result->ended += answers;
-		send_messages(raw, fd, answers, raw->request);
+		send_messages(raw, fd, answers, raw->request, 0);
 	}
 	result->ns = now - start;
 }
@@ -189,6 +210,7 @@ int main(int argc, char **argv)
 		.depth = argc > 3 ? (unsigned)atoi(argv[3]) : 32,
 		.seconds = argc > 4 ? atof(argv[4]) : 2,
 		.spin = argc > 7 && strcmp(argv[7], "spin") == 0,
+		.zerocopy = argc > 8 && strcmp(argv[8], "zerocopy") == 0,
 	};
 	int server_cpu = argc > 5 ? atoi(argv[5]) : 0, client_cpu = argc > 6 ? atoi(argv[6]) : 1;
 	static struct result result;
@@ -197,7 +219,7 @@ int main(int argc, char **argv)
 
 	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
 		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
-				"[server CPU] [client CPU] [spin]\n");
+				"[server CPU] [client CPU] [spin|sleep] [zerocopy]\n");
 		return 2;
 	}
 	raw.request = REQUEST + (raw.write ? bytes : 0);

@@ -323,7 +323,8 @@ bool rig_turn(void)
 		loop_turn(&rig.workers[i].loop, false);
 	loop_turn(&rig.loop, false);
 	for (unsigned i = 0; i < rig.n_workers; i++)
-		more = more || !STAILQ_EMPTY(&rig.workers[i].loop.mail);
+		more = more || !STAILQ_EMPTY(&rig.workers[i].loop.mail) ||
+		       !TAILQ_EMPTY(&rig.workers[i].loop.late);
 	return more || !STAILQ_EMPTY(&rig.loop.mail);
 }
 

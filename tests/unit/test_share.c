@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A host with one command under way beside one with many, on one worker: turn by turn, what each is
+ * given before the other has its answer. Nothing here depends on time: the clock is the rig's.
+ */
+#include "tests/unit/unit.h"
+
+#include "target/nvmf.h"
+#include "target/worker.h"
+#include "tests/fuzz/host.h"
+#include "tests/fuzz/rig.h"
+#include "transport/share.h"
+
+#define DEPTH     31          /* of the queues */
+#define MANY      15          /* under way: more than a share, less than a socket holds */
+#define LARGE     (60u << 10) /* host_send_pdu() takes less than 64 KiB */
+#define MAX_TURNS 1000
+
+static struct host hosts[3];
+static struct host *const admin = &hosts[0], *const greedy = &hosts[1], *const modest = &hosts[2];
+
+static void settle(void)
+{
+	do
+		rig_settle();
+	while (host_receive_all(hosts, 3));
+}
+
+static void connect_queue(struct host *host, uint16_t qid)
+{
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = qid,
+					  .cntlid = admin->cntlid,
+					  .sqsize = DEPTH,
+					  .cattr = NVMF_CATTR_DISABLE_SQFC };
+
+	host_connect(host, rig_connect(), &how, settle);
+	assert_int_equal(host->entries, DEPTH + 1);
+}
+
+static int setup(void **state)
+{
+	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
+					 .flags = 0x40,
+					 .nsid = le32_set(NVMF_PROPERTY_SET),
+					 .cdw11 = le32_set(NVME_REG_CC),
+					 .cdw12 = le32_set(0x00460001) };
+
+	(void)state;
+	admin->fd = greedy->fd = modest->fd = -1;
+	connect_queue(admin, 0);
+	host_send_command(admin, &set_cc, NULL, 0, 0);
+	settle();
+	connect_queue(greedy, 1);
+	connect_queue(modest, 2);
+	rig_sleep(1000); /* whoever connected was modest */
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	for (unsigned i = 3; i-- > 0;)
+		host_close(&hosts[i]);
+	rig_expect_clean();
+	return 0;
+}
+
+static void send_io(struct host *host, uint8_t opcode, uint16_t cid, uint32_t len, const void *data)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = opcode,
+		.flags = 0x40,
+		.cid = le16_set(cid),
+		.nsid = le32_set(1),
+		.sgl = { .length = le32_set(len),
+			 .type = data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT },
+		.cdw12 = le32_set(len / 512 - 1),
+	};
+
+	host_send_command(host, &sqe, data, data ? len : 0, 0);
+}
+
+static void send_many(uint8_t opcode, uint16_t n, uint32_t len, const void *data)
+{
+	for (uint16_t cid = 0; cid < n; cid++)
+		send_io(greedy, opcode, cid, len, data);
+}
+
+static void nothing(struct loop_msg *msg)
+{
+	(void)msg;
+}
+
+/* One wake-up of the worker, as its thread would have it; the message is there so that it cannot
+ * sleep for ever. */
+static void turn(void)
+{
+	static struct loop_msg msg;
+
+	loop_post(&rig.workers[0].loop, &msg, nothing);
+	loop_turn(&rig.workers[0].loop, true);
+	host_receive_all(hosts, 3);
+}
+
+/* The greedy one is known to be greedy, and the modest one was just here. */
+static void make_known(void)
+{
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	settle();
+	send_io(modest, NVME_IO_READ, 0, 4096, NULL);
+	settle();
+	assert_false(greedy->n_commands || modest->n_commands);
+}
+
+/* The answer comes with the next wake-up, and the greedy host has not had more than its share. */
+static void beside(uint8_t opcode, const void *data)
+{
+	make_known();
+	send_many(opcode, MANY, 4096, data);
+	send_io(modest, NVME_IO_READ, 0, 4096, NULL);
+	turn();
+	assert_int_equal(modest->n_commands, 0);
+	assert_in_range(greedy->n_commands, MANY - SHARE_COMMANDS, MANY);
+	for (unsigned turns = 0; greedy->n_commands; turns++) {
+		unsigned before = greedy->n_commands;
+
+		assert_true(turns < MAX_TURNS);
+		turn();
+		/* One more: that its data was half here. */
+		assert_in_range(before - greedy->n_commands, 0, SHARE_COMMANDS + 1);
+	}
+}
+
+static void reads(void **state)
+{
+	(void)state;
+	beside(NVME_IO_READ, NULL);
+}
+
+static void writes(void **state)
+{
+	static const uint8_t bytes[4096];
+
+	(void)state;
+	beside(NVME_IO_WRITE, bytes);
+}
+
+/* Commands larger than a share go out in parts, and all of them. */
+static void large_reads(void **state)
+{
+	enum { N = 4 };
+	unsigned turns = 0;
+
+	(void)state;
+	make_known();
+	send_many(NVME_IO_READ, N, LARGE, NULL);
+	for (; greedy->n_commands; turns++) {
+		assert_true(turns < MAX_TURNS);
+		turn();
+	}
+	assert_in_range(turns, N * LARGE / SHARE_BYTES, MAX_TURNS);
+}
+
+/* Data that an R2T asked for is taken in parts. */
+static void large_write(void **state)
+{
+	static const uint8_t bytes[LARGE];
+	struct host_r2t r2t;
+	struct nvme_tcp_data pdu;
+
+	(void)state;
+	make_known();
+	send_io(greedy, NVME_IO_WRITE, 0, LARGE, NULL);
+	settle();
+	assert_int_equal(greedy->n_r2ts, 1);
+	r2t = greedy->r2ts[0];
+	pdu = (struct nvme_tcp_data){ .cccid = r2t.cccid,
+				      .ttag = r2t.ttag,
+				      .datal = le32_set(LARGE) };
+	host_send_pdu(greedy, NVME_TCP_H2C_DATA, NVME_TCP_F_LAST, &pdu, sizeof(pdu), bytes, LARGE,
+		      0);
+	for (unsigned turns = 0; turns <= LARGE / SHARE_BYTES; turns++) {
+		assert_int_equal(greedy->n_commands, 1);
+		turn();
+	}
+	settle();
+	assert_int_equal(greedy->n_commands, 0);
+}
+
+/* Nobody is held back for a host that is not there any more. */
+static void forgotten(void **state)
+{
+	(void)state;
+	make_known();
+	rig_sleep(1000);
+	send_many(NVME_IO_READ, 1, 4096, NULL); /* the worker looks at the clock with what comes */
+	settle();
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	turn();
+	assert_int_equal(greedy->n_commands, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(reads, setup, teardown),
+		cmocka_unit_test_setup_teardown(writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_reads, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
+	};
+	int failed;
+
+	rig_init("emulated:size=1M,queues=2,mdts=128K");
+	rig_conf.poll_us = 0; /* the clock stands still */
+	rig_start();
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rig_stop();
+	return failed;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How connections share a worker. One with few commands under way is modest: it waits for each
+ * answer. While one of those is about, the others take and send no more than SHARE_BYTES of payload
+ * in a wake-up, and leave the rest to the next; so its command waits for a small part of their
+ * work, and not for all of it. Where nobody is modest nobody is held back: large batches are what
+ * makes them fast. Worker.
+ */
+#ifndef NVMETD_TRANSPORT_SHARE_H
+#define NVMETD_TRANSPORT_SHARE_H
+
+#include "target/worker.h"
+#include "transport/conn.h"
+#include "transport/pages.h"
+#include "util/clock.h"
+#include "util/num.h"
+
+#define SHARE_BYTES    (32u << 10)          /* of payload, in a wake-up */
+#define SHARE_COMMANDS 8u                   /* the same, of commands */
+#define SHARE_MODEST   4u                   /* commands under way, at most */
+#define SHARE_MEMORY   (10 * NSEC_PER_MSEC) /* how long a modest one is remembered */
+#define SHARE_UNIT     16u                  /* of conn->crowd */
+
+static inline bool share_is_modest(const struct nvme_tcp_conn *conn)
+{
+	return conn->crowd <= SHARE_MODEST * SHARE_UNIT;
+}
+
+/* What came was parsed. The peak of the commands under way counts, for a while. */
+static inline void share_received(struct nvme_tcp_conn *conn)
+{
+	uint32_t now = conn->n_busy * SHARE_UNIT, fallen = conn->crowd - conn->crowd / SHARE_UNIT;
+
+	conn->crowd = num_max(now, fallen);
+	if (share_is_modest(conn))
+		conn->tw->modest_until = conn->queue.worker->loop.now_ns + SHARE_MEMORY;
+}
+
+/* Whether the connection must leave room for others. */
+static inline bool share_is_held_back(const struct nvme_tcp_conn *conn)
+{
+	return !share_is_modest(conn) && conn->queue.worker->loop.now_ns < conn->tw->modest_until;
+}
+
+/* Bytes that one recv takes from a connection that is held back, CONN_RECV_SIZE at most: as many
+ * commands like its last one as make up its share. */
+static inline size_t share_recv_bytes(const struct nvme_tcp_conn *conn)
+{
+	uint32_t len = num_max(conn->last_transfer, 1u);
+	uint32_t n = num_max(num_min(SHARE_BYTES / len, SHARE_COMMANDS), 1u);
+	uint32_t data = num_min(n * conn->shape.data_len, SHARE_BYTES);
+
+	return n * sizeof(struct nvme_tcp_capsule_cmd) + data;
+}
+_Static_assert(SHARE_COMMANDS * sizeof(struct nvme_tcp_capsule_cmd) + SHARE_BYTES <= CONN_RECV_SIZE,
+	       "a share fits into the worker's buffer");
+
+#endif
