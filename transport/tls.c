@@ -20,8 +20,7 @@ static bool configure(SSL_CTX *ctx)
 {
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	/* What a blocked socket did not take is offered again, perhaps from elsewhere and with more
-	 * behind it. */
+	/* What a blocked socket did not take is offered again, perhaps from elsewhere. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
@@ -248,20 +247,23 @@ static void advance(struct cursor *cursor, size_t len)
 
 /*
  * What goes into the next record: straight from its place if that fills one, otherwise copied
- * together, so that a response of three parts is not three records. It depends on the first bytes
- * only, so that a record that was begun is offered again as it was.
+ * together, so that a response of three parts is not three records. A record that was begun is
+ * offered again as it was, whatever is behind it by now: OpenSSL would begin another with that, and
+ * take none of either until both are sent, when the host has long seen the first.
  */
-static const void *gather(const struct cursor *cursor, uint8_t *buf, size_t *ret_len)
+static const void *gather(const struct tls *tls, const struct cursor *cursor, uint8_t *buf,
+			  size_t *ret_len)
 {
+	const size_t most = tls->mid_record ? tls->mid_record : TLS_RECORD_MAX;
 	struct cursor from = *cursor;
 	size_t len = 0;
 
-	if (from.iov->iov_len - from.at >= TLS_RECORD_MAX) {
-		*ret_len = TLS_RECORD_MAX;
+	if (from.iov->iov_len - from.at >= most) {
+		*ret_len = most;
 		return (const uint8_t *)from.iov->iov_base + from.at;
 	}
-	while (from.n_iov && len < TLS_RECORD_MAX) {
-		size_t part = num_min(from.iov->iov_len - from.at, TLS_RECORD_MAX - len);
+	while (from.n_iov && len < most) {
+		size_t part = num_min(from.iov->iov_len - from.at, most - len);
 
 		memcpy(buf + len, (const uint8_t *)from.iov->iov_base + from.at, part);
 		len += part;
@@ -282,7 +284,7 @@ ssize_t tls_sendmsg(struct tls *tls, const struct msghdr *msg)
 	ERR_clear_error();
 	while (cursor.n_iov) {
 		size_t len, n = 0;
-		const void *bytes = gather(&cursor, buf, &len);
+		const void *bytes = gather(tls, &cursor, buf, &len);
 		int result;
 
 		errno = 0;
