@@ -302,9 +302,10 @@ ssize_t tls_sendmsg(struct tls *tls, const struct msghdr *msg)
 	return (ssize_t)total;
 }
 
+/* Of half a record there is nothing to be read: the socket tells when the rest is there. */
 bool tls_has_more(const struct tls *tls)
 {
-	return tls->ssl && SSL_has_pending(tls->ssl);
+	return tls->ssl && SSL_pending(tls->ssl) > 0;
 }
 
 bool tls_is_mid_record(const struct tls *tls)

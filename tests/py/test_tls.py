@@ -164,6 +164,21 @@ def test_bytes_and_floods(target):
         queue.wait(*commands)
 
 
+@pytest.mark.parametrize("part", (b"\x17\x03\x03", b"\x17\x03\x03\x40\x00" + bytes(1000)), ids=("header", "body"))
+def test_half_a_record(target, part):
+    """A part of a record's header, or of its body: the daemon waits for the rest, and does nothing else meanwhile."""
+    with Host(target.required, NQN, tls=tls()) as host:
+        before = target.counters()["recvs"]
+        host.io[0].conn.sock.sock.sendall(part)
+        end = time.monotonic() + 10
+        while target.counters()["recvs"] == before and not KTLS:  # the kernel wakes nobody for it
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        for _ in range(20):
+            host.admin.status(0x18)
+        assert target.counters()["recvs"] - before < 100
+
+
 def test_key_update(target):
     """The host changes its keys, and has us change ours."""
     with Host(target.required, NQN, tls=tls()) as host:
