@@ -13,6 +13,7 @@
 #include <liburing.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "pcie/device.h"
@@ -268,6 +269,30 @@ bool emul_media_resized(const struct emul_options *options, struct emul_media *m
 /* Makes a range read as zeroes. Main thread. */
 void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
+/*
+ * Between a medium in memory and a host's pages. Two hosts may write one block at once: which of
+ * them wins is theirs to agree on. So ThreadSanitizer is told of the pages, and not of the medium.
+ */
+#ifdef __SANITIZE_THREAD__
+void emul_ram_write(uint8_t *ram, void *pages, size_t len);
+void emul_ram_read(const uint8_t *ram, void *pages, size_t len);
+bool emul_ram_equal(const uint8_t *ram, void *pages, size_t len);
+#else
+static inline void emul_ram_write(uint8_t *ram, void *pages, size_t len)
+{
+	memcpy(ram, pages, len);
+}
+
+static inline void emul_ram_read(const uint8_t *ram, void *pages, size_t len)
+{
+	memcpy(pages, ram, len);
+}
+
+static inline bool emul_ram_equal(const uint8_t *ram, void *pages, size_t len)
+{
+	return memcmp(ram, pages, len) == 0;
+}
+#endif
 
 /* cache.c: the write cache in front of a file. */
 int emul_cache_open(struct emul_media *media);

@@ -87,7 +87,7 @@ static uint16_t ram_write(struct emul *emul, const struct nvme_sqe *sqe,
 		n = 0;
 	}
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
-		memcpy(media, iov[i].iov_base, iov[i].iov_len);
+		emul_ram_write(media, iov[i].iov_base, iov[i].iov_len);
 	emul_bad_clear(&emul->bad, extent->first, extent->blocks);
 	return 0;
 }
@@ -102,7 +102,7 @@ static uint16_t ram_read(struct emul *emul, const struct nvme_sqe *sqe, const st
 	if (emul_blockwise(emul))
 		return emul_metadata_io(emul, sqe, extent->offset, (uint32_t)extent->blocks, iov);
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len)
-		memcpy(iov[i].iov_base, media, iov[i].iov_len);
+		emul_ram_read(media, iov[i].iov_base, iov[i].iov_len);
 	return 0;
 }
 
@@ -116,7 +116,7 @@ static uint16_t ram_compare(struct emul *emul, const struct nvme_sqe *sqe,
 	if (emul_blockwise(emul))
 		return emul_metadata_io(emul, sqe, extent->offset, (uint32_t)extent->blocks, iov);
 	for (unsigned i = 0; i < n; media += iov[i++].iov_len) {
-		if (memcmp(media, iov[i].iov_base, iov[i].iov_len) != 0)
+		if (!emul_ram_equal(media, iov[i].iov_base, iov[i].iov_len))
 			return NVME_SC_COMPARE_FAILURE;
 	}
 	return 0;

@@ -188,3 +188,39 @@ void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
 			   (off_t)len) < 0)
 		log_err("emulated SSD: its medium could not be erased: %s", strerror(errno));
 }
+
+#ifdef __SANITIZE_THREAD__
+/* Of the sanitizer's runtime. */
+void __tsan_read_range(void *address, long len);
+void __tsan_write_range(void *address, long len);
+
+/* Byte by byte: memcpy is the sanitizer's own, whoever calls it. */
+__attribute__((no_sanitize("thread"))) static void copy(void *to, const void *from, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+}
+
+void emul_ram_write(uint8_t *ram, void *pages, size_t len)
+{
+	__tsan_read_range(pages, (long)len);
+	copy(ram, pages, len);
+}
+
+void emul_ram_read(const uint8_t *ram, void *pages, size_t len)
+{
+	__tsan_write_range(pages, (long)len);
+	copy(pages, ram, len);
+}
+
+__attribute__((no_sanitize("thread"))) bool emul_ram_equal(const uint8_t *ram, void *pages,
+							   size_t len)
+{
+	__tsan_read_range(pages, (long)len);
+	for (size_t i = 0; i < len; i++) {
+		if (((const volatile uint8_t *)ram)[i] != ((volatile uint8_t *)pages)[i])
+			return false;
+	}
+	return true;
+}
+#endif
