@@ -35,6 +35,7 @@ int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct wor
 		return err;
 	discovery->discovery = true;
 	discovery->max_queues = 0;
+	discovery->max_transfer = NVMET_DISCOVERY_TRANSFER;
 	return 0;
 }
 

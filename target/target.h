@@ -21,6 +21,10 @@ struct nvmet_ssd;
 struct nvmet_subsystem;
 struct worker;
 
+/* Data of one command to a discovery controller, bytes; its MDTS. Anybody can have one: small, but
+ * more than hosts ask for at once (a log of 63 entries). */
+#define NVMET_DISCOVERY_TRANSFER (64u << 10)
+
 /* Limits that protect us from hosts; all from the configuration. */
 struct nvmet_limits {
 	unsigned connections;          /* in all */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "target/ctrl.h"
+#include "target/subsystem.h"
 #include "target/target.h"
 #include "target/transport.h"
 #include "target/worker.h"
@@ -132,6 +133,7 @@ static void over(struct loop_task *task)
 	struct nvme_tcp_conn *conn = container_of(task, struct nvme_tcp_conn, end_task);
 
 	LIST_REMOVE(conn, link);
+	pages_leave(conn);
 	conn->tw->n_conns--;
 	if (conn->handshake_over && conn->queue.qid != 0)
 		counter_sub(&conn->tw->io_conns, 1);
@@ -332,6 +334,8 @@ static void op_connected(struct nvmet_queue *queue)
 	conn->handshake_over = true;
 	if (queue->qid != 0)
 		counter_add(&conn->tw->io_conns, 1);
+	if (queue->ctrl->subsys->discovery)
+		pages_to_discovery(conn);
 	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);
 	if (cmd_slots_make(conn, queue->entries))
 		conn_close(conn, "no memory for its commands");
@@ -470,7 +474,7 @@ void conn_start(struct nvme_tcp_conn *conn)
 		event_new(base, conn->stream.fd, EV_READ | EV_PERSIST, on_readable, conn);
 	conn->write_event = event_new(base, conn->stream.fd, EV_WRITE, on_writable, conn);
 	conn->timer = evtimer_new(base, on_timer, conn);
-	if (!conn->read_event || !conn->write_event || !conn->timer ||
+	if (!conn->read_event || !conn->write_event || !conn->timer || pages_join(conn) ||
 	    event_add(conn->read_event, NULL) < 0 || conn->tw->draining) {
 		conn_close(conn, "the daemon cannot take it");
 		return;

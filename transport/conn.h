@@ -82,6 +82,8 @@ struct nvme_tcp_conn {
 	struct nvme_tcp_cmd_queue waiting;
 	bool wait_queued;
 	size_t pages_held; /* bytes */
+	struct pages_host *pages_host;
+	bool pages_discovery;
 
 	/* Sharing the worker (share.h). */
 	uint32_t crowd;         /* commands under way: a peak that falls slowly; 1/16ths */

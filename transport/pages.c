@@ -2,8 +2,13 @@
 /* Waiting for DMA pages; see pages.h. */
 #include "transport/pages.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "pcie/dma.h"
 #include "target/latency.h"
+#include "target/target.h"
 #include "target/worker.h"
 #include "transport/cmd.h"
 #include "transport/conn.h"
@@ -13,13 +18,80 @@ static void retry(struct loop_task *task);
 
 /* Of the pool: every worker's pool has room for this and for two of the largest commands. */
 #define RESERVE_PART 16
+/* Of the pool, for discovery. */
+#define DISCOVERY_PART 32
+/* How many times what it leaves free a host may hold. */
+#define HOST_SHARE 7
 
 void pages_init(struct tcp_worker *tw)
 {
 	TAILQ_INIT(&tw->waiting);
+	LIST_INIT(&tw->hosts);
 	loop_task_init(&tw->retry, retry);
 	tw->reserve = (dma_pool_total(tw->worker->pool) << DMA_PAGE_SHIFT) / RESERVE_PART;
+	tw->discovery_max = (dma_pool_total(tw->worker->pool) << DMA_PAGE_SHIFT) / DISCOVERY_PART;
+	tw->discovery_max = num_max(tw->discovery_max, (size_t)NVMET_DISCOVERY_TRANSFER);
 }
+
+/* --- Who holds how much -------------------------------------------------------------------------
+ */
+
+int pages_join(struct nvme_tcp_conn *conn)
+{
+	struct pages_host *host;
+
+	LIST_FOREACH (host, &conn->tw->hosts, link) {
+		if (memcmp(host->addr, conn->addr, sizeof(host->addr)) == 0)
+			break;
+	}
+	if (!host) {
+		host = calloc(1, sizeof(*host));
+		if (!host)
+			return -ENOMEM;
+		memcpy(host->addr, conn->addr, sizeof(host->addr));
+		LIST_INSERT_HEAD(&conn->tw->hosts, host, link);
+	}
+	host->n_conns++;
+	conn->pages_host = host;
+	return 0;
+}
+
+void pages_leave(struct nvme_tcp_conn *conn)
+{
+	struct pages_host *host = conn->pages_host;
+
+	conn->pages_host = NULL;
+	if (!host || --host->n_conns)
+		return;
+	must(host->held == 0);
+	LIST_REMOVE(host, link);
+	free(host);
+}
+
+void pages_to_discovery(struct nvme_tcp_conn *conn)
+{
+	conn->pages_discovery = true;
+	conn->tw->discovery_held += conn->pages_held; /* Connect's */
+}
+
+static void note_taken(struct nvme_tcp_conn *conn, size_t len)
+{
+	conn->pages_held += len;
+	conn->pages_host->held += len;
+	if (conn->pages_discovery)
+		conn->tw->discovery_held += len;
+}
+
+static void note_given(struct nvme_tcp_conn *conn, size_t len)
+{
+	conn->pages_held -= len;
+	conn->pages_host->held -= len;
+	if (conn->pages_discovery)
+		conn->tw->discovery_held -= len;
+}
+
+/* --- Taking and giving --------------------------------------------------------------------------
+ */
 
 static size_t bytes_free(const struct dma_pool *pool)
 {
@@ -38,17 +110,35 @@ static bool privileged(const struct nvme_tcp_cmd *cmd)
 	return in_capsule(cmd) || cmd->req.fuse;
 }
 
+/* What its host may take before it holds HOST_SHARE times what is left then. */
+static size_t host_left(const struct nvme_tcp_conn *conn)
+{
+	size_t left = bytes_free(conn->queue.worker->pool), reserve = conn->tw->reserve;
+	size_t most = left > reserve ? HOST_SHARE * (left - reserve) : 0;
+
+	return most > conn->pages_host->held ? (most - conn->pages_host->held) / (HOST_SHARE + 1)
+					     : 0;
+}
+
+/* Whether the connection, its host and its kind may have as much more. */
+static bool within_shares(const struct nvme_tcp_conn *conn, size_t len)
+{
+	const struct tcp_worker *tw = conn->tw;
+
+	return conn->pages_held + len <= host_left(conn) &&
+	       (!conn->pages_discovery || tw->discovery_held + len <= tw->discovery_max);
+}
+
 static bool take(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 	size_t len = num_round_up(cmd->req.transfer_len, DMA_PAGE_SIZE);
 
-	if (!privileged(cmd) &&
-	    conn->pages_held + len + conn->tw->reserve > bytes_free(conn->queue.worker->pool))
+	if (!privileged(cmd) && !within_shares(conn, len))
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
-	conn->pages_held += len;
+	note_taken(conn, len);
 	nvmet_latency_stage(&cmd->req, NVMET_STAGE_PAGES);
 	return true;
 }
@@ -78,7 +168,7 @@ void pages_give_back(struct nvme_tcp_cmd *cmd)
 
 	if (!cmd->req.data.va)
 		return;
-	conn->pages_held -= cmd->req.data.len;
+	note_given(conn, cmd->req.data.len);
 	dma_free(conn->queue.worker->pool, &cmd->req.data);
 	if (!TAILQ_EMPTY(&conn->tw->waiting))
 		loop_defer(&conn->queue.worker->loop, &conn->tw->retry);

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * DMA pages for commands. A command that finds no pages waits: first come, first served among the
- * commands of a connection. A connection may hold at most as much as it leaves free: one that does
- * not read its answers takes half of the worker's pages, two a third each, and so on; something is
- * left for the others.
+ * commands of a connection. Nobody may take all of them, or stop the others' I/O:
+ *
+ *   - the connections of one peer address may together hold seven times what they leave free: a
+ *     host that does not read its answers gets 7/8, by however many connections, and the next one
+ *     7/8 of the rest;
+ *   - of what its address may hold, a connection may hold at most as much as it leaves: one that
+ *     does not read takes half, two a third each, and so on;
+ *   - all connections to discovery controllers, which need no permission, have a small part of
+ *     their own, and their commands are small (NVMET_DISCOVERY_TRANSFER);
+ *   - who holds pages must go on sending or taking their data (conn.c, too_slow()).
  *
  * In-capsule data waits for nobody of its connection, and a part of the pages is reserved for it:
  * while it waits nothing is read from the socket, and what comes behind it may be the very data
@@ -26,11 +33,21 @@ struct nvme_tcp_cmd;
 struct nvme_tcp_conn;
 struct worker;
 
+/* A worker's connections of one peer address. */
+struct pages_host {
+	LIST_ENTRY(pages_host) link;
+	uint8_t addr[16];
+	unsigned n_conns;
+	size_t held; /* bytes */
+};
+
 /* What the transport has once a worker. */
 struct tcp_worker {
 	struct worker *worker;
 	uint8_t *recv_buf; /* CONN_RECV_SIZE bytes */
 	size_t reserve;    /* bytes of DMA memory for in-capsule data only */
+	LIST_HEAD(, pages_host) hosts;
+	size_t discovery_held, discovery_max; /* bytes, of all discovery controllers' connections */
 	TAILQ_HEAD(, nvme_tcp_conn) waiting;
 	struct loop_task retry;
 	LIST_HEAD(, nvme_tcp_conn) conns;
@@ -43,6 +60,13 @@ struct tcp_worker {
 };
 
 void pages_init(struct tcp_worker *tw);
+
+/* A connection begins; its address is known. Worker, as all below. 0 or -ENOMEM. */
+int pages_join(struct nvme_tcp_conn *conn);
+/* It ends, and holds nothing any more. Also for one that never joined. */
+void pages_leave(struct nvme_tcp_conn *conn);
+/* Its queue is a discovery controller's: from now on it has its share of their part. */
+void pages_to_discovery(struct nvme_tcp_conn *conn);
 
 /*
  * Gets the command its pages (req.transfer_len bytes). True: it has them. False: it is queued, in

@@ -99,13 +99,15 @@ def sqe(opcode, cid=0, nsid=0, sgl=(0, 0, SGL_TRANSPORT), flags=0x40, **cdw):
 
 
 class Connection:
-    """One TCP connection. Use as a context manager, or close()."""
+    """One TCP connection, from the address `source` if it is given. Use as a context manager, or close()."""
 
-    def __init__(self, address, timeout=10, tls=None):
+    def __init__(self, address, timeout=10, tls=None, source=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family)
         self.sock.settimeout(timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(address)
         if tls:
             self.sock = tls(self.sock)
@@ -246,8 +248,8 @@ class Command:
 class Queue:
     """An admin or I/O queue on a connection of its own."""
 
-    def __init__(self, address, timeout=10, tls=None, **icreq):
-        self.conn = Connection(address, timeout, tls)
+    def __init__(self, address, timeout=10, tls=None, source=None, **icreq):
+        self.conn = Connection(address, timeout, tls, source)
         self.conn.icreq(**icreq)
         self.commands = {}
         self.next_cid = 1

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import Host, io_fields, read, write
+from nvmetcp import DISCOVERY_NQN, Host, Queue, io_fields, read, write
 
 SMALL = ("--listen", "127.0.0.1:0", "--nqn", NQN, "--dma-memory", "16M")
 MIB = 1 << 20
@@ -84,6 +84,48 @@ def test_queues_that_do_not_read(start, queues):
                 data = bytes([index]) * size
                 write(modest.io[0], 2048, data)
                 assert read(modest.io[0], 2048, size // 512) == data
+    daemon.expect_clean()
+
+
+def test_discovery_that_does_not_read(start):
+    """Anybody may connect to it: all such connections together have a small part of the pages."""
+    daemon = start("--ssd", "emulated:size=64M", *SMALL)
+    numd = (64 << 10) // 4 - 1
+    queues = [Queue(daemon.address).connect(DISCOVERY_NQN, entries=128, hostid=bytes([index + 1]) * 16)
+              for index in range(16)]
+    for queue in queues:
+        queue.property_set(0x14, 0x00460001)
+        for _ in range(100):
+            queue.start(2, nsid=0xFFFFFFFF, read=64 << 10, cdw10=0x70 | numd << 16)
+    with Host(daemon.address, NQN) as host:
+        for size in (512, 8192, 65536, MIB):
+            assert len(read(host.io[0], 2048, size // 512)) == size
+        assert daemon.counters()["dma_pages_used"] < 300  # of 3072
+    for queue in queues:
+        queue.conn.close()
+    daemon.expect_clean()
+
+
+def test_discovery_log_is_read_in_pieces(target):
+    """MDTS is 64 KiB, and more is refused."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        assert host.identify(1)[77] == 4
+        assert len(host.log_page(0x70, 64 << 10)) == 64 << 10
+        size = (64 << 10) + 4
+        assert host.admin.status(2, nsid=0xFFFFFFFF, read=size, cdw10=0x70 | (size // 4 - 1 & 0xFFFF) << 16) == 2
+
+
+def test_one_host_that_does_not_read(start):
+    """By however many connections: another host, from another address, gets pages for anything."""
+    daemon = start("--ssd", "emulated:size=64M,queues=32", *SMALL)
+    with Host(daemon.address, NQN, queues=24, source="127.0.0.2") as slow:
+        for queue in slow.io:
+            for _ in range(16):
+                queue.start(2, nsid=1, read=MIB, **io_fields(0, 2048))
+        with Host(daemon.address, NQN, hostid=b"\2" * 16) as modest:
+            for _ in range(10):
+                for size in (512, 65536, MIB):
+                    assert len(read(modest.io[0], 2048, size // 512)) == size
     daemon.expect_clean()
 
 
