@@ -10,6 +10,7 @@
 #include <uuid/uuid.h>
 
 #include "pcie/emul/emul_internal.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define CAP_TO_500MS      2
@@ -95,12 +96,16 @@ static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 }
 
 /* What is under way on the file ends: afterwards no page of the driver's is touched. The driver
- * sees to it that nobody uses the queues meanwhile. */
-static void disable(struct emul *emul)
+ * sees to it that nobody uses the queues meanwhile. False: the file does not answer, and the device
+ * stays as it is. */
+static bool disable(struct emul *emul)
 {
+	uint64_t deadline = clock_now_ns() + EMUL_DRAIN_NS;
+
 	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++) {
-		if (emul->sq[qid].has_uring && !emul->media.ram)
-			emul_uring_drain(&emul->sq[qid], false);
+		if (emul->sq[qid].has_uring && !emul->media.ram &&
+		    !emul_uring_drain(&emul->sq[qid], false, deadline))
+			return false;
 		atomic_store(&emul->sq[qid].enabled, false);
 	}
 	emul->csts = 0;
@@ -108,12 +113,28 @@ static void disable(struct emul *emul)
 	emul->n_aers = 0;
 	emul->queues_asked = false;
 	emul->shadow = emul->events = NULL;
+	return true;
+}
+
+/*
+ * The driver takes its pages back after this, whatever comes of it. An IOMMU would hold a real SSD
+ * off; the kernel, still at work on our file, is held off by nothing but the end of this process.
+ */
+static void must_disable(struct emul *emul)
+{
+	if (disable(emul))
+		return;
+	log_err("%s: its file does not answer: ending, because memory that is still being "
+		"transferred cannot be taken back",
+		emul->dev.name);
+	abort();
 }
 
 static void enable(struct emul *emul)
 {
 	uint32_t sq_entries = (emul->aqa & 0xfff) + 1, cq_entries = (emul->aqa >> 16 & 0xfff) + 1;
 
+	emul->quiet = false;
 	for (unsigned qid = 0; qid <= EMUL_MAX_QUEUES; qid++) {
 		emul_queue_free(emul, (uint16_t)qid);
 		emul->cq[qid].created = false;
@@ -229,7 +250,8 @@ static int set_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
 	/* The last that the driver asks of a device that is gone: a real one would not write
 	 * either. */
 	if (!n && atomic_load(&emul->gone))
-		disable(emul);
+		must_disable(emul);
+	emul->quiet = n == 0;
 	if (n)
 		memcpy(emul->irq_fds, fds, n * sizeof(fds[0]));
 	emul->n_irqs = n;
@@ -242,7 +264,7 @@ static int reset(struct pcie_device *dev)
 
 	if (atomic_load(&emul->gone))
 		return -ENODEV;
-	disable(emul);
+	must_disable(emul);
 	emul->cc = 0;
 	return 0;
 }
@@ -274,11 +296,11 @@ static void come_back(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (faults->back_when[0] && access(faults->back_when, F_OK) < 0) {
+	if (!emul->quiet || (faults->back_when[0] && access(faults->back_when, F_OK) < 0)) {
 		come_back_later(emul);
 		return;
 	}
-	disable(emul);
+	must_disable(emul);
 	emul->cc = 0;
 	if (emul->media.dirty)
 		emul_cache_drop(&emul->media);

@@ -143,6 +143,7 @@ struct emul {
 
 	uint32_t features[256];
 	bool queues_asked;
+	bool quiet; /* the driver is through with the queues, and they with its memory */
 	uint16_t aers[EMUL_AERS];
 	unsigned n_aers;
 	uint32_t event;           /* DW0 of one that no AER has carried yet; 0: none */
@@ -266,8 +267,8 @@ int emul_media_open(const struct emul_options *options, struct emul_media *media
 void emul_media_close(struct emul_media *media);
 /* Looks at the size of a file again that was opened without one; true: it is another one now. */
 bool emul_media_resized(const struct emul_options *options, struct emul_media *media);
-/* Makes a range read as zeroes. Main thread. */
-void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
+/* Makes a range read as zeroes. 0 or -errno (logged): the data may still be there. Main thread. */
+int emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
 /*
  * Between a medium in memory and a host's pages. Two hosts may write one block at once: which of
@@ -313,10 +314,11 @@ void emul_uring_submit(struct emul_sq *sq);
 /* Posts what has ended, as far as the completion queue has room. */
 void emul_uring_reap(struct emul_sq *sq);
 /*
- * Waits, a bounded time, until nothing is under way but what hangs; `delayed` ones neither when
- * they do not count. False: something still is.
+ * Waits, until the deadline at most, until nothing is under way but what hangs; `delayed` ones
+ * neither when they do not count. False: something still is.
  */
-bool emul_uring_drain(struct emul_sq *sq, bool delayed);
+#define EMUL_DRAIN_NS (30 * NSEC_PER_SEC)
+bool emul_uring_drain(struct emul_sq *sq, bool delayed, uint64_t deadline_ns);
 /* Ends a command that hangs. */
 void emul_slot_end(struct emul_slot *slot, uint16_t status);
 /* Frees its slot without a completion. */

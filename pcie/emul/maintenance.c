@@ -21,11 +21,15 @@
 #define SANITIZE_CRYPTO  4
 #define TELEMETRY_BLOCKS 2
 
-static void erase(struct emul *emul, uint64_t first_block, uint64_t blocks)
+/* 0, or the status of a command whose data is still there. */
+static uint16_t erase(struct emul *emul, uint64_t first_block, uint64_t blocks)
 {
-	emul_media_erase(&emul->media, first_block * emul->block_bytes, blocks * emul->block_bytes);
+	if (emul_media_erase(&emul->media, first_block * emul->block_bytes,
+			     blocks * emul->block_bytes))
+		return NVME_SC_INTERNAL;
 	if (emul->media.ram)
 		emul_bad_clear(&emul->bad, first_block, blocks);
+	return 0;
 }
 
 /* --- Format -------------------------------------------------------------------------------------
@@ -48,12 +52,15 @@ uint16_t emul_format(struct emul *emul, const struct nvme_sqe *sqe)
 	uint32_t cdw10 = le32_get(sqe->cdw10), nsid = le32_get(sqe->nsid);
 	unsigned index = (cdw10 & 0xf) | (cdw10 >> 12 & 3) << 4;
 	unsigned shift = emul_format_shift(emul, index);
+	uint16_t status;
 
 	if (!emul_has_ns(emul, nsid))
 		return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
 	if (!shift || (cdw10 >> 4 & 0x1f) || (cdw10 >> 9 & 7) > 2)
 		return NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR;
-	erase(emul, (nsid - 1) * emul->ns_span, emul->ns_span);
+	status = erase(emul, (nsid - 1) * emul->ns_span, emul->ns_span);
+	if (status)
+		return status;
 	if (shift != emul->options.lba_shift) {
 		emul->options.lba_shift = shift;
 		emul->block_bytes = 1u << shift;
@@ -66,14 +73,15 @@ uint16_t emul_format(struct emul *emul, const struct nvme_sqe *sqe)
 uint16_t emul_sanitize(struct emul *emul, const struct nvme_sqe *sqe)
 {
 	unsigned action = le32_get(sqe->cdw10) & 7;
+	uint16_t status;
 
 	if (action == SANITIZE_FAILURE)
 		return 0; /* leaves a failure mode that it never is in */
 	if (action != SANITIZE_BLOCK && action != SANITIZE_CRYPTO)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	erase(emul, 0, emul->ns_span * emul->options.namespaces);
-	emul->sanitized = true;
-	return 0;
+	status = erase(emul, 0, emul->ns_span * emul->options.namespaces);
+	emul->sanitized = !status;
+	return status;
 }
 
 /* --- Commands with data -------------------------------------------------------------------------

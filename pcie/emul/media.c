@@ -180,13 +180,20 @@ void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t l
 	memset(media->ram + last, 0, offset + len - last);
 }
 
-void emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
+int emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
 {
-	if (media->ram)
+	int err;
+
+	if (media->ram) {
 		emul_media_deallocate(media, offset, len);
-	else if (fallocate(media->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-			   (off_t)len) < 0)
-		log_err("emulated SSD: its medium could not be erased: %s", strerror(errno));
+		return 0;
+	}
+	if (fallocate(media->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		      (off_t)len) == 0)
+		return 0;
+	err = -errno;
+	log_err("emulated SSD: its medium could not be erased: %s", strerror(-err));
+	return err;
 }
 
 #ifdef __SANITIZE_THREAD__

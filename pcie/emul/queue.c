@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "pcie/emul/emul_internal.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -339,7 +340,7 @@ uint16_t emul_delete_sq(struct emul *emul, uint16_t qid)
 {
 	struct emul_sq *sq = &emul->sq[qid];
 
-	if (sq->has_uring && !emul_uring_drain(sq, true))
+	if (sq->has_uring && !emul_uring_drain(sq, true, clock_now_ns() + EMUL_DRAIN_NS))
 		return NVME_SC_INTERNAL;
 	emul_queue_free(emul, qid);
 	return 0;

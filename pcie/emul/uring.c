@@ -19,8 +19,6 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define DRAIN_SECONDS 30
-
 /* liburing declares functions for these two, but some builds of it do not have them. */
 static int ring_register(const struct io_uring *uring, unsigned op, const void *arg, unsigned n)
 {
@@ -153,6 +151,7 @@ void emul_slot_end(struct emul_slot *slot, uint16_t status)
 	emul_post(slot->sq, slot->cid, status, 0);
 }
 
+/* NULL: the kernel takes no requests now, and the ring is full of those that wait. */
 static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&sq->uring);
@@ -161,7 +160,6 @@ static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
 		io_uring_submit(&sq->uring);
 		sqe = io_uring_get_sqe(&sq->uring);
 	}
-	must(sqe);
 	sq->to_submit = true;
 	return sqe;
 }
@@ -242,6 +240,10 @@ void emul_uring_start(struct emul_slot *slot)
 	if (transfer_at_once(slot))
 		return;
 	sqe = get_sqe(slot->sq);
+	if (!sqe) {
+		emul_slot_end(slot, NVME_SC_NS_NOT_READY);
+		return;
+	}
 	prep(slot, sqe);
 	io_uring_sqe_set_data(sqe, slot);
 }
@@ -250,6 +252,10 @@ void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms)
 {
 	struct io_uring_sqe *sqe = get_sqe(slot->sq);
 
+	if (!sqe) {
+		emul_slot_end(slot, status);
+		return;
+	}
 	slot->delayed = true;
 	slot->sq->n_delayed++;
 	slot->status = status;
@@ -262,15 +268,16 @@ void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms)
 
 void emul_uring_submit(struct emul_sq *sq)
 {
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
 	int n;
 
 	if (!sq->to_submit)
 		return;
-	sq->to_submit = false;
 	n = io_uring_submit(&sq->uring);
+	sq->to_submit = n < 0; /* again at the next look, which the driver's watchdog sees to */
 	if (n < 0)
-		log_err("%s: queue %u: io_uring takes no requests: %s", sq->emul->dev.name, sq->qid,
-			strerror(-n));
+		log_limited(&limit, LOG_LEVEL_ERR, "%s: queue %u: io_uring takes no requests: %s",
+			    sq->emul->dev.name, sq->qid, strerror(-n));
 }
 
 static uint16_t status_of(int err, uint8_t opcode)
@@ -403,16 +410,15 @@ void emul_uring_reap(struct emul_sq *sq)
 	emul_uring_submit(sq);
 }
 
-bool emul_uring_drain(struct emul_sq *sq, bool delayed)
+bool emul_uring_drain(struct emul_sq *sq, bool delayed, uint64_t deadline_ns)
 {
-	uint64_t deadline = clock_now_ns() + DRAIN_SECONDS * NSEC_PER_SEC;
 	struct __kernel_timespec second = { .tv_sec = 1 };
 	struct io_uring_cqe *cqe;
 
 	while (sq->pending > sq->n_hung + (delayed ? 0 : sq->n_delayed)) {
 		io_uring_wait_cqe_timeout(&sq->uring, &cqe, &second);
 		emul_uring_reap(sq);
-		if (clock_now_ns() > deadline) {
+		if (clock_now_ns() > deadline_ns) {
 			log_err("%s: queue %u: %u requests on its file do not end",
 				sq->emul->dev.name, sq->qid, sq->pending);
 			return false;

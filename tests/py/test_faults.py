@@ -95,6 +95,7 @@ CELLS = {
     "doorbell-stuck": ("doorbell_after=40,fault.times=1", 1, 0, "commands are not answered"),
     "interrupts-lost": ("mute_after=30,fault.delay=2,fault.delay_ms=1", 0, 0, "interrupt was lost"),
     "gone-and-back": ("gone_after=40,fault.times=1,fault.back_ms=200", 0, 0, "it was removed"),
+    "gone-and-back-at-once": ("gone_after=40,fault.times=1,fault.back_ms=1", 0, 0, "it was removed"),
 }
 
 

@@ -2,12 +2,14 @@
 """Commands for the SSD as a whole, by permission: what they do, and what is refused all the same."""
 
 import struct
+import subprocess
 
 import pytest
 
 from daemon import NQN, run_nvmetd
 from nvmetcp import Host, Status, read, write
 
+INTERNAL = 0x006
 DENIED, INVALID_NS, INVALID_FIELD, INVALID_FORMAT = 0x015, 0x00B, 0x002, 0x10A
 OTHER = NQN + ":other"
 
@@ -82,6 +84,24 @@ def test_file_is_erased(start, tmp_path):
     with Host(daemon.address, NQN) as host:
         assert host.admin.status(0x84, cdw10=2) == 0
     assert not disk.read_bytes()[:1024].strip(b"\0")
+
+
+def test_file_that_cannot_be_erased(start, tmp_path):
+    """A file system that cannot make holes: no success for what is still there."""
+    folder = tmp_path / "ramfs"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "ramfs", "none", folder], check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        (folder / "disk").write_bytes(b"secret!!" * 200000)
+        daemon = config(start, tmp_path, ["format", "sanitize"], f"emulated:file={folder}/disk")
+        with Host(daemon.address, NQN) as host:
+            assert host.admin.status(0x80, nsid=1, cdw10=1 << 9) == INTERNAL
+            assert host.admin.status(0x84, cdw10=2) == INTERNAL
+            assert read(host.io[0], 0, 1) == b"secret!!" * 64
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_sanitize(start, tmp_path):
