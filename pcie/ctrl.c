@@ -18,7 +18,8 @@
 #include "util/num.h"
 
 #define REG_POLL_MS         5
-#define SHUTDOWN_DEFAULT_MS 10000
+#define SHUTDOWN_DEFAULT_MS 10000u
+#define SHUTDOWN_MAX_MS     20000u
 #define NVME_GONE           UINT32_C(0xffffffff)
 
 static const char *const state_names[] = {
@@ -337,6 +338,7 @@ void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
 		 "vectors, transfers up to %zu KiB%s",
 		 ctrl->name, ctrl->n_ns, ctrl->info.n_queues, ctrl->info.max_entries, ctrl->n_irqs,
 		 ctrl->info.max_transfer >> 10, ctrl->shadow_on ? ", shadow doorbells" : "");
+	ctrl->scan.changed = false; /* whoever hears of READY looks for himself */
 	ctrl->params.events->ready(ctrl, ctrl->params.arg);
 }
 
@@ -452,7 +454,9 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 {
-	uint64_t timeout_ms = le32_get(ctrl->info.id.rtd3e) / 1000; /* microseconds in the field */
+	/* Microseconds in the field; a lying SSD's must not outlast a service manager's patience.
+	 */
+	uint32_t rtd3e_ms = num_min(le32_get(ctrl->info.id.rtd3e) / 1000, SHUTDOWN_MAX_MS);
 	uint32_t cc;
 
 	if (ctrl->state != NVME_CTRL_READY) {
@@ -462,7 +466,7 @@ void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 	}
 	cc = mmio_read32(ctrl->dev, NVME_REG_CC) & ~NVME_CC_SHN_MASK;
 	mmio_write32(ctrl->dev, NVME_REG_CC, cc | NVME_CC_SHN_NORMAL << NVME_CC_SHN_SHIFT);
-	wait_until(ctrl, NVME_CTRL_SHUTDOWN, num_max(timeout_ms, (uint64_t)SHUTDOWN_DEFAULT_MS));
+	wait_until(ctrl, NVME_CTRL_SHUTDOWN, num_max(rtd3e_ms, SHUTDOWN_DEFAULT_MS));
 }
 
 /* --- Life ---------------------------------------------------------------------------------------

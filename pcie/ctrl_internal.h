@@ -184,5 +184,7 @@ void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 /* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later events->namespaces().
  */
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
+/* READY: what scans have found since the last time, if anything, goes to events->namespaces(). */
+void nvme_ns_tell(struct nvme_ctrl *ctrl);
 
 #endif

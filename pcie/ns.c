@@ -229,6 +229,13 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	identify(ctrl, ns->nsid, NVME_CNS_NS_DESC_LIST, descriptors_done);
 }
 
+void nvme_ns_tell(struct nvme_ctrl *ctrl)
+{
+	if (ctrl->scan.changed && ctrl->params.events->namespaces)
+		ctrl->params.events->namespaces(ctrl, ctrl->params.arg);
+	ctrl->scan.changed = false;
+}
+
 static void scan_end(struct nvme_ctrl *ctrl)
 {
 	struct nvme_ns_scan *scan = &ctrl->scan;
@@ -248,8 +255,7 @@ static void scan_end(struct nvme_ctrl *ctrl)
 		nvme_ctrl_ns_done(ctrl);
 		return;
 	}
-	if (scan->changed && ctrl->params.events->namespaces)
-		ctrl->params.events->namespaces(ctrl, ctrl->params.arg);
+	nvme_ns_tell(ctrl);
 	if (scan->again && ctrl->state == NVME_CTRL_READY)
 		nvme_ns_scan(ctrl);
 }
@@ -307,7 +313,7 @@ static void list_done(void *arg, const struct nvme_cqe *cqe)
 void nvme_ns_scan(struct nvme_ctrl *ctrl)
 {
 	ctrl->scan.running = true;
-	ctrl->scan.again = ctrl->scan.changed = false;
+	ctrl->scan.again = false; /* `changed` stays: a scan that was cut short has told nobody */
 	for (unsigned i = 0; i < ctrl->n_ns; i++)
 		ctrl->ns[i]->seen = false;
 	identify(ctrl, 0, NVME_CNS_ACTIVE_NS_LIST, list_done);

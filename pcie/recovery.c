@@ -381,8 +381,7 @@ static void ready_again(struct nvme_ctrl *ctrl)
 	visit_all(ctrl, VISIT_RESUME);
 	nvme_admin_send_parked(ctrl);
 	nvme_queues_deletions(ctrl);
-	if (ctrl->scan.changed && events->namespaces)
-		events->namespaces(ctrl, ctrl->params.arg);
+	nvme_ns_tell(ctrl);
 	if (!ctrl->unavailable_told)
 		return;
 	ctrl->unavailable_told = false;
