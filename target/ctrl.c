@@ -10,8 +10,8 @@
 
 #include "pcie/ctrl.h"
 #include "target/aen.h"
+#include "target/assoc.h"
 #include "target/auth.h"
-#include "target/fabrics.h"
 #include "target/fuse.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -124,8 +124,8 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 	event_free(ctrl->keep_alive);
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
+	nvmet_assoc_retry(ctrl);
 	free(ctrl);
-	nvmet_connect_retry_parked(target);
 }
 
 void nvmet_ctrl_add_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
@@ -182,10 +182,14 @@ void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 	must(ctrl->queues[queue->qid] == queue);
 	ctrl->queues[queue->qid] = NULL;
 	ctrl->n_queues--;
-	if (ctrl->n_queues == 0 && ctrl->dead)
+	if (ctrl->n_queues == 0 && ctrl->dead) {
 		ctrl_free(ctrl);
-	else if (!has_io_queues(ctrl))
+		return;
+	}
+	if (!has_io_queues(ctrl))
 		io_queues_gone(ctrl);
+	if (!ctrl->dead)
+		nvmet_assoc_retry(ctrl);
 }
 
 /* Base 3.1.3.5: what we can do is what CAP says. */

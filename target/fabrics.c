@@ -10,11 +10,11 @@
 #include "target/fabrics.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "security/keyring.h"
+#include "target/assoc.h"
 #include "target/auth.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
@@ -25,9 +25,6 @@
 #include "target/target.h"
 #include "target/worker.h"
 #include "util/log.h"
-#include "util/loop.h"
-
-#define PARK_TIMEOUT_S 5
 
 static const struct nvmf_connect_cmd *connect_cmd(const struct nvmet_req *req)
 {
@@ -68,12 +65,13 @@ static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *d
 		    status >> 8 & 7, status & 0xff, le32_get(req->cqe.dw0));
 }
 
-static void connect_finish(struct nvmet_req *req, uint16_t status)
+void nvmet_connect_finish(struct nvmet_req *req, uint16_t status)
 {
 	static struct log_limit connected = LOG_LIMIT_INIT(500); /* main thread only */
 	struct nvmet_queue *queue = req->queue;
 
 	queue->connect = NULL;
+	queue->looked_around = false; /* refused, it may be sent again */
 	if (status) {
 		log_refusal(req, req->data.va, status);
 	} else {
@@ -144,20 +142,6 @@ static void queue_identify(struct nvmet_req *req)
 	req->queue->qid = le16_get(cmd->qid);
 	req->queue->entries = (uint16_t)(le16_get(cmd->sqsize) + 1);
 	req->queue->flow_control = !(cmd->cattr & NVMF_CATTR_DISABLE_SQFC);
-}
-
-/* An association of this host that is over but whose queue pairs the SSD still has. */
-static bool old_association(const struct nvmet_subsystem *subsys,
-			    const struct nvmf_connect_data *data)
-{
-	const struct nvmet_ctrl *ctrl;
-
-	TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
-		if (ctrl->dead && memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) == 0 &&
-		    strcmp(ctrl->hostnqn, data->hostnqn) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* In all subsystems: what is still being taken apart counts, for it holds queue pairs. */
@@ -259,7 +243,7 @@ static void connect_path_put(struct nvmet_queue *queue)
 	queue->n_paths = 0;
 	queue->ctrl = NULL;
 	nvmet_ctrl_remove_queue(ctrl, queue);
-	connect_finish(queue->connect, queue->connect_status);
+	nvmet_connect_finish(queue->connect, queue->connect_status);
 }
 
 static void connect_undo(struct nvmet_queue *queue, uint16_t status)
@@ -291,7 +275,7 @@ static void connect_got_path(struct nvmet_queue *queue, int err)
 		return;
 	}
 	if (queue->n_paths == subsys->n_ssds) {
-		connect_finish(queue->connect, 0);
+		nvmet_connect_finish(queue->connect, 0);
 		return;
 	}
 	queue->n_paths++;
@@ -310,63 +294,7 @@ static void connect_io(struct nvmet_req *req, struct nvmet_ctrl *ctrl)
 	connect_got_path(queue, 0);
 }
 
-static void nvmet_connect(struct nvmet_req *req);
-
-static void park_timeout(evutil_socket_t fd, short what, void *arg)
-{
-	struct nvmet_target *target = arg;
-	struct nvmet_req *req;
-
-	(void)fd;
-	(void)what;
-	while ((req = TAILQ_FIRST(&target->parked_connects)) != NULL) {
-		TAILQ_REMOVE(&target->parked_connects, req, link);
-		connect_finish(req, NVME_SC_CONNECT_BUSY);
-	}
-}
-
-static void park(struct nvmet_req *req)
-{
-	struct nvmet_target *target = req->queue->target;
-	const struct timeval timeout = { .tv_sec = PARK_TIMEOUT_S };
-
-	if (!target->park_timer)
-		target->park_timer = evtimer_new(target->loop->base, park_timeout, target);
-	if (!target->park_timer) {
-		connect_finish(req, NVME_SC_CONNECT_BUSY);
-		return;
-	}
-	if (!evtimer_pending(target->park_timer, NULL))
-		evtimer_add(target->park_timer, &timeout);
-	TAILQ_INSERT_TAIL(&target->parked_connects, req, link);
-}
-
-void nvmet_connect_retry_parked(struct nvmet_target *target)
-{
-	struct nvmet_req_list parked = TAILQ_HEAD_INITIALIZER(parked);
-	struct nvmet_req *req;
-
-	TAILQ_CONCAT(&parked, &target->parked_connects, link);
-	while ((req = TAILQ_FIRST(&parked)) != NULL) {
-		TAILQ_REMOVE(&parked, req, link);
-		nvmet_connect(req);
-	}
-}
-
-void nvmet_connect_unpark(struct nvmet_queue *queue)
-{
-	struct nvmet_req *req;
-
-	TAILQ_FOREACH (req, &queue->target->parked_connects, link) {
-		if (req->queue == queue) {
-			TAILQ_REMOVE(&queue->target->parked_connects, req, link);
-			nvmet_req_complete(req, NVME_SC_CONNECT_BUSY);
-			return;
-		}
-	}
-}
-
-static void nvmet_connect(struct nvmet_req *req)
+void nvmet_connect(struct nvmet_req *req)
 {
 	const struct nvmf_connect_data *data = req->data.va;
 	struct nvmet_subsystem *subsys;
@@ -375,10 +303,8 @@ static void nvmet_connect(struct nvmet_req *req)
 
 	status = check_connect(req, data, &subsys);
 	if (!status && le16_get(connect_cmd(req)->qid) == 0) {
-		if (old_association(subsys, data)) {
-			park(req);
+		if (nvmet_assoc_wait(req, subsys))
 			return;
-		}
 		status = connect_admin(req, data, subsys);
 	} else if (!status) {
 		status = check_connect_io(req, data, subsys, &ctrl);
@@ -387,7 +313,7 @@ static void nvmet_connect(struct nvmet_req *req)
 			return;
 		}
 	}
-	connect_finish(req, status);
+	nvmet_connect_finish(req, status);
 }
 
 /* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at work.

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the rest of target/ needs of Connect. Main thread's. */
+/* Connect, for those who make one wait (assoc.h). Main thread's. */
 #ifndef NVMETD_TARGET_FABRICS_H
 #define NVMETD_TARGET_FABRICS_H
 
-struct nvmet_queue;
-struct nvmet_target;
+#include <stdint.h>
 
-/*
- * A Connect of a host whose previous association is still being taken apart on the SSD is parked,
- * so that no write of the old one can land after a write of the new one. A controller is gone:
- * looks at the parked Connects again.
- */
-void nvmet_connect_retry_parked(struct nvmet_target *target);
-/* The connection of a parked Connect goes away: ends it. */
-void nvmet_connect_unpark(struct nvmet_queue *queue);
+struct nvmet_req;
+
+/* Checks a Connect and does what it asks for, from the beginning. */
+void nvmet_connect(struct nvmet_req *req);
+/* Ends it: `status` 0 is success. */
+void nvmet_connect_finish(struct nvmet_req *req, uint16_t status);
 
 #endif

@@ -16,9 +16,9 @@
 #include <stdlib.h>
 
 #include "pcie/qpair.h"
+#include "target/assoc.h"
 #include "target/auth.h"
 #include "target/ctrl.h"
-#include "target/fabrics.h"
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
@@ -124,7 +124,7 @@ static void release_on_main(struct loop_msg *msg)
 	/* What waits here for something that may take long ends now; each end comes back to
 	 * continue. */
 	queue->control_outstanding++;
-	nvmet_connect_unpark(queue);
+	nvmet_assoc_unpark(queue);
 	if (queue->ctrl)
 		nvmet_ctrl_queue_dying(queue->ctrl, queue);
 	queue->control_outstanding--;

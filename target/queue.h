@@ -102,6 +102,9 @@ struct nvmet_queue {
 			      */
 	struct nvmet_req *connect; /* Connect that waits for queue pairs */
 	uint16_t connect_status;   /* what it will be answered */
+	bool looked_around;        /* its Connect has had older connections looked at (assoc.h) */
+	bool looking, look_again;  /* look_msg is under way; and once more when it is back */
+	struct loop_msg look_msg;
 	struct loop_msg close_msg;
 	const char *close_why;
 

@@ -69,7 +69,7 @@ struct nvmet_target {
 	TAILQ_HEAD(, nvmet_ssd) ssds;
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
 	unsigned n_ctrls;
-	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association to be gone */
+	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association (assoc.h) */
 	struct event *park_timer;
 };
 

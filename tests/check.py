@@ -251,7 +251,7 @@ def py():
 def threads():
     """The daemon with several workers under load, under TSan."""
     return pytest("threads", "tsan", ["tests/py/test_load.py", "tests/py/test_fabrics.py",
-                                       "tests/py/test_faults.py"],
+                                       "tests/py/test_faults.py", "tests/py/test_history.py"],
                   timeout=900)
 
 

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -327,6 +328,21 @@ static void op_close(struct nvmet_queue *queue, const char *why)
 	conn_close(conn_of(queue), why);
 }
 
+/* FIN comes behind what was sent, RST does not wait for its being read: the socket's state tells.
+ */
+static void op_look(struct nvmet_queue *queue)
+{
+	struct nvme_tcp_conn *conn = conn_of(queue);
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (conn->state == CONN_CLOSED ||
+	    getsockopt(conn->stream.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return;
+	if (info.tcpi_state != TCP_ESTABLISHED)
+		conn_close(conn, "its host has left it and comes anew");
+}
+
 static void op_connected(struct nvmet_queue *queue)
 {
 	struct nvme_tcp_conn *conn = conn_of(queue);
@@ -373,6 +389,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 static const struct nvmet_transport_ops tcp_ops = {
 	.queue_response = op_queue_response,
 	.close = op_close,
+	.look = op_look,
 	.connected = op_connected,
 	.abort = op_abort,
 };

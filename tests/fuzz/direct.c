@@ -85,6 +85,13 @@ static void op_close(struct nvmet_queue *queue, const char *why)
 	direct_close(queue_of(queue));
 }
 
+/* Whether the host has gone is the first command slot's to say: both happen. */
+static void op_look(struct nvmet_queue *queue)
+{
+	if (queue_of(queue)->commands[0].busy)
+		direct_close(queue_of(queue));
+}
+
 static void op_connected(struct nvmet_queue *queue)
 {
 	(void)queue;
@@ -109,6 +116,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 static const struct nvmet_transport_ops ops = {
 	.queue_response = op_queue_response,
 	.close = op_close,
+	.look = op_look,
 	.connected = op_connected,
 	.abort = op_abort,
 };

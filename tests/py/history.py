@@ -4,7 +4,8 @@ each block is one that the rules allow.
 
 The rules, for a block that one writer alone writes, one write at a time: it holds the last write that was
 acknowledged, or one that came later and whose end is not known (an error, a lost connection). What it was
-found to hold on a new association it keeps. With a volatile cache and a power cut it may also hold
+found to hold on a new association it keeps (once the end of the old connections has reached the
+daemon's kernel). With a volatile cache and a power cut it may also hold
 anything written since the last flush that covers it, or the state at that flush; never anything older.
 
 Run as a program for a soak: /usr/bin/python3 tests/py/history.py --seconds 3600 [--seed N] [--cache]
@@ -69,16 +70,26 @@ class Block:
         """The cache is lost."""
         self.allowed = {self.durable, *self.since}
 
-    def found(self, seq):
-        """It was read. A write that was not acknowledged may still come: its connection was closed by the
-        host, and the capsule may lie in the target's socket while a new association reads."""
+    def found(self, seq, new_association=False):
+        """It was read."""
         if seq not in self.allowed:
             raise Wrong(f"holds {seq}, allowed: {sorted(self.allowed)}, durable {self.durable}")
+        if new_association:  # nothing of an old one can come any more
+            self.allowed = {seq}
 
 
 def content(writer, lba, seq):
     """512 bytes."""
     return struct.pack("<IIQ", writer, lba, seq) * 32
+
+
+def established(address, ports):
+    """Whether the daemon's side of a connection from one of these ports has not heard of its end."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    for _, local, remote, state, *_ in (line.split() for line in lines):
+        if state == "01" and int(local[-4:], 16) == address[1] and int(remote[-4:], 16) in ports:
+            return True
+    return False
 
 
 class Writer(threading.Thread):
@@ -92,6 +103,7 @@ class Writer(threading.Thread):
         self.first = number * BLOCKS
         self.seq = 0
         self.host = None
+        self.ports = set()  # of its connections
         self.epoch = 0
         self.operations = self.reconnects = self.errors = 0
         self.failure = None
@@ -105,27 +117,39 @@ class Writer(threading.Thread):
                 except LOST:
                     self.connect()
             self.connect()  # and a last look at everything
-            self.read_all()
+            self.read_all(True)
         except Exception as error:  # pylint: disable=broad-except
             self.failure = error
             self.run_.stopping = True
+
+    def leave(self):
+        """Closes what there is. That is over once the daemon's kernel knows; the daemon need not."""
+        if not self.host:
+            return
+        self.host.close()
+        end = time.monotonic() + RECONNECT_S
+        while established(self.run_.address, self.ports):
+            if time.monotonic() > end:
+                raise Wrong("the end of a connection does not arrive")
+            time.sleep(0.001)
 
     def connect(self):
         """A new association, however long the daemon is away; then all blocks are looked at."""
         end = time.monotonic() + RECONNECT_S
         while True:
-            if self.host:
-                self.host.close()
+            self.leave()
             try:
                 epoch = self.run_.epoch
                 self.host = Host(self.run_.address, NQN, hostid=bytes([self.number + 1]) * 16,
                                  hostnqn=f"nqn.2014-08.org.nvmexpress:writer{self.number}")
+                self.ports = {queue.conn.sock.getsockname()[1]
+                              for queue in (self.host.admin, *self.host.io)}
                 if epoch != self.epoch and self.run_.cache:
                     for block in self.blocks:
                         block.power_cut()
                 self.epoch = epoch
                 self.reconnects += 1
-                self.read_all()
+                self.read_all(True)
                 if epoch == self.run_.epoch:
                     return
             except (*LOST, Status) as error:
@@ -135,7 +159,7 @@ class Writer(threading.Thread):
                     raise Wrong("no connection any more") from error
                 time.sleep(0.05)
 
-    def check(self, index, command):
+    def check(self, index, command, new_association=False):
         """A read has ended."""
         if command.cqe.status:
             self.errors += 1
@@ -147,11 +171,11 @@ class Writer(threading.Thread):
         elif (writer, where) != (self.number, lba) or command.data != content(writer, lba, seq):
             raise Wrong(f"block {lba} is of writer {writer}, block {where}, or torn")
         try:
-            self.blocks[index].found(seq)
+            self.blocks[index].found(seq, new_association)
         except Wrong as wrong:
             raise Wrong(f"writer {self.number}, block {lba}: {wrong}") from wrong
 
-    def read_all(self):
+    def read_all(self, new_association):
         """Every block."""
         queue = self.host.io[0]
         for at in range(0, BLOCKS, 32):
@@ -159,7 +183,7 @@ class Writer(threading.Thread):
                         for i in range(32)]
             queue.wait(*commands)
             for i, command in enumerate(commands):
-                self.check(at + i, command)
+                self.check(at + i, command, new_association)
         self.operations += BLOCKS
 
     def write(self, indices, flags):

@@ -15,6 +15,7 @@ DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 HOSTNQN = "nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111"
 HOSTID = bytes.fromhex("11111111111141118111111111111111")
 SGL_IN_CAPSULE, SGL_TRANSPORT = 0x01, 0x5A
+FIN_WAIT1 = 4  # tcpi_state
 ALLOWED_FLAGS = {RESP: HDGST, R2T: HDGST, C2H_DATA: HDGST | DDGST | LAST | SUCCESS}
 
 
@@ -124,6 +125,15 @@ class Connection:
 
     def close(self):
         """FIN."""
+        self.sock.close()
+
+    def leave(self):
+        """FIN, and back when the target has it; it need not have read a byte."""
+        self.sock.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + 20
+        while self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == FIN_WAIT1:
+            assert time.monotonic() < end, "FIN is not acknowledged"
+            time.sleep(0.001)
         self.sock.close()
 
     def abort(self):

@@ -94,6 +94,70 @@ def test_write_cut_before_its_answer(target):
             assert read(host.io[0], lba, 1) == block(lba, 3)
 
 
+def worker_of(daemon, queue):
+    """The worker that has this queue's connection, as the log says."""
+    host, port = queue.conn.sock.getsockname()
+    line = next(line for line in daemon.log().splitlines() if f"{host}:{port}: queue" in line)
+    return line.rpartition(", ")[2].rstrip(")")
+
+
+def wait_connections(daemon, number):
+    """Until there are as many."""
+    end = time.monotonic() + 20
+    while daemon.counters()["connections"] != number:
+        assert time.monotonic() < end, f"not {number} connections: {daemon.counters()}"
+        time.sleep(0.01)
+
+
+def fill_pages(daemon, queue):
+    """Writes to an SSD that is away, until the worker has no page left for another one; returns them."""
+    commands = [queue.start(1, nsid=2, write=bytes(1 << 20), **io_fields(0, 2048)) for _ in range(3)]
+    while any(command.sent < 1 << 20 for command in commands):
+        queue.pump()
+    while not daemon.counters()["page_waits"]:
+        assert len(commands) < 980, "its pages do not run out"
+        commands += [queue.start(1, nsid=2, write=bytes(8192), inline=True, **io_fields(0, 16))
+                     for _ in range(20)]
+    return commands
+
+
+def test_write_left_in_the_socket(start, tmp_path):
+    """A write lies in the socket of a worker that cannot read it, for lack of pages; its host closes that
+    connection and comes back by way of the other worker: the old write is not done any more."""
+    conf = tmp_path / "conf"
+    conf.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" ); dma_memory = "24M";
+ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }},
+         {{ name = "b"; recovery_timeout = "5m";
+            spec = "emulated:size=16M,fault.gone_after=10,fault.times=1,fault.back_ms=20,fault.back_when={tmp_path}/back"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
+  namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "b"; }} ); }} );
+""")
+    daemon = start("-c", conf)
+    with Host(daemon.address, NQN, entries=1000, hostid=b"\x22" * 16) as other, \
+            Host(daemon.address, NQN, queues=4) as old:
+        full = worker_of(daemon, other.io[0])
+        there = [queue for queue in old.io if worker_of(daemon, queue) == full]
+        for queue in set(old.io) - set(there):
+            queue.conn.leave()  # now the next connections go to the other worker
+        wait_connections(daemon, 3 + len(there))
+        for _ in range(10):
+            write(other.io[0], 0, bytes(512), nsid=2)
+        waiting = fill_pages(daemon, other.io[0])
+        before = daemon.counters()["page_waits"]
+        there[0].start(1, nsid=1, write=block(0, 1) * 16, inline=True, **io_fields(0, 16))
+        end = time.monotonic() + 20
+        while daemon.counters()["page_waits"] == before:
+            assert time.monotonic() < end, "it was done, pages or not"
+        there[0].conn.leave()
+        with Host(daemon.address, NQN) as new:
+            write(new.io[0], 0, block(0, 2) * 16)
+            (tmp_path / "back").touch()
+            other.io[0].wait(*waiting)
+            wait_connections(daemon, 3 + len(there) - 1 + 2)
+            assert read(new.io[0], 0, 16) == block(0, 2) * 16
+    daemon.expect_clean()
+
+
 def deaf(sock):
     """From now on the kernel drops all that comes for this socket: no acknowledgement, no RST."""
     drop = ctypes.create_string_buffer(struct.pack("<HBBI", 0x06, 0, 0, 0))  # BPF: return 0
