@@ -79,6 +79,16 @@ static uint64_t make_cap(const struct nvmet_subsystem *subsys)
 }
 
 static void keep_alive_expired(evutil_socket_t fd, short what, void *arg);
+static void enable_expired(evutil_socket_t fd, short what, void *arg);
+static void watch_enabled(struct nvmet_ctrl *ctrl);
+
+static void ctrl_free_timers(struct nvmet_ctrl *ctrl)
+{
+	if (ctrl->keep_alive)
+		event_free(ctrl->keep_alive);
+	if (ctrl->enable_timer)
+		event_free(ctrl->enable_timer);
+}
 
 int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
 		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl)
@@ -94,7 +104,9 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 		return -ENOSPC;
 	}
 	ctrl->keep_alive = evtimer_new(subsys->target->loop->base, keep_alive_expired, ctrl);
-	if (!ctrl->keep_alive) {
+	ctrl->enable_timer = evtimer_new(subsys->target->loop->base, enable_expired, ctrl);
+	if (!ctrl->keep_alive || !ctrl->enable_timer) {
+		ctrl_free_timers(ctrl);
 		free(ctrl);
 		return -ENOMEM;
 	}
@@ -112,6 +124,7 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	TAILQ_INSERT_TAIL(&subsys->ctrls, ctrl, link);
 	subsys->target->n_ctrls++;
 	nvmet_ctrl_set_kato(ctrl, kato_ms);
+	watch_enabled(ctrl);
 	*ret_ctrl = ctrl;
 	return 0;
 }
@@ -121,7 +134,7 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 	struct nvmet_target *target = ctrl->subsys->target;
 
 	log_life("%s: gone", nvmet_ctrl_name(ctrl));
-	event_free(ctrl->keep_alive);
+	ctrl_free_timers(ctrl);
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
 	nvmet_assoc_retry(ctrl);
@@ -154,6 +167,7 @@ void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why)
 	ctrl->dead = true;
 	ctrl->csts |= NVME_CSTS_CFS;
 	event_del(ctrl->keep_alive);
+	event_del(ctrl->enable_timer);
 	close_io_queues(ctrl, why);
 	if (ctrl->queues[0])
 		nvmet_queue_close(ctrl->queues[0], why);
@@ -239,7 +253,33 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 		ctrl->csts &= ~NVME_CSTS_SHST_MASK;
 	if (!has_io_queues(ctrl))
 		io_queues_gone(ctrl);
+	watch_enabled(ctrl);
 	return 0;
+}
+
+/* A controller that is not enabled, or was shut down, is of no use to its host, and takes the place
+ * of another. The specification has no deadline for that; hosts enable one at once. */
+static void watch_enabled(struct nvmet_ctrl *ctrl)
+{
+	unsigned ms = ctrl->subsys->target->limits.enable_timeout_ms;
+	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+	if (!ms || ctrl->dead || (nvmet_ctrl_is_enabled(ctrl) && !NVME_CC_SHN(ctrl->cc)))
+		evtimer_del(ctrl->enable_timer);
+	else if (!evtimer_pending(ctrl->enable_timer, NULL))
+		evtimer_add(ctrl->enable_timer, &timeout);
+}
+
+static void enable_expired(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvmet_ctrl *ctrl = arg;
+
+	(void)fd;
+	(void)what;
+	log_limited(&life_limit, LOG_LEVEL_WARN,
+		    "%s: not enabled by its host in time: ending the association",
+		    nvmet_ctrl_name(ctrl));
+	nvmet_ctrl_kill(ctrl, "its controller was not enabled in time");
 }
 
 /*

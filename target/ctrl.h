@@ -58,6 +58,7 @@ struct nvmet_ctrl {
 
 	uint32_t kato_ms; /* 0: no keep-alive */
 	struct event *keep_alive;
+	struct event *enable_timer; /* runs while it is of no use: limits.enable_timeout_ms */
 
 	struct nvmet_queue *queues[NVMET_MAX_QUEUES + 1]; /* by QID */
 	unsigned n_queues;                                /* of them, not yet released */

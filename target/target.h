@@ -34,6 +34,7 @@ struct nvmet_limits {
 	unsigned controllers;          /* in all */
 	unsigned controllers_per_host; /* per host NQN */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
+	unsigned enable_timeout_ms;    /* until CC.EN is set, and after it was cleared; 0: none */
 	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */
 	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */
 };

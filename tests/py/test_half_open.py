@@ -149,11 +149,31 @@ def test_slow_data_among_commands(writing):
 
 
 def test_a_deadline_is_not_the_hosts_when_all_is_there(target):
-    """Idle queues, and controllers that were never enabled, stay: no deadline is theirs (KATO is, if asked for)."""
+    """Idle queues, and controllers that were not enabled yet, stay, for longer than a handshake or a PDU may
+    take; KATO is theirs, if asked for, and enable_timeout."""
     with Host(target.address, NQN) as host, Host(target.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
         time.sleep(2.5)
         assert host.io[0].status(0, nsid=1) == 0
         assert idle.admin.property_get(0x1C) == 0
+
+
+@pytest.mark.parametrize("cc", [None, 0x00460000, 0x00464001], ids=["never", "disabled", "shut-down"])
+def test_controller_that_is_not_enabled(start, tmp_path, cc):
+    """It ends after enable_timeout, whatever its host goes on sending; one that is enabled stays."""
+    daemon = start("-c", config(tmp_path, 'enable_timeout = "1s";'))
+    with Host(daemon.address, NQN) as host, Host(daemon.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
+        if cc is not None:
+            idle.enable()
+            idle.admin.property_set(0x14, cc)
+        begin = time.monotonic()
+        with pytest.raises((Closed, OSError)):
+            while time.monotonic() - begin < 20:
+                idle.admin.property_get(0x1C)
+                time.sleep(0.05)
+        assert time.monotonic() - begin < 20
+        assert "not enabled by its host in time" in daemon.log()
+        assert host.io[0].status(0, nsid=1) == 0
+    daemon.expect_clean()
 
 
 # --- Limits ---------------------------------------------------------------------------------------
