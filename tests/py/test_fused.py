@@ -62,6 +62,11 @@ def second(queue, data=NEW, slba=0, **changes):
     return queue.start(arguments.pop("opcode", WRITE), write=data, **arguments)
 
 
+def number(count):
+    """A block with a number in it."""
+    return struct.pack("<Q", count).ljust(512, b"\0")
+
+
 def codes(queue, *commands):
     """What they end with."""
     queue.wait(*commands)
@@ -363,8 +368,7 @@ def test_a_lock_between_hosts(start, keys, workers):
              for index in range(1, 5)]
     try:
         for count in range(24):
-            old = struct.pack("<Q", count).ljust(512, b"\0")
-            new = struct.pack("<Q", count + 1).ljust(512, b"\0")
+            old, new = number(count), number(count + 1)
             pairs, others = [], []
             for index, host in enumerate(hosts):
                 queue = host.io[0]
@@ -379,4 +383,42 @@ def test_a_lock_between_hosts(start, keys, workers):
     finally:
         for host in hosts:
             host.close()
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("keys", [
+    "cfs_after=12,fault.times=2", "cfs_after=13,fault.times=2",
+    "doorbell_after=12,fault.times=2", "doorbell_after=13,fault.times=2",
+    "gone_after=12,fault.times=1,fault.back_ms=100", "gone_after=13,fault.times=1,fault.back_ms=100",
+    "delay=3,fault.delay_ms=30,fault.cfs_after=12,fault.times=1"])
+def test_pairs_when_the_ssd_is_reset(start, tmp_path, keys):
+    """Two hosts count up a block each; the SSD breaks down before, in the middle of, and behind a pair that was done
+    and not answered. It is done once or not at all, the error says "try again", and other commands just wait."""
+    conf = tmp_path / "conf"
+    conf.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,fused=1,fault.{keys}"; io_timeout = "400ms"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
+""")
+    daemon = start("-c", conf)
+    errors = 0
+    with Host(daemon.address, NQN) as one, Host(daemon.address, NQN, hostid=b"\x22" * 16) as two:
+        counts = {one: 0, two: 0}
+        for _ in range(12):
+            pairs = {}
+            for lba, (host, count) in enumerate(counts.items()):
+                queue = host.io[0]
+                pairs[host] = [first(queue, number(count), slba=lba), second(queue, number(count + 1), slba=lba),
+                               queue.start(READ, nsid=1, read=512, **io_fields(8, 1))]
+            for lba, (host, commands) in enumerate(pairs.items()):
+                host.io[0].wait(*commands)
+                statuses = [command.cqe.status for command in commands]
+                found, = struct.unpack_from("<Q", read(host.io[0], lba, 1))
+                if statuses == [0, 0, 0]:
+                    assert found == counts[host] + 1
+                else:
+                    errors += 1
+                    assert all(not command.cqe.dnr for command in commands), statuses
+                    assert found in (counts[host], counts[host] + 1) and statuses[2] == 0, (found, statuses)
+                counts[host] = found
+        assert errors, "no pair was under way"
     daemon.expect_clean()
