@@ -13,6 +13,7 @@
 #include "target/assoc.h"
 #include "target/auth.h"
 #include "target/fuse.h"
+#include "target/host.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -82,19 +83,23 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg);
 static void enable_expired(evutil_socket_t fd, short what, void *arg);
 static void watch_enabled(struct nvmet_ctrl *ctrl);
 
-static void ctrl_free_timers(struct nvmet_ctrl *ctrl)
+/* What it has of others; as far as it has it. */
+static void ctrl_destroy(struct nvmet_ctrl *ctrl)
 {
 	if (ctrl->keep_alive)
 		event_free(ctrl->keep_alive);
 	if (ctrl->enable_timer)
 		event_free(ctrl->enable_timer);
+	if (ctrl->host)
+		nvmet_host_put(ctrl->host);
+	free(ctrl);
 }
 
 int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_data *data,
 		   uint32_t kato_ms, struct nvmet_ctrl **ret_ctrl)
 {
 	struct nvmet_ctrl *ctrl = calloc(1, sizeof(*ctrl));
-	const struct nvmet_host_entry *host;
+	const struct nvmet_host_entry *entry;
 
 	if (!ctrl)
 		return -ENOMEM;
@@ -105,18 +110,18 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	}
 	ctrl->keep_alive = evtimer_new(subsys->target->loop->base, keep_alive_expired, ctrl);
 	ctrl->enable_timer = evtimer_new(subsys->target->loop->base, enable_expired, ctrl);
-	if (!ctrl->keep_alive || !ctrl->enable_timer) {
-		ctrl_free_timers(ctrl);
-		free(ctrl);
+	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
+	ctrl->host = nvmet_host_get(subsys->target, ctrl->hostnqn);
+	if (!ctrl->keep_alive || !ctrl->enable_timer || !ctrl->host) {
+		ctrl_destroy(ctrl);
 		return -ENOMEM;
 	}
 	ctrl->subsys = subsys;
-	snprintf(ctrl->hostnqn, sizeof(ctrl->hostnqn), "%.*s", NVMF_NQN_MAX, data->hostnqn);
 	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
 	ctrl->cap = make_cap(subsys);
 	ctrl->fuses = nvmet_fuse_offered(subsys);
-	host = nvmet_subsystem_host(subsys, ctrl->hostnqn);
-	ctrl->access = host ? &host->access : NULL;
+	entry = nvmet_subsystem_host(subsys, ctrl->hostnqn);
+	ctrl->access = entry ? &entry->access : NULL;
 	ctrl->max_qid = subsys->max_queues;
 	if (ctrl->access && ctrl->access->max_queues)
 		ctrl->max_qid = num_min(ctrl->max_qid, ctrl->access->max_queues);
@@ -134,11 +139,12 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 	struct nvmet_target *target = ctrl->subsys->target;
 
 	log_life("%s: gone", nvmet_ctrl_name(ctrl));
-	ctrl_free_timers(ctrl);
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
+	nvmet_host_put(ctrl->host); /* who waits may need its place */
+	ctrl->host = NULL;
 	nvmet_assoc_retry(ctrl);
-	free(ctrl);
+	ctrl_destroy(ctrl);
 }
 
 void nvmet_ctrl_add_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)

@@ -18,6 +18,7 @@
 #include "target/subsystem.h"
 
 struct event;
+struct nvmet_host;
 struct nvmet_queue;
 struct nvmet_req;
 
@@ -46,6 +47,7 @@ struct nvmet_ctrl {
 	struct nvmet_subsystem *subsys;
 	uint16_t cntlid;
 	char hostnqn[NVMF_NQN_MAX + 1];
+	struct nvmet_host *host;
 	const struct nvmet_access *access; /* constant; NULL: everything is allowed */
 	uint8_t hostid[16];
 	bool dead; /* the admin queue is gone, or a fatal error happened */

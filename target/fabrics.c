@@ -18,6 +18,7 @@
 #include "target/auth.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -144,27 +145,13 @@ static void queue_identify(struct nvmet_req *req)
 	req->queue->flow_control = !(cmd->cattr & NVMF_CATTR_DISABLE_SQFC);
 }
 
-/* In all subsystems: what is still being taken apart counts, for it holds queue pairs. */
-static unsigned n_ctrls_of(const struct nvmet_target *target, const char *hostnqn)
-{
-	const struct nvmet_subsystem *subsys;
-	const struct nvmet_ctrl *ctrl;
-	unsigned n = 0;
-
-	TAILQ_FOREACH (subsys, &target->subsystems, link) {
-		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
-			n += strcmp(ctrl->hostnqn, hostnqn) == 0;
-	}
-	return n;
-}
-
 static bool too_many_ctrls(const struct nvmet_target *target, const char *hostnqn)
 {
 	const struct nvmet_limits *limits = &target->limits;
 
 	return (limits->controllers && target->n_ctrls >= limits->controllers) ||
 	       (limits->controllers_per_host &&
-		n_ctrls_of(target, hostnqn) >= limits->controllers_per_host);
+		nvmet_host_n_ctrls(target, hostnqn) >= limits->controllers_per_host);
 }
 
 static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,

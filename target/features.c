@@ -9,6 +9,7 @@
 #include "pcie/ctrl.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -182,8 +183,7 @@ static void get_from_ssd(struct nvmet_req *req)
 							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
 		return;
 	}
-	err = nvme_ctrl_admin((ns ? ns->ssd : subsys->ssds[0])->ctrl, &sqe, NULL, 0,
-			      get_from_ssd_done, req);
+	err = nvmet_host_forward(req, ns ? ns->ssd : subsys->ssds[0], &sqe, 0, get_from_ssd_done);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }

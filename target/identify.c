@@ -12,6 +12,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/fuse.h"
+#include "target/host.h"
 #include "target/identify.h"
 #include "target/nvm.h"
 #include "target/passthru.h"
@@ -225,8 +226,7 @@ static void identify_ns(struct nvmet_req *req)
 		return;
 	}
 	sqe.nsid = le32_set(req->ns->ns->nsid);
-	err = nvme_ctrl_admin(req->ns->ssd->ctrl, &sqe, &req->data, NVME_IDENTIFY_SIZE,
-			      identify_ns_done, req);
+	err = nvmet_host_forward(req, req->ns->ssd, &sqe, NVME_IDENTIFY_SIZE, identify_ns_done);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }

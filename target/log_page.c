@@ -12,6 +12,7 @@
 #include "target/aen.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/nvm.h"
 #include "target/passthru.h"
 #include "target/queue.h"
@@ -106,7 +107,7 @@ static void log_smart(struct nvmet_req *req)
 		return;
 	}
 	memset(req->data.va, 0, len); /* a run of pages holds it, however little the host reads */
-	err = nvme_ctrl_admin(ssd->ctrl, &sqe, &req->data, len, smart_done, req);
+	err = nvmet_host_forward(req, ssd, &sqe, len, smart_done);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }

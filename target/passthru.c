@@ -17,6 +17,7 @@
 #include "pcie/ctrl.h"
 #include "target/commands.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -254,8 +255,7 @@ static void send(struct nvmet_req *req, const struct destination *to)
 	/* A transfer that the SSD cuts short must not show what was in the pages before. */
 	if (req->dir == NVMET_DIR_READ)
 		memset(req->data.va, 0, req->transfer_len);
-	err = nvme_ctrl_admin(to->ssd->ctrl, &sqe, req->transfer_len ? &req->data : NULL,
-			      req->transfer_len, passthru_done, req);
+	err = nvmet_host_forward(req, to->ssd, &sqe, req->transfer_len, passthru_done);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }

@@ -19,6 +19,7 @@
 #include "target/assoc.h"
 #include "target/auth.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
@@ -125,8 +126,10 @@ static void release_on_main(struct loop_msg *msg)
 	 * continue. */
 	queue->control_outstanding++;
 	nvmet_assoc_unpark(queue);
-	if (queue->ctrl)
+	if (queue->ctrl) {
+		nvmet_host_forget(queue);
 		nvmet_ctrl_queue_dying(queue->ctrl, queue);
+	}
 	queue->control_outstanding--;
 	nvmet_queue_release_continue(queue);
 }

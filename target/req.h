@@ -77,10 +77,12 @@ struct nvmet_req {
 	bool on_control;             /* the main thread has it */
 	enum nvmet_trust trust;      /* main thread → worker, with the answer */
 	struct loop_msg msg;         /* there and back */
-	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects: main thread's lists */
+	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects, host.h's waiters: main thread's */
 
 	/* Abort only: the queue it is about, and what came of it there. */
 	struct nvmet_queue *abort_queue;
+	/* At the SSD's admin queue: what follows (host.h). */
+	void (*forward_done)(void *req, const struct nvme_cqe *cqe);
 	/* Passed through to the SSD: the one to look at again afterwards, or NULL. */
 	struct nvmet_ssd *passthru_ssd;
 

@@ -29,6 +29,7 @@ int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct wor
 	TAILQ_INIT(&target->subsystems);
 	TAILQ_INIT(&target->ports);
 	TAILQ_INIT(&target->ssds);
+	LIST_INIT(&target->hosts);
 	TAILQ_INIT(&target->parked_connects);
 	err = nvmet_subsystem_new(target, NVMF_DISCOVERY_NQN, &discovery);
 	if (err)

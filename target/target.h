@@ -17,6 +17,7 @@ struct dma_pool;
 struct event;
 struct keyring;
 struct loop;
+struct nvmet_host;
 struct nvmet_ssd;
 struct nvmet_subsystem;
 struct worker;
@@ -68,6 +69,7 @@ struct nvmet_target {
 	TAILQ_HEAD(, nvmet_subsystem) subsystems; /* the discovery subsystem is among them */
 	TAILQ_HEAD(, nvmet_port) ports;
 	TAILQ_HEAD(, nvmet_ssd) ssds;
+	LIST_HEAD(, nvmet_host) hosts; /* that have controllers */
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
 	unsigned n_ctrls;
 	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association (assoc.h) */

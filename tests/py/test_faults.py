@@ -286,3 +286,27 @@ def test_hosts_come_and_go_during_an_outage(start, tmp_path):
         assert host.io[0].wait(kept).status == 0
         assert read(host.io[0], 30, 1) == block(30, 1)
     daemon.expect_clean()
+
+
+def test_admin_commands_wait_for_their_turn(start, tmp_path):
+    """More than a host may have at the SSD, which is away: those of a host that leaves end, the others are answered
+    when it is back."""
+    def ask(host, number):
+        return [host.admin.start(2, nsid=0xFFFFFFFF, read=512, cdw10=2 | 127 << 16) for _ in range(number)]
+
+    daemon = launch(start, tmp_path, away(tmp_path))
+    with Host(daemon.address, NQN, hostnqn="nqn.2014-08.org.nvmexpress:modest") as modest:
+        for lba in range(10):
+            write(modest.io[0], lba, block(lba, 1))
+        kept = modest.io[0].start(0, nsid=1)
+        wait_state(daemon, "absent")
+        with Host(daemon.address, NQN, queues=0) as greedy:
+            with Host(daemon.address, NQN, queues=0, hostid=b"\x33" * 16) as leaving:
+                ask(leaving, 30)
+                waiting = ask(greedy, 30)
+                one = ask(modest, 1)
+            come_back(tmp_path)
+            assert greedy.admin.wait(*waiting).status == 0 and modest.admin.wait(*one).status == 0
+            assert {command.cqe.status for command in waiting} == {0}
+        assert modest.io[0].wait(kept).status == 0
+    daemon.expect_clean()

@@ -11,6 +11,7 @@
 #include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/ctrl.h"
+#include "target/host.h"
 #include "target/ns.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -120,7 +121,7 @@ static void namespaces(void **state)
 
 static struct nvmet_queue queue;
 static struct nvmet_ctrl *ctrl;
-static struct nvmet_req answered[16];
+static struct nvmet_req answered[32];
 static unsigned n_answered;
 
 static void op_queue_response(struct nvmet_req *req)
@@ -255,6 +256,49 @@ static void events_of_an_ssd(void **state)
 	assert_int_equal(n_answered, 1);
 }
 
+/* --- Shares of the SSD's admin queue ------------------------------------------------------------
+ */
+
+/* A command that goes to the SSD. */
+static void ask_ssd(struct nvmet_queue *from, struct nvmet_req *req)
+{
+	*req = (struct nvmet_req){ .queue = from };
+	req->cmd.opcode = NVME_ADMIN_GET_FEATURES;
+	req->cmd.flags = 0x40;
+	req->cmd.sgl.type = 0x5a;
+	req->cmd.cdw10 = le32_set(NVME_FEAT_ARBITRATION);
+	assert_int_equal(nvmet_req_parse(req, 0), 0);
+	req->execute(req);
+}
+
+/* One command of a host comes to its turn behind the share of another that has many, not behind
+ * all of them; and all of those end, in their order. */
+static void share_of_a_host(void **state)
+{
+	const struct nvmf_connect_data data = { .hostnqn = "nqn.other" };
+	static struct nvmet_req flood[3 * NVMET_HOST_SHARE], modest;
+	struct nvmet_queue other = queue;
+	struct nvmet_ctrl *other_ctrl;
+
+	(void)state;
+	must(nvmet_ctrl_new(ctrl->subsys, &data, 0, &other_ctrl) == 0);
+	nvmet_ctrl_add_queue(other_ctrl, &other);
+	nvmet_ctrl_set_cc(ctrl, 0x00460001);
+	nvmet_ctrl_set_cc(other_ctrl, 0x00460001);
+	queue.live = queue.trusted = other.live = other.trusted = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(flood); i++)
+		ask_ssd(&queue, &flood[i]);
+	ask_ssd(&other, &modest);
+	rig_settle();
+	assert_int_equal(n_answered, ARRAY_SIZE(flood) + 1);
+	for (unsigned i = 0; i < n_answered; i++) {
+		assert_int_equal(nvme_cqe_status(&answered[i].cqe), 0);
+		assert_ptr_equal(answered[i].queue, i == NVMET_HOST_SHARE ? &other : &queue);
+	}
+	other_ctrl->dead = true;
+	nvmet_ctrl_remove_queue(other_ctrl, &other);
+}
+
 /* --- Listening ----------------------------------------------------------------------------------
  */
 
@@ -286,6 +330,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(events, make_ctrl, free_ctrl),
 		cmocka_unit_test_setup_teardown(events_wait, make_ctrl, free_ctrl),
 		cmocka_unit_test_setup_teardown(events_of_an_ssd, make_ctrl, free_ctrl),
+		cmocka_unit_test_setup_teardown(share_of_a_host, make_ctrl, free_ctrl),
 		cmocka_unit_test(addresses),
 	};
 	int failed;
