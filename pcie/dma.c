@@ -68,9 +68,7 @@ int dma_arena_new(size_t size, struct dma_arena **ret_arena)
 		err = -errno;
 		goto fail;
 	}
-	/* Populated now: no page fault is left for the I/O path. */
-	arena->va = mmap(NULL, arena->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-			 arena->fd, 0);
+	arena->va = mmap(NULL, arena->size, PROT_READ | PROT_WRITE, MAP_SHARED, arena->fd, 0);
 	if (arena->va == MAP_FAILED) {
 		err = -errno;
 		arena->va = NULL;
@@ -78,6 +76,15 @@ int dma_arena_new(size_t size, struct dma_arena **ret_arena)
 	}
 	(void)madvise(arena->va, arena->size, MADV_HUGEPAGE); /* a wish, no more */
 	(void)madvise(arena->va, arena->size, MADV_DONTFORK);
+	/* Now, so that no page fault is left for the I/O path, and after the wish, so that huge
+	 * pages can still come of it. Kernels before 5.14 do not know it. */
+	if (madvise(arena->va, arena->size, MADV_POPULATE_WRITE) < 0) {
+		if (errno != EINVAL) {
+			err = -errno;
+			goto fail;
+		}
+		memset(arena->va, 0, arena->size);
+	}
 	*ret_arena = arena;
 	return 0;
 
