@@ -99,7 +99,8 @@ static bool valid_nsid(struct nvmet_req *req, const struct nvmet_ns **ret_ns)
 	return false;
 }
 
-/* NVM Command Set 4.1.5.3: only about protection information, which is not exported. */
+/* NVM Command Set 4.1.5.3: only about protection information with larger guards or storage tags;
+ * what is exported has 16-bit guards without, for which all is zero. */
 void nvmet_identify_cs_ns(struct nvmet_req *req)
 {
 	const struct nvmet_ns *ns;
@@ -119,6 +120,9 @@ void nvmet_identify_independent_ns(struct nvmet_req *req)
 	if (ns) {
 		id->nmic = NVME_NMIC_SHARED;
 		id->nstat = NVME_NSTAT_NRDY;
+		id->nsattr = nvmet_ctrl_may_write(req->queue->ctrl, ns)
+				     ? 0
+				     : NVME_NSATTR_WRITE_PROTECTED;
 	}
 	nvmet_req_complete(req, 0);
 }

@@ -75,11 +75,12 @@ def test_read_only(address):
     with Host(address, NQN) as host:
         write(host.io[0], 0, b"2" * 512, nsid=2)
         assert host.identify(0, 2)[99] & 1 == 0 and host.identify(0, 3)[99] & 1 == 1
+        assert host.identify(8, 2)[8] & 1 == 0 and host.identify(8, 3)[8] & 1 == 1
         assert set(writes(host.io[0], 3)) == {WRITE_PROTECTED}
         assert read(host.io[0], 0, 1, nsid=3) == bytes(512)
     with Host(address, NQN, hostnqn=READER) as host:
         for nsid in active(host):
-            assert host.identify(0, nsid)[99] & 1 == 1
+            assert host.identify(0, nsid)[99] & 1 == host.identify(8, nsid)[8] & 1 == 1
             assert set(writes(host.io[0], nsid)) == {WRITE_PROTECTED}
         assert read(host.io[0], 0, 1, nsid=2) == b"2" * 512
         assert host.io[0].status(0, nsid=2) == 0
