@@ -36,7 +36,7 @@ struct nvmet_req;
 struct nvmet_aen {
 	uint32_t pending_dw0[8]; /* at most one for each (type, log page) */
 	unsigned n_pending;
-	uint64_t masked; /* bit per event type whose log has not been read since it was sent */
+	uint64_t masked; /* bit per log page that was not read since an event about it was sent */
 	TAILQ_HEAD(nvmet_req_list, nvmet_req) requests; /* AERs that wait */
 	unsigned n_requests;
 	uint32_t config; /* Set Features, Asynchronous Event Configuration */

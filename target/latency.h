@@ -39,7 +39,8 @@ static inline void nvmet_latency_begin(struct nvmet_req *req)
 	req->begun_ns = req->stage_ns = req->queue->worker->loop.now_ns;
 }
 
-/* An I/O command has left a stage; others are not counted. Worker. */
+/* A command has left a stage. Counted are those that found their namespace (req->ns): neither admin
+ * commands nor I/O that was refused before. Worker. */
 static inline void nvmet_latency_stage(struct nvmet_req *req, enum nvmet_stage stage)
 {
 	struct worker *worker = req->queue->worker;

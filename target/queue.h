@@ -113,8 +113,8 @@ struct nvmet_queue {
 	void (*released)(struct nvmet_queue *queue);
 };
 
-/* Prepares a queue for a new connection; the constant fields are set by the caller. Worker. 0 or
- * -ENOMEM. */
+/* Prepares a queue for a new connection; the constant fields are set by the caller. Main
+ * thread: the worker does not know it yet. 0 or -ENOMEM. */
 int nvmet_queue_init(struct nvmet_queue *queue);
 void nvmet_queue_fini(struct nvmet_queue *queue);
 
