@@ -4,8 +4,9 @@
  *
  * Each is built from zero out of the fields that its specification defines, and its data length is
  * the one that the SSD will transfer, as for I/O. Three rules protect what the permission does not
- * speak of. What reaches beyond one namespace (Sanitize, an SSD that formats all at once) needs an
- * SSD that no other subsystem exports. A new block size needs an SSD without queue pairs, because
+ * speak of. What changes more than one namespace (everything but self-test, Security Receive and
+ * most SSDs' Format) needs an SSD that no other subsystem exports, and a host that sees and may
+ * write all that this one does. A new block size needs an SSD without queue pairs, because
  * commands under way were measured with the old one. And a command without a namespace needs a
  * subsystem of one SSD, or nobody would know which.
  */
@@ -157,13 +158,41 @@ static bool used_by_others(const struct nvmet_subsystem *subsys, const struct nv
 	return false;
 }
 
+/* Whether the host may write to all that its subsystem has on the SSD, also to what is not active
+ * at the moment: its data is there all the same. */
+static bool owns(const struct nvmet_ctrl *ctrl, const struct nvmet_ssd *ssd)
+{
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		const struct nvmet_ns *ns = subsys->ns[nsid];
+
+		if (ns && ns->ssd == ssd &&
+		    !(ns->enabled && nvmet_access_sees(ctrl->access, nsid) &&
+		      nvmet_ctrl_may_write(ctrl, ns)))
+			return false;
+	}
+	return true;
+}
+
+/* A command that reaches all of the SSD. */
+static uint16_t check_whole(struct nvmet_req *req, const struct destination *to)
+{
+	if (!owns(req->queue->ctrl, to->ssd))
+		return deny(req, "the host may not write to all namespaces of the SSD");
+	if (used_by_others(req->queue->ctrl->subsys, to->ssd))
+		return deny(req, "another subsystem exports namespaces of the SSD");
+	return 0;
+}
+
 /* Base 5.14: LBAF in CDW10 3:0 and 13:12, secure erase in 11:9. */
 static uint16_t check_format(struct nvmet_req *req, const struct destination *to)
 {
 	const struct nvme_id_ctrl *id = &nvme_ctrl_info(to->ssd->ctrl)->id;
 	uint32_t cdw10 = nvmet_cdw10(req);
 	unsigned format = (cdw10 & 0xf) | (cdw10 >> 12 & 3) << 4;
-	uint8_t all = cdw10 >> 9 & 7 ? FNA_ERASE_ALL : FNA_FORMAT_ALL;
+	uint8_t all = FNA_FORMAT_ALL | (cdw10 >> 9 & 7 ? FNA_ERASE_ALL : 0);
+	uint16_t status;
 	const struct nvme_id_ns *ns;
 
 	if (!to->ns)
@@ -173,29 +202,14 @@ static uint16_t check_format(struct nvmet_req *req, const struct destination *to
 	if (format > ns->nlbaf || ns->lbaf[format].lbads < 9 || le16_get(ns->lbaf[format].ms))
 		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
 				       NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR);
-	if ((id->fna & all) && used_by_others(req->queue->ctrl->subsys, to->ssd))
-		return deny(req, "the SSD formats all its namespaces at once, and another "
-				 "subsystem exports some");
+	status = id->fna & all ? check_whole(req, to) : 0;
+	if (status)
+		return status;
 	if ((ns->lbaf[format].lbads != to->ns->format.lba_shift || to->ns->format.ms) &&
 	    to->ssd->n_shares)
 		return deny(req, "a new block size needs an SSD without I/O queues: connect an "
 				 "admin queue only");
 	return 0;
-}
-
-/* Whether the host may write to all that its subsystem has on the SSD. */
-static bool owns(const struct nvmet_ctrl *ctrl, const struct nvmet_ssd *ssd)
-{
-	const struct nvmet_subsystem *subsys = ctrl->subsys;
-
-	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
-		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
-
-		if (ns && ns->ssd == ssd &&
-		    !(nvmet_ctrl_ns(ctrl, nsid) && nvmet_ctrl_may_write(ctrl, ns)))
-			return false;
-	}
-	return true;
 }
 
 static uint16_t check(struct nvmet_req *req, const struct destination *to)
@@ -212,17 +226,7 @@ static uint16_t check(struct nvmet_req *req, const struct destination *to)
 					       NVME_SC_NS_WRITE_PROTECTED | NVME_STATUS_DNR);
 		return check_format(req, to);
 	default:
-		break;
-	}
-	if (!owns(ctrl, to->ssd))
-		return deny(req, "the host may not write to all namespaces of the SSD");
-	switch (req->cmd.opcode) {
-	case NVME_ADMIN_SANITIZE:
-		if (used_by_others(req->queue->ctrl->subsys, to->ssd))
-			return deny(req, "another subsystem exports namespaces of the SSD");
-		return 0;
-	default:
-		return 0;
+		return check_whole(req, to);
 	}
 }
 

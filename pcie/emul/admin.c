@@ -52,6 +52,7 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 			    NVME_OACS_SELF_TEST | (emul->options.dbbuf ? NVME_OACS_DBBUF : 0));
 	id->sanicap = le32_set(1 | 1 << 1); /* crypto erase, block erase */
 	id->avscc = 1;                      /* vendor commands with NDT in CDW10 */
+	id->fna = (uint8_t)emul->options.fna;
 	id->edstt = le16_set(1);
 	id->acl = 3;
 	id->aerl = EMUL_AERS - 1;

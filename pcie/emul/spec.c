@@ -37,6 +37,7 @@ static const struct key keys[] = {
 	{ "ms", KEY_UINT, OPT(ms), 0, 128, "a number from 0 to 128" },
 	{ "pi", KEY_UINT, OPT(pi), 0, 3, "a number from 0 to 3" },
 	{ "separate", KEY_BOOL, OPT(separate), 0, 1, "0 or 1" },
+	{ "fna", KEY_UINT, OPT(fna), 0, 3, "a number from 0 to 3" },
 	{ "fused", KEY_BOOL, OPT(fused), 0, 1, "0 or 1" },
 	{ "cache", KEY_BOOL, OPT(cache), 0, 1, "0 or 1" },
 	{ "fault.op", KEY_OP, OPT(faults.op), 0, 0, "read, write, compare, flush or any" },

@@ -8,6 +8,7 @@ import pytest
 
 from daemon import NQN, run_nvmetd
 from nvmetcp import Host, Status, read, write
+from test_namespaces import ctl
 
 INTERNAL = 0x006
 DENIED, INVALID_NS, INVALID_FIELD, INVALID_FORMAT = 0x015, 0x00B, 0x002, 0x10A
@@ -122,8 +123,9 @@ def test_sanitize_of_a_shared_ssd(start, tmp_path):
     """Two subsystems on one SSD."""
     conf = tmp_path / "nvmet.conf"
     conf.write_text(f"""listen = ( "127.0.0.1:0" );
-ssds = ( {{ name = "a"; spec = "emulated:size=16M,namespaces=2"; }} );
-subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; allow_commands = ( "sanitize", "format" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,namespaces=2,fna=2"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
+                 allow_commands = ( "sanitize", "format", "firmware", "security", "vendor" );
                  namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }},
                {{ nqn = "{OTHER}"; allow_any_host = true;
                  namespaces = ( {{ nsid = 1; ssd = "a"; ssd_nsid = 2; }} ); }} );
@@ -131,8 +133,12 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; allow_commands = ( "sani
     daemon = start("-c", conf)
     with Host(daemon.address, NQN) as host, Host(daemon.address, OTHER) as other:
         write(other.io[0], 0, b"k" * 512)
-        assert host.admin.status(0x84, cdw10=2) == DENIED
+        for opcode, fields in ((0x84, dict(cdw10=2)), (0x81, dict(write=bytes(512), cdw11=512)), (0xC0, {}),
+                               (0x11, dict(write=bytes(4096), cdw10=1023)), (0x10, dict(cdw10=8))):
+            assert host.admin.status(opcode, **fields) == DENIED
+        assert host.admin.status(0x82, read=512, cdw11=512) == 0
         assert other.admin.status(0x84, cdw10=2) == 0x001
+        assert host.admin.status(0x80, nsid=1, cdw10=1 << 9) == DENIED  # this SSD erases all
         assert host.admin.status(0x80, nsid=1) == 0
         assert read(other.io[0], 0, 1) == b"k" * 512
 
@@ -247,6 +253,40 @@ subsystems = ( {{ nqn = "{NQN}"; allow_commands = ( "format", "sanitize", "vendo
             assert one.admin.status(0x14, cdw10=1) == 0
         lists = [host.admin.run(6, nsid=nsid, read=4096, cdw10=0x12).data[:2] for nsid in (1, 2)]
         assert lists == [b"\1\0", b"\2\0"]
+
+
+@pytest.mark.parametrize("fna, plain, erase", [(0, 0, 0), (1, DENIED, DENIED), (2, 0, DENIED)])
+def test_format_that_reaches_all(start, tmp_path, fna, plain, erase):
+    """An SSD that formats all namespaces at once: not for a host that does not see, or may not write, all."""
+    masked = "nqn.2014-08.org.nvmexpress:masked"
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""listen = ( "127.0.0.1:0" );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,namespaces=2,fna={fna}"; }},
+         {{ name = "b"; spec = "emulated:size=16M,namespaces=2,fna={fna}"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_commands = ( "format" ); hosts = ( {{ nqn = "{masked}"; namespaces = ( 1 ); }} );
+                 namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "a"; ssd_nsid = 2; }} ); }},
+               {{ nqn = "{OTHER}"; allow_any_host = true; allow_commands = ( "format" );
+                 namespaces = ( {{ nsid = 1; ssd = "b"; }},
+                                {{ nsid = 2; ssd = "b"; ssd_nsid = 2; read_only = true; }} ); }} );
+""")
+    daemon = start("-c", conf)
+    for nqn in (NQN, OTHER):
+        with Host(daemon.address, nqn, hostnqn=masked) as host:
+            assert host.admin.status(0x80, nsid=1) == plain
+            assert host.admin.status(0x80, nsid=1, cdw10=1 << 9) == erase
+    daemon.expect_clean()
+
+
+def test_sanitize_with_a_disabled_namespace(start, tmp_path):
+    """What the operator keeps from hosts is not erased by one."""
+    second = ', { nsid = 2; ssd = "a"; ssd_nsid = 2; }'
+    daemon = config(start, tmp_path, ["sanitize"], "emulated:size=16M,namespaces=2", second)
+    with Host(daemon.address, NQN) as host:
+        assert ctl(daemon, "disable", NQN, 2)[0] == 0
+        assert host.admin.status(0x84, cdw10=2) == DENIED
+        assert ctl(daemon, "enable", NQN, 2)[0] == 0
+        assert host.admin.status(0x84, cdw10=2) == 0
+    daemon.expect_clean()
 
 
 def test_logs_of_two_ssds(start, tmp_path):
