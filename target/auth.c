@@ -10,9 +10,10 @@
  *                   Success1             IDLE, or if it wants proof of us: SUCCESS2
  *   Success2                             IDLE
  *
- * A Negotiate begins anew at any step. Whatever is wrong leads to FAILURE, where Receive gets
- * AUTH_Failure1; then the connection has FAILED_REST_MS left. Commands arrive one after the other
- * on the main thread, so there is never more than one message at work.
+ * A Negotiate begins anew at any step, but not the time that there is for all of it, and not for
+ * ever: each may cost us a key of a group. Whatever is wrong leads to FAILURE, where Receive gets
+ * AUTH_Failure1; from the first of those on the connection has FAILED_REST_MS left. Commands arrive
+ * one after the other on the main thread, so there is never more than one message at work.
  */
 #include "target/auth.h"
 
@@ -36,6 +37,7 @@
 
 #define BUFFER_MAX     16384 /* of a Send or Receive: hosts offer more than messages need */
 #define FAILED_REST_MS 1000  /* also what a guess costs */
+#define NEGOTIATES_MAX 8     /* of one authentication */
 
 enum auth_step {
 	AUTH_IDLE,
@@ -50,8 +52,10 @@ struct nvmet_auth {
 	struct nvmet_queue *queue;
 	struct event *timer;
 	enum auth_step step;
-	bool done; /* authenticated, and nothing has gone wrong since: */
-	bool both; /* we to the host as well */
+	bool done;             /* authenticated, and nothing has gone wrong since: */
+	bool both;             /* we to the host as well */
+	bool told;             /* AUTH_Failure1 was received: the end is near */
+	unsigned n_negotiates; /* since the last success */
 	auth_failure failure;
 
 	/* One transaction. */
@@ -209,12 +213,15 @@ static auth_failure take_negotiate(struct nvmet_auth *auth, const void *msg, siz
 	auth_failure failure;
 	unsigned n;
 
-	arm(auth, auth->queue->target->limits.handshake_timeout_ms);
+	if (!evtimer_pending(auth->timer, NULL)) /* it does so again, of its own accord */
+		arm(auth, auth->queue->target->limits.handshake_timeout_ms);
 	failure = auth_parse_negotiate(msg, len, &offer);
 	if (failure)
 		return failure;
 	auth->t_id = offer.t_id;
 	auth->sc_c = offer.sc_c;
+	if (++auth->n_negotiates > NEGOTIATES_MAX)
+		return NVMF_AUTH_INCORRECT_MESSAGE;
 	if (!auth->queue->must_authenticate)
 		return NVMF_AUTH_NOT_USABLE; /* there is no key to do it with */
 	if (!concat_fits(auth))
@@ -357,6 +364,8 @@ static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 	rewind_to(auth, AUTH_IDLE);
 	auth->done = true;
 	auth->both = both;
+	auth->n_negotiates = 0;
+	auth->queue->ctrl->proven = true;
 	evtimer_del(auth->timer);
 	req->trust = NVMET_TRUST_GIVEN;
 }
@@ -472,12 +481,14 @@ static size_t due_len(const struct nvmet_auth *auth)
 
 static void received(struct nvmet_auth *auth, struct nvmet_req *req)
 {
-	if (auth->step == AUTH_FAILURE)
+	if (auth->step == AUTH_FAILURE && !auth->told) {
+		auth->told = true;
 		arm(auth, FAILED_REST_MS);
-	else if (auth->step == AUTH_SUCCESS1 && auth->respond)
+	} else if (auth->step == AUTH_SUCCESS1 && auth->respond) {
 		auth->step = AUTH_SUCCESS2;
-	else if (auth->step == AUTH_SUCCESS1)
+	} else if (auth->step == AUTH_SUCCESS1) {
 		believe(auth, req, false);
+	}
 }
 
 static void auth_receive(struct nvmet_req *req)

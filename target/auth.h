@@ -3,8 +3,9 @@
  * In-band authentication (DH-HMAC-CHAP) of one queue. Main thread's, but for nvmet_parse_auth().
  *
  * A queue of a host that has a key must authenticate: until it has, its worker answers everything
- * else with Authentication Required (nvmet_queue.trusted), and a timer ends a queue that does not.
- * It may authenticate again at any time.
+ * else with Authentication Required (nvmet_queue.trusted), and a timer ends a queue that does not:
+ * it has limits.handshake_timeout from Connect on, whatever it says meanwhile. It may authenticate
+ * again at any time, for which it has as much from the first message on.
  */
 #ifndef NVMETD_TARGET_AUTH_H
 #define NVMETD_TARGET_AUTH_H

@@ -50,7 +50,8 @@ struct nvmet_ctrl {
 	struct nvmet_host *host;
 	const struct nvmet_access *access; /* constant; NULL: everything is allowed */
 	uint8_t hostid[16];
-	bool dead; /* the admin queue is gone, or a fatal error happened */
+	bool dead;   /* the admin queue is gone, or a fatal error happened */
+	bool proven; /* the host has authenticated once, or need not: counts as this host's */
 
 	bool fuses; /* fused pairs were offered: constant, workers look at it */
 

@@ -145,20 +145,19 @@ static void queue_identify(struct nvmet_req *req)
 	req->queue->flow_control = !(cmd->cattr & NVMF_CATTR_DISABLE_SQFC);
 }
 
-static bool too_many_ctrls(const struct nvmet_target *target, const char *hostnqn)
+static bool too_many_ctrls(const struct nvmet_queue *queue, const char *hostnqn)
 {
-	const struct nvmet_limits *limits = &target->limits;
+	const struct nvmet_limits *limits = &queue->target->limits;
 
-	return (limits->controllers && target->n_ctrls >= limits->controllers) ||
+	return (limits->controllers && queue->target->n_ctrls >= limits->controllers) ||
 	       (limits->controllers_per_host &&
-		nvmet_host_n_ctrls(target, hostnqn) >= limits->controllers_per_host);
+		nvmet_host_n_ctrls(queue, hostnqn) >= limits->controllers_per_host);
 }
 
 static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,
 			      struct nvmet_subsystem *subsys)
 {
 	const struct nvmf_connect_cmd *cmd = connect_cmd(req);
-	struct nvmet_target *target = subsys->target;
 	struct nvmet_ctrl *ctrl;
 	int err;
 
@@ -166,11 +165,12 @@ static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_d
 		return REFUSE_DATA(req, cntlid);
 	if (le16_get(cmd->sqsize) >= NVMET_MAX_ENTRIES)
 		return REFUSE_CMD(req, sqsize);
-	if (too_many_ctrls(target, data->hostnqn))
+	if (too_many_ctrls(req->queue, data->hostnqn))
 		return NVME_SC_CONNECT_BUSY; /* no DNR: the host tries again */
 	err = nvmet_ctrl_new(subsys, data, le32_get(cmd->kato), &ctrl);
 	if (err)
 		return err == -ENOSPC ? NVME_SC_CONNECT_BUSY : nvmet_status_from_errno(err);
+	ctrl->proven = !req->queue->must_authenticate;
 	queue_identify(req);
 	nvmet_ctrl_add_queue(ctrl, req->queue);
 	return 0;

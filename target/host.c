@@ -11,6 +11,7 @@
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
+#include "target/subsystem.h"
 #include "target/target.h"
 #include "util/check.h"
 
@@ -50,11 +51,30 @@ void nvmet_host_put(struct nvmet_host *host)
 	free(host);
 }
 
-unsigned nvmet_host_n_ctrls(const struct nvmet_target *target, const char *nqn)
+/* Whether two peers ("192.0.2.7:49152") have one address. */
+static bool same_address(const char *a, const char *b)
 {
-	const struct nvmet_host *host = find(target, nqn);
+	const char *a_port = strrchr(a, ':'), *b_port = strrchr(b, ':');
 
-	return host ? host->n_ctrls : 0;
+	return a_port && b_port && a_port - a == b_port - b &&
+	       memcmp(a, b, (size_t)(a_port - a)) == 0;
+}
+
+/* What is still being taken apart counts, for it holds queue pairs. */
+unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn)
+{
+	const struct nvmet_host *host = find(queue->target, nqn);
+	const struct nvmet_subsystem *subsys;
+	const struct nvmet_ctrl *ctrl;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (subsys, &queue->target->subsystems, link) {
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
+			n += ctrl->proven ? ctrl->host == host
+					  : ctrl->queues[0] && same_address(ctrl->queues[0]->peer,
+									    queue->peer);
+	}
+	return n;
 }
 
 /* Each that is called is sent, or ends: either way it leaves the line. */

@@ -35,8 +35,12 @@ struct nvmet_host {
 struct nvmet_host *nvmet_host_get(struct nvmet_target *target, const char *nqn);
 /* One controller less. */
 void nvmet_host_put(struct nvmet_host *host);
-/* How many it has now. */
-unsigned nvmet_host_n_ctrls(const struct nvmet_target *target, const char *nqn);
+/*
+ * How many controllers count against a Connect of this host on `queue`: the host's own, and of
+ * those whose hosts have yet to authenticate whichever came from its address, for anybody may say
+ * its name.
+ */
+unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn);
 
 /*
  * Sends an admin command on behalf of `req` to the SSD, with the first `len` bytes of its data (0:

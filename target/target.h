@@ -33,7 +33,7 @@ struct nvmet_limits {
 	unsigned handshakes;           /* connections that have not finished Connect, in all */
 	unsigned handshakes_per_host;  /* per peer address */
 	unsigned controllers;          /* in all */
-	unsigned controllers_per_host; /* per host NQN */
+	unsigned controllers_per_host; /* per host NQN; per peer address before it is proven */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
 	unsigned enable_timeout_ms;    /* until CC.EN is set, and after it was cleared; 0: none */
 	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """DH-HMAC-CHAP: every hash and group, both ways; who does not authenticate gets nothing; messages that are wrong."""
 
+import contextlib
 import signal
+import socket
 import struct
 import time
 
@@ -9,7 +11,7 @@ import pytest
 
 from dhchap import (CONCAT, FAILED, GROUP, HASH, MESSAGE, NOT_USABLE, PAYLOAD, PRIMES, Chap, Failure,
                     key_text)
-from nvmetcp import HOSTNQN, Host, Queue, Status, read, write
+from nvmetcp import HOSTNQN, Closed, Host, Queue, Status, read, write
 
 NQN = "nqn.2026-11.io.nvmetd:auth"
 KEY, KEY2 = key_text(bytes(range(32)), 1), key_text(bytes(range(1, 49)), 2)
@@ -27,13 +29,13 @@ def secret(path, *lines):
     return path
 
 
-def configure(folder, more="", patience=PATIENCE):
+def configure(folder, more="", patience=PATIENCE, limits=""):
     """A configuration with one host that has both keys, one that proves itself only, and one that is free."""
     secret(folder / "host", "# of the one host", KEY)
     secret(folder / "ctrl", CTRL)
     conf = folder / "nvmet.conf"
     conf.write_text(f"""
-limits = {{ handshake_timeout = "{patience}"; }};
+limits = {{ handshake_timeout = "{patience}"; {limits} }};
 listen = ( "127.0.0.1:0" );
 ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }} );
 hosts = ( {{ nqn = "{ONE_WAY}"; dhchap_key = "{folder}/host"; }} );
@@ -386,6 +388,74 @@ def test_keep_alive_waits(target):
         chap.take_success1(chap.receive())
         queue.property_get(0x8)
         queue.conn.expect_close()
+
+
+def test_beginning_anew_takes_no_longer(start, tmp_path):
+    """The time that there is for an authentication is for all of it, however often it begins."""
+    daemon = start("-c", configure(tmp_path, patience="1s"))
+    with Queue(daemon.address) as queue:
+        chap = Chap(queue.connect(NQN), NQN, KEY, groups=(0,))
+        with pytest.raises((Closed, OSError)):
+            for _ in range(7):
+                chap.send(chap.negotiate_message())
+                chap.receive()
+                time.sleep(0.5)
+    assert "did not authenticate in time" in daemon.log()
+
+
+def test_failure_ends(admin):
+    """AUTH_Failure1 may be received again; that does not put the end off."""
+    chap, begin = Chap(admin, NQN, KEY), time.monotonic()
+    assert chap.send(chap.success2_message()) == 0
+    must_fail(chap, MESSAGE)
+    with pytest.raises((Closed, OSError)):
+        while time.monotonic() - begin < 20:
+            must_fail(chap, MESSAGE)
+            time.sleep(0.2)
+
+
+def test_one_anew_too_many(admin):
+    """A host may begin anew, but each time may cost a key: at some point that is the failure. Success forgives."""
+    chap = Chap(admin, NQN, KEY, groups=(0,))
+    for _ in range(2):
+        for _ in range(7):
+            assert chap.send(chap.negotiate_message()) == 0
+            chap.take_challenge(chap.receive())
+        chap.run()
+    for _ in range(9):
+        assert chap.send(chap.negotiate_message()) == 0
+    must_fail(chap, MESSAGE)
+
+
+def test_a_name_is_no_proof(start, tmp_path, monkeypatch):
+    """Controllers of those who only claim to be the host count for their address: they do not keep the host out,
+    whose own count for it wherever it comes from."""
+    daemon = start("-c", configure(tmp_path, limits="controllers_per_host = 4;"))
+    real = socket.socket.connect
+
+    def connect(sock, address):
+        if sock.family == socket.AF_INET:
+            sock.bind(("127.0.0.2", 0))
+        real(sock, address)
+
+    def come(number):
+        queue = stack.enter_context(Queue(daemon.address))
+        return queue.connect(NQN, hostid=bytes([number]) * 16)
+
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        for number in range(4):
+            come(10 + number)
+        with pytest.raises(Status) as claims:
+            come(20)
+        monkeypatch.undo()
+        for number in range(4):
+            Chap(come(30 + number), NQN, KEY, groups=(0,)).run()
+        with pytest.raises(Status) as own:
+            come(40)
+        for refused in (claims, own):
+            assert refused.value.code == 0x181 and not refused.value.cqe.dnr
+    daemon.expect_clean()
 
 
 def test_gone_in_the_middle(target):
