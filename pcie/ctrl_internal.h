@@ -113,7 +113,8 @@ struct nvme_ctrl {
 	bool step_posted;
 	uint64_t resets_ns[NVME_MAX_RESETS];
 	unsigned n_resets, n_aborts, attempts;
-	struct nvme_qpair *abort_qp; /* whose command is being aborted */
+	struct nvme_qpair *abort_qp; /* whose command is being aborted; NULL: it went away */
+	uint16_t abort_qid;          /* that the Abort names; 0: none is under way */
 };
 
 /* ctrl.c */

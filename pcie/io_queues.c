@@ -38,7 +38,8 @@ unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl)
 static uint16_t qid_take(struct nvme_ctrl *ctrl)
 {
 	for (unsigned qid = 1; qid <= ctrl->info.n_queues; qid++) {
-		if (ctrl->qids[qid / 64] >> (qid % 64) & 1)
+		/* An Abort that is still under way must not meet another queue's command. */
+		if ((ctrl->qids[qid / 64] >> (qid % 64) & 1) || qid == ctrl->abort_qid)
 			continue;
 		ctrl->qids[qid / 64] |= UINT64_C(1) << (qid % 64);
 		ctrl->qids_used++;

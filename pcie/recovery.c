@@ -20,6 +20,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pcie/ctrl_internal.h"
@@ -165,8 +166,15 @@ void nvme_recovery_quiesce(struct nvme_ctrl *ctrl)
 	err = ctrl->dev->ops->reset(ctrl->dev);
 	if (err && ctrl->dev->ops->stop_dma)
 		err = ctrl->dev->ops->stop_dma(ctrl->dev); /* as when the kernel is unbinding it */
-	if (err && err != -ENOTSUP)
-		log_err("%s: reset failed: %s", ctrl->name, strerror(-err));
+	if (!err || err == -ENOTSUP)
+		return;
+	log_err("%s: reset failed: %s", ctrl->name, strerror(-err));
+	if (!nvme_ctrl_responds(ctrl))
+		return;
+	/* The pages of its commands are about to be used again. The end of the process closes the
+	 * device, and with that the kernel takes all memory from it. */
+	log_err("%s: it cannot be kept from DMA: ending", ctrl->name);
+	abort();
 }
 
 void nvme_recovery_quiet(struct nvme_ctrl *ctrl)
@@ -425,6 +433,7 @@ static void abort_done(void *arg, const struct nvme_cqe *cqe)
 	struct nvme_qpair *qp = ctrl->abort_qp;
 
 	ctrl->abort_qp = NULL;
+	ctrl->abort_qid = 0;
 	log_debug("%s: Abort answered with status %03xh, DW0 %u", ctrl->name, nvme_cqe_status(cqe),
 		  le32_get(cqe->dw0));
 	if (qp)
@@ -439,11 +448,12 @@ static bool send_abort(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
 	};
 
 	/* NVME_SLOT_HELD keeps the CID from being any other command's. */
-	if (ctrl->abort_qp || qp->n_overdue != 1 || qp->aborted_before ||
+	if (ctrl->abort_qid || qp->n_overdue != 1 || qp->aborted_before ||
 	    nvme_admin_send(ctrl, &sqe, 0, 0, abort_done, ctrl))
 		return false;
 	log_warn("%s: queue %u: a command is not answered: aborting it", ctrl->name, qp->qid);
 	ctrl->abort_qp = qp;
+	ctrl->abort_qid = qp->qid;
 	ctrl->n_aborts++;
 	return true;
 }
