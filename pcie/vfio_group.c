@@ -106,25 +106,25 @@ static uint64_t iova_max(int container)
 {
 	uint8_t buf[4096] __attribute__((aligned(8))) = { 0 };
 	struct vfio_iommu_type1_info *info = (void *)buf;
-	const struct vfio_info_cap_header *cap;
-	uint32_t at;
+	struct vfio_iommu_type1_info_cap_iova_range ranges;
+	struct vfio_iova_range last;
+	size_t at, end;
 
 	info->argsz = sizeof(buf);
 	if (ioctl(container, VFIO_IOMMU_GET_INFO, info) < 0 ||
 	    !(info->flags & VFIO_IOMMU_INFO_CAPS))
 		return UINT64_MAX;
-	for (at = info->cap_offset; at && at + sizeof(*cap) <= sizeof(buf); at = cap->next) {
-		const struct vfio_iommu_type1_info_cap_iova_range *ranges =
-			(const void *)(buf + at);
-
-		cap = &ranges->header;
-		if (cap->id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+	/* Copied out: older kernels put capabilities at multiples of 4 only. */
+	for (at = info->cap_offset; at && at + sizeof(ranges) <= sizeof(buf);
+	     at = ranges.header.next) {
+		memcpy(&ranges, buf + at, sizeof(ranges));
+		if (ranges.header.id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
 			continue;
-		if (!ranges->nr_iovas ||
-		    at + sizeof(*ranges) + ranges->nr_iovas * sizeof(ranges->iova_ranges[0]) >
-			    sizeof(buf))
+		end = at + sizeof(ranges) + ranges.nr_iovas * sizeof(last);
+		if (!ranges.nr_iovas || end > sizeof(buf))
 			break;
-		return ranges->iova_ranges[ranges->nr_iovas - 1].end;
+		memcpy(&last, buf + end - sizeof(last), sizeof(last));
+		return last.end;
 	}
 	return UINT64_MAX;
 }
