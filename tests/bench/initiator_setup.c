@@ -18,7 +18,7 @@
 #include "util/num.h"
 
 #define HOSTNQN "nqn.2014-08.org.nvmexpress:nvmetd-load"
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 
 struct sync {
 	bool over;

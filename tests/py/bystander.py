@@ -47,7 +47,7 @@ class Bystander(threading.Thread):
         with self.lock:
             yield
 
-    def expect_goes_on(self, seconds=20):
+    def expect_goes_on(self, seconds=60):
         """A round that begins now ends well."""
         wanted = self.rounds + 2
         end = time.monotonic() + seconds
@@ -59,5 +59,5 @@ class Bystander(threading.Thread):
     def stop(self):
         """Ends it."""
         self.stopping = True
-        self.join(20)
+        self.join(60)
         self.host.close()

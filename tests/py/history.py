@@ -313,7 +313,7 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid =
 
     def expect_nobody(self):
         """Nothing of the writers is left in it."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while any(self.daemon.counters()[name] for name in OF_HOSTS):
             assert time.monotonic() < end, self.daemon.counters()
             time.sleep(0.02)

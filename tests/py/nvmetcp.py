@@ -102,7 +102,7 @@ def sqe(opcode, cid=0, nsid=0, sgl=(0, 0, SGL_TRANSPORT), flags=0x40, **cdw):
 class Connection:
     """One TCP connection, from the address `source` if it is given. Use as a context manager, or close()."""
 
-    def __init__(self, address, timeout=10, tls=None, source=None):
+    def __init__(self, address, timeout=60, tls=None, source=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family)
         self.sock.settimeout(timeout)
@@ -233,7 +233,7 @@ class Connection:
         body = struct.pack("<HHII4x", cid, ttag, offset, len(data))
         self.send(self.build(H2C_DATA, body, data, LAST if last else 0, ddgst))
 
-    def expect_close(self, timeout=10):
+    def expect_close(self, timeout=60):
         """The target closes; what it sends before does not matter."""
         self.sock.settimeout(timeout)
         try:
@@ -258,7 +258,7 @@ class Command:
 class Queue:
     """An admin or I/O queue on a connection of its own."""
 
-    def __init__(self, address, timeout=10, tls=None, source=None, **icreq):
+    def __init__(self, address, timeout=60, tls=None, source=None, **icreq):
         self.conn = Connection(address, timeout, tls, source)
         self.conn.icreq(**icreq)
         self.commands = {}
@@ -444,7 +444,7 @@ class Host:
         self.admin.property_set(0x14, 0x00460001)
         self.wait_csts(1, 1)
 
-    def wait_csts(self, mask, value, seconds=5):
+    def wait_csts(self, mask, value, seconds=60):
         """Until CSTS & mask == value."""
         end = time.monotonic() + seconds
         while self.admin.property_get(0x1C) & mask != value:

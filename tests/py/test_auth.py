@@ -369,7 +369,7 @@ def test_no_key(target):
 
 def test_too_slow(start, tmp_path):
     """A queue that does not authenticate in time is closed."""
-    daemon = start("-c", configure(tmp_path, patience="500ms"))
+    daemon = start("-c", configure(tmp_path, patience="3s"))
     with Queue(daemon.address) as queue:
         queue.connect(NQN)
         queue.conn.expect_close()
@@ -379,11 +379,11 @@ def test_too_slow(start, tmp_path):
 def test_keep_alive_waits(target):
     """A host that calculates for longer than its keep-alive timeout; from then on it must be heard again."""
     with Queue(target.address) as queue:
-        queue.connect(NQN, kato=400)
+        queue.connect(NQN, kato=3000)
         chap = Chap(queue, NQN, KEY, groups=(1,))
         assert chap.send(chap.negotiate_message()) == 0
         chap.take_challenge(chap.receive())
-        time.sleep(2.5)
+        time.sleep(4.5)
         assert chap.send(chap.reply_message()) == 0
         chap.take_success1(chap.receive())
         queue.property_get(0x8)
@@ -502,7 +502,7 @@ def reload(daemon, text):
     """SIGHUP; waits until the daemon has said so."""
     at = len(daemon.log())
     daemon.process.send_signal(signal.SIGHUP)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while text not in daemon.log()[at:]:
         assert time.monotonic() < end, daemon.log()
         time.sleep(0.02)

@@ -20,13 +20,11 @@ OLD, NEW = b"\x0a" * 512, b"\x0b" * 512
 MISSING, FAILED, COMPARE_FAILURE, INVALID_FIELD = 0x00A, 0x009, 0x285, 0x002
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    """An SSD with few queue pairs that offers fused commands, short timeouts."""
-    folder = tmp_path_factory.mktemp("fused")
+def configure(folder, handshake="1m", pdu="1m"):
+    """An SSD with few queue pairs that offers fused commands."""
     conf = folder / "conf"
     conf.write_text(f"""listen = ( "127.0.0.1:0" );
-limits = {{ handshake_timeout = "1s"; pdu_timeout = "1s"; }};
+limits = {{ handshake_timeout = "{handshake}"; pdu_timeout = "{pdu}"; }};
 ssds = ( {{ name = "a"; spec = "emulated:size=64M,namespaces=2,queues=2,fused=1"; }},
          {{ name = "b"; spec = "emulated:size=16M"; }} );
 subsystems = (
@@ -35,7 +33,14 @@ subsystems = (
   {{ nqn = "{NQN}:mixed"; allow_any_host = true;
     namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "b"; }} ); }} );
 """)
-    instance = Daemon(folder, "-c", conf)
+    return conf
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """Shared by these tests."""
+    folder = tmp_path_factory.mktemp("fused")
+    instance = Daemon(folder, "-c", configure(folder))
     yield instance
     instance.stop()
 
@@ -289,11 +294,12 @@ def test_disconnect_in_between(daemon, inline, end):
     daemon.expect_clean()
 
 
-def test_second_half_that_never_comes(daemon):
+def test_second_half_that_never_comes(start, tmp_path):
     """A first half holds memory, so its host has as long as for the rest of a PDU."""
+    daemon = start("-c", configure(tmp_path, "4s", "1s"))
     with Host(daemon.address, NQN) as host:
-        first(host.io[0])
         begin = time.monotonic()
+        first(host.io[0])
         host.io[0].conn.expect_close()
         assert time.monotonic() - begin > 0.8
     daemon.expect_clean()
@@ -309,10 +315,12 @@ def test_memory_for_first_halves_is_bounded(start):
         while not refused:
             assert len(hosts) < 100
             hosts.append(Host(daemon.address, NQN, hostid=bytes([len(hosts) + 1]) * 16))
-            queue = hosts[-1].io[0]
-            command = first(queue, OLD * 16)
-            if select.select([queue.conn.sock], [], [], 0.02)[0]:
-                refused = queue.wait(command).code
+            first(hosts[-1].io[0], OLD * 16)
+            for host in hosts:
+                if select.select([host.io[0].conn.sock], [], [], 0 if host is not hosts[-1] else 0.02)[0]:
+                    queue = host.io[0]
+                    command, = queue.commands.values()
+                    refused = queue.wait(command).code
         assert refused == 0x021 and len(hosts) > 8
         assert codes(queue, second(queue, NEW * 16)) == [FAILED]
         for index in range(20):
@@ -334,7 +342,7 @@ def test_stop_with_a_first_half(start):
         time.sleep(0.1)
         begin = time.monotonic()
         daemon.stop()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 12  # it is patient for 15 s with what has to come
 
 
 @pytest.mark.parametrize("op, expected", [("write", [FAILED, 0x281]), ("compare", [0x281, FAILED])])

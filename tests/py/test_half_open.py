@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from daemon import NQN
+from daemon import NQN, Daemon
 from hostile import data, expect_term, header, icreq, start_write
 from nvmetcp import (CMD, SGL_IN_CAPSULE, SGL_TRANSPORT, Closed, Connection, Host, Queue, Status, Term,
                      io_fields, sqe)
@@ -33,22 +33,54 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid =
     return path
 
 
-def closed_after(conn, least=0.8, most=30):
-    """Closed by the target, not before its time."""
+@contextlib.contextmanager
+def given_up(least=0.8):
+    """What is done in it, up to waiting for the end, is ended by the target, and not before its time. Where a busy
+    machine keeps the host from doing all of it in that time, the end comes as an error."""
     begin = time.monotonic()
-    conn.expect_close(most)
+    with contextlib.suppress(Closed, ConnectionError):
+        yield
     assert time.monotonic() - begin > least
 
 
-# --- Deadlines (1 s each in the shared daemon) ----------------------------------------------------
+# --- Deadlines ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hasty_daemon(tmp_path_factory):
+    """Deadlines of 1 s, which these tests are about, and no other's can afford."""
+    folder = tmp_path_factory.mktemp("hasty")
+    daemon = Daemon(folder, "-c", config(folder, 'handshake_timeout = "1s"; pdu_timeout = "1s";'))
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def hasty(hasty_daemon):
+    """The daemon; afterwards nothing of the test is left in it."""
+    yield hasty_daemon
+    hasty_daemon.expect_clean()
+
+
+@pytest.fixture
+def queue(hasty):
+    """An I/O queue."""
+    for left in reversed(range(10)):
+        try:
+            host = Host(hasty.address, NQN)
+            break
+        except (Closed, OSError):  # a busy machine: not connected in time
+            assert left
+    with host:
+        yield host.io[0]
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 100, 127])
-def test_icreq_that_stops(target, size):
+def test_icreq_that_stops(hasty, size):
     """No ICReq, or a part of one."""
-    with Connection(target.address) as conn:
+    with given_up(), Connection(hasty.address) as conn:
         conn.send(icreq()[:size])
-        closed_after(conn)
+        conn.expect_close()
 
 
 def drip(conn, raw, pause=0.1):
@@ -59,9 +91,9 @@ def drip(conn, raw, pause=0.1):
             time.sleep(pause)
 
 
-def test_icreq_that_drips(target):
+def test_icreq_that_drips(hasty):
     """The deadline of the handshake is for all of it: a byte now and then does not move it."""
-    with Connection(target.address) as conn:
+    with Connection(hasty.address) as conn:
         begin = time.monotonic()
         drip(conn, icreq())
         conn.expect_close()
@@ -74,58 +106,58 @@ def connect_command(cid=1, sgl=(0, 1024, SGL_TRANSPORT)):
 
 
 @pytest.mark.parametrize("size", [0, 7, 50, 72, 500])
-def test_connect_that_stops(target, size):
+def test_connect_that_stops(hasty, size):
     """After ICReq: no Connect, a part of its capsule, or of the data in it."""
-    with Connection(target.address) as conn:
+    with given_up(), Connection(hasty.address) as conn:
         conn.icreq()
         raw = conn.build(CMD, connect_command(sgl=(0, 1024, SGL_IN_CAPSULE)), bytes(1024))
         conn.send(raw[:size])
-        closed_after(conn)
+        conn.expect_close()
 
 
 @pytest.mark.parametrize("sent", [0, 512])
-def test_data_of_connect_that_stops(target, sent):
+def test_data_of_connect_that_stops(hasty, sent):
     """Connect's data was asked for by R2T and does not come."""
-    with Connection(target.address) as conn:
+    with given_up(), Connection(hasty.address) as conn:
         conn.icreq()
         conn.send(conn.build(CMD, connect_command()))
         tag, = struct.unpack_from("<H", conn.pdu().header, 10)
         if sent:
             conn.send(data(1, tag, 0, sent, 0))
-        closed_after(conn)
+        conn.expect_close()
 
 
-def test_other_commands_do_not_help(target):
+def test_other_commands_do_not_help(hasty):
     """Commands that are refused before Connect do not move its deadline."""
-    with Queue(target.address) as queue:
-        begin = time.monotonic()
-        with pytest.raises((Closed, OSError)):
-            while time.monotonic() - begin < 10:
-                assert queue.status(0x18) == 0x00C
-                time.sleep(0.1)
-        assert time.monotonic() - begin < 10
+    begin = time.monotonic()
+    with pytest.raises((Closed, OSError)), Queue(hasty.address) as queue:
+        while time.monotonic() - begin < 20:
+            assert queue.status(0x18) == 0x00C
+            time.sleep(0.1)
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("size", [4, 40, 100])
-def test_command_that_stops(host, size):
+def test_command_that_stops(queue, size):
     """A command on a connected queue stops half way, in its header or its data."""
-    conn = host.io[0].conn
-    conn.send(conn.build(CMD, sqe(1, 5, 1, (0, 512, SGL_IN_CAPSULE), **io_fields(0, 1)),
-                         bytes(512))[:size])
-    closed_after(conn)
+    with given_up():
+        queue.conn.send(queue.conn.build(CMD, sqe(1, 5, 1, (0, 512, SGL_IN_CAPSULE), **io_fields(0, 1)),
+                                         bytes(512))[:size])
+        queue.conn.expect_close()
 
 
 @pytest.mark.parametrize("sent", [0, 10, 24, 4096])
-def test_data_that_stops(writing, sent):
+def test_data_that_stops(queue, sent):
     """The data of a write was asked for: nothing comes, or a part of a PDU."""
-    queue, command = writing
-    queue.conn.send(data(command.cid, command.ttag, 0, 16384)[:sent])
-    closed_after(queue.conn)
+    with given_up():
+        command = start_write(queue)
+        queue.conn.send(data(command.cid, command.ttag, 0, 16384)[:sent])
+        queue.conn.expect_close()
 
 
-def test_data_that_stops_while_commands_go_on(writing):
+def test_data_that_stops_while_commands_go_on(queue):
     """Flushes, and in-capsule writes, are no substitute for the data that pages are held for."""
-    queue, command = writing
+    command = start_write(queue)
     begin = time.monotonic()
     with pytest.raises((Closed, OSError)):
         while time.monotonic() - begin < 20:
@@ -135,24 +167,28 @@ def test_data_that_stops_while_commands_go_on(writing):
     assert time.monotonic() - begin < 20 and command.cqe is None
 
 
-def test_slow_data_among_commands(writing):
+def test_slow_data_among_commands(start, tmp_path):
     """A part of it in each pdu_timeout is enough, whatever else goes on; so are other writes' parts."""
-    queue, command = writing
-    for at in range(0, 16384, 4096):
-        time.sleep(0.6)
-        assert queue.status(0, nsid=1) == 0
-        other = start_write(queue, size=1024, slba=400)
-        queue.send_data(other, 1024)
-        assert queue.wait(other).status == 0
-        queue.conn.h2c(command.cid, command.ttag, at, bytes(4096), at == 12288)
-    assert queue.wait(command).status == 0
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "4s"; pdu_timeout = "4s";'))
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        command = start_write(queue, 24576)
+        for at in range(0, 24576, 4096):
+            time.sleep(1.5)
+            assert queue.status(0, nsid=1) == 0
+            other = start_write(queue, size=1024, slba=400)
+            queue.send_data(other, 1024)
+            assert queue.wait(other).status == 0
+            queue.conn.h2c(command.cid, command.ttag, at, bytes(4096), at == 20480)
+        assert queue.wait(command).status == 0
 
 
-def test_a_deadline_is_not_the_hosts_when_all_is_there(target):
+def test_a_deadline_is_not_the_hosts_when_all_is_there(start, tmp_path):
     """Idle queues, and controllers that were not enabled yet, stay, for longer than a handshake or a PDU may
     take; KATO is theirs, if asked for, and enable_timeout."""
+    target = start("-c", config(tmp_path, 'handshake_timeout = "4s"; pdu_timeout = "1s";'))
     with Host(target.address, NQN) as host, Host(target.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
-        time.sleep(2.5)
+        time.sleep(5)
         assert host.io[0].status(0, nsid=1) == 0
         assert idle.admin.property_get(0x1C) == 0
 
@@ -160,7 +196,7 @@ def test_a_deadline_is_not_the_hosts_when_all_is_there(target):
 @pytest.mark.parametrize("cc", [None, 0x00460000, 0x00464001], ids=["never", "disabled", "shut-down"])
 def test_controller_that_is_not_enabled(start, tmp_path, cc):
     """It ends after enable_timeout, whatever its host goes on sending; one that is enabled stays."""
-    daemon = start("-c", config(tmp_path, 'enable_timeout = "1s";'))
+    daemon = start("-c", config(tmp_path, 'enable_timeout = "4s";'))
     with Host(daemon.address, NQN) as host, Host(daemon.address, NQN, enable=False, hostid=b"\7" * 16) as idle:
         if cc is not None:
             idle.enable()
@@ -197,7 +233,7 @@ def test_half_open_connections(start, tmp_path, name, number):
     assert f"limits.{name} is reached" in daemon.log()
     assert daemon.log().count("is reached") <= 15
     held.pop().close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         try:
             held.append(Connection(daemon.address).icreq())
@@ -224,7 +260,7 @@ def test_one_address_does_not_lock_out_others(start, tmp_path):
         late = stack.enter_context(socket.socket())
         late.bind(("127.0.0.2", 0))
         late.connect(("127.0.0.1", port))
-        late.settimeout(10)
+        late.settimeout(60)
         assert late.recv(1) == b""
         with Host(daemon.address, NQN) as host:
             assert host.io[0].status(0, nsid=1) == 0
@@ -240,7 +276,7 @@ def test_controllers_of_one_host(start, tmp_path):
     assert found.value.code == 0x181 and not found.value.cqe.dnr
     hosts.append(Host(daemon.address, NQN, hostnqn="nqn.2014-08.org.nvmexpress:other"))
     hosts.pop(0).close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while len(hosts) < 4:
         try:
             hosts.append(Host(daemon.address, NQN, queues=0, hostid=b"\x77" * 16))
@@ -281,7 +317,7 @@ def raw_client(address, number, seed, errors):
     try:
         for index in range(number):
             with socket.socket() as sock:
-                sock.settimeout(20)
+                sock.settimeout(60)
                 sock.connect(address)
                 with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                     if index % 2:
@@ -302,7 +338,7 @@ def test_ten_thousand_connections(start, tmp_path, limit):
     short, and a host whose I/O is under way does not notice."""
     limits = "".join(f"{name} = {limit}; " for name in
                      ("handshakes", "handshakes_per_host", "connections", "connections_per_host"))
-    daemon = start("-c", config(tmp_path, limits + 'handshake_timeout = "1s"; term_timeout = "500ms";'))
+    daemon = start("-c", config(tmp_path, limits + 'term_timeout = "500ms";'))
     errors = []
     with Host(daemon.address, NQN) as host:
         threads = [threading.Thread(target=raw_client, args=(daemon.address, 2500, seed, errors))
@@ -313,7 +349,7 @@ def test_ten_thousand_connections(start, tmp_path, limit):
             assert host.io[0].status(0, nsid=1) == 0
             time.sleep(0.01)
         assert not errors
-    daemon.expect_clean(20)
+    daemon.expect_clean()
     assert len(daemon.log().splitlines()) < 200
     assert limit < 10000 or "is reached" not in daemon.log()
     with Host(daemon.address, NQN) as host:
@@ -358,7 +394,7 @@ def test_a_thousand_at_once(start, tmp_path):
     assert daemon.counters()["controllers"] == 500
     for queue in held:
         queue.conn.close()
-    daemon.expect_clean(20)
+    daemon.expect_clean()
 
 
 def test_a_thousand_associations(start):
@@ -372,7 +408,7 @@ def test_a_thousand_associations(start):
                 assert host.io[0].status(0, nsid=1) == 0
             if index % 5 == 0:
                 host.admin.conn.abort()
-    daemon.expect_clean(10)
+    daemon.expect_clean()
     assert len(daemon.log().splitlines()) < 1500
 
 
@@ -390,7 +426,8 @@ HOSTILE = [
 @pytest.mark.parametrize("text, act", HOSTILE, ids=range(len(HOSTILE)))
 def test_one_line_each(start, tmp_path, text, act):
     """What a peer did wrong is one line, with its address."""
-    daemon = start("-c", config(tmp_path, 'handshake_timeout = "500ms"; term_timeout = "500ms";'))
+    patience = "500ms" if "in time" in text else "1m"
+    daemon = start("-c", config(tmp_path, f'handshake_timeout = "{patience}"; term_timeout = "500ms";'))
     before = len(daemon.log().splitlines())
     with Connection(daemon.address) as conn:
         own = "%s:%d" % conn.sock.getsockname()
@@ -405,6 +442,7 @@ def test_one_line_each(start, tmp_path, text, act):
 def test_flood_is_counted(start, tmp_path):
     """The same thing 500 times: a few lines, and how many were held back."""
     daemon = start("-c", config(tmp_path, 'term_timeout = "100ms";'))
+    begin = time.monotonic()
     for _ in range(500):
         with Connection(daemon.address) as conn:
             conn.send(header(9))
@@ -417,7 +455,7 @@ def test_flood_is_counted(start, tmp_path):
     assert daemon.counters()["protocol_errors"] == 501
     shown = daemon.log().count("protocol error")
     held = sum(map(int, re.findall(r"(\d+) messages like the next one were held back", daemon.log())))
-    assert shown + held == 501 and shown < 100
+    assert shown + held == 501 and shown < 100 + 5 * (time.monotonic() - begin)
 
 
 def test_controllers_do_not_flood_the_log(start):

@@ -191,8 +191,10 @@ def test_data_for_a_write_without_r2t(start):
             command.auto = False
         while not any(command.ttag is not None for command in commands):
             queue.pump()
-        time.sleep(0.2)
-        assert daemon.counters()["page_waits"]
+        end = time.monotonic() + 60
+        while not daemon.counters()["page_waits"]:
+            assert time.monotonic() < end
+            time.sleep(0.02)
         # All 64 slots are taken; the last command's was not granted.
         taken = {command.ttag for command in commands}
         tag = next(tag for tag in reversed(range(64)) if tag not in taken)
@@ -208,12 +210,12 @@ def test_data_for_a_write_without_r2t(start):
 def test_keep_alive_ends_in_the_middle_of_a_write(start, sent):
     """KATO passes while data is due: the association ends, the pages come back."""
     daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
-    with Host(daemon.address, NQN, kato=1000) as host:
+    with Host(daemon.address, NQN, kato=4000) as host:
         command = start_write(host.io[0])
         if sent:
             host.io[0].conn.h2c(command.cid, command.ttag, 0, bytes(sent), False)
-        host.io[0].conn.expect_close(10)
-        host.admin.conn.expect_close(10)
+        host.io[0].conn.expect_close()
+        host.admin.conn.expect_close()
     daemon.expect_clean()
     assert "keep-alive timer expired" in daemon.log()
 

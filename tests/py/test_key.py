@@ -17,7 +17,7 @@ NQN = "nqn.2026-11.io.nvmetd:keys"
 def key(*arguments):
     """Runs nvmetctl key; returns (status, standard output, standard error)."""
     result = subprocess.run([str(BUILD / "nvmetctl"), "key", *map(str, arguments)], text=True,
-                            capture_output=True, env=ENV, timeout=20, check=False)
+                            capture_output=True, env=ENV, timeout=60, check=False)
     return result.returncode, result.stdout, result.stderr
 
 

@@ -17,7 +17,7 @@ def loadgen(daemon, *arguments):
     """Runs it; its exit status says whether all answers were right."""
     command = [str(BUILD / "tests" / "bench" / "loadgen"), daemon.address[0],
                str(daemon.address[1]), NQN, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     print(result.stdout, result.stderr)
     return result.returncode
 
@@ -117,7 +117,9 @@ def test_idle(start):
                    "--workers", "2")
     with Host(daemon.address, NQN):
         assert loadgen(daemon, "mixed", 4096, 8, 0.3) == 0
-        time.sleep(0.5)
-        before = switches(daemon)
-        time.sleep(3)
-        assert switches(daemon) - before <= 3
+        found = []
+        while not found or (found[-1] > 1 and len(found) < 4):  # the last of the load may come late
+            before = switches(daemon)
+            time.sleep(3)
+            found.append(switches(daemon) - before)
+        assert found[-1] <= 1, found  # a timer of 1 s would make it 3

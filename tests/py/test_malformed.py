@@ -302,7 +302,7 @@ def test_terminated_host_that_stays(target):
     conn.send(header(5))
     with pytest.raises(Term):
         conn.pdu()
-    target.expect_clean(5)
+    target.expect_clean()
     conn.close()
 
 

@@ -77,7 +77,7 @@ def test_latency(measured):
         assert found["read", "network_out"]["count"] == 4  # with the one that was refused
         assert found["other", "ssd"]["count"] == 1 and found["other", "pages"]["count"] == 0
         assert found["read", "ssd"]["p50_us"] <= found["read", "ssd"]["p99_us"]
-        before = found["write", "network_in"]["p99_us"]
+        before = found["write", "network_in"]["p50_us"]  # that in its capsule
         # A write whose data takes its time: the network's stage, and no other, tells.
         command = host.io[0].start(0x01, nsid=1, write=bytes(8192), cdw10=0, cdw11=0, cdw12=15)
         command.auto = False
@@ -125,7 +125,7 @@ def parse(text):
 
 def scrape(url):
     """GET."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         return parse(answer.read().decode("ascii"))
 
@@ -157,10 +157,10 @@ def test_endpoint_refuses(measured):
     daemon, url = measured
     for path, data, status in ("/", None, 404), ("/metrics", b"x", 0):
         with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(url.replace("/metrics", path), data=data, timeout=10)
+            urllib.request.urlopen(url.replace("/metrics", path), data=data, timeout=60)
         assert status in (0, error.value.code) and 400 <= error.value.code < 600
     host, port = url.split("/")[2].split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n")
         try:
             assert b"200" not in connection.recv(100)

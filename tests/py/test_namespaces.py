@@ -48,7 +48,7 @@ def blocks(host, nsid):
 def ctl(daemon, *arguments):
     """Runs nvmetctl; its exit status and what it printed."""
     command = [str(BUILD / "nvmetctl"), "--socket", str(daemon.control), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return result.returncode, result.stdout + result.stderr
 
 

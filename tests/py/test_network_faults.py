@@ -26,7 +26,7 @@ def block(lba, generation):
 
 def io_queue(host, qid):
     """I/O queue `qid`, once the target has taken apart the one that had this number before."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         try:
             return host.queue(qid)
@@ -103,7 +103,7 @@ def worker_of(daemon, queue):
 
 def wait_connections(daemon, number):
     """Until there are as many."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while daemon.counters()["connections"] != number:
         assert time.monotonic() < end, f"not {number} connections: {daemon.counters()}"
         time.sleep(0.01)
@@ -145,7 +145,7 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
         waiting = fill_pages(daemon, other.io[0])
         before = daemon.counters()["page_waits"]
         there[0].start(1, nsid=1, write=block(0, 1) * 16, inline=True, **io_fields(0, 16))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while daemon.counters()["page_waits"] == before:
             assert time.monotonic() < end, "it was done, pages or not"
         there[0].conn.leave()
@@ -171,12 +171,12 @@ def test_half_open(target):
     with Host(target.address, NQN) as other:
         lba = BASE
         write(other.io[0], lba, block(lba, 1))
-        host = Host(target.address, NQN, kato=1000, hostid=b"\x33" * 16)
+        host = Host(target.address, NQN, kato=4000, hostid=b"\x33" * 16)
         raw = host.io[0].conn.build(CMD, sqe(1, 7, 1, (0, 512, 1), **io_fields(lba, 1)), block(lba, 2))
         host.io[0].conn.send(raw[:300])
         for queue in (host.admin, host.io[0]):
             deaf(queue.conn.sock)
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while "keep-alive timer expired" not in target.log()[start:]:
             assert time.monotonic() < end, "the half-open association is still there"
             time.sleep(0.05)
@@ -243,7 +243,7 @@ def test_reconnect_storm(start):
     for number, host in hosts.items():
         assert read(host.io[0], number, 1) == block(number, 5)
         host.close()
-    daemon.expect_clean(20)
+    daemon.expect_clean()
 
 
 def test_no_file_descriptors_left(start):
@@ -262,7 +262,7 @@ def test_no_file_descriptors_left(start):
         assert sum(map(int, _stat(daemon)[13:15])) - before < 60, "it spins"
         for sock in waiting:
             sock.close()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 with Host(daemon.address, NQN, hostid=b"\x44" * 16, queues=0):
