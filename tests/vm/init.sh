@@ -8,7 +8,9 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 for m in $(cat /modules/order); do
 	arguments=
-	if [ "$m" = nvme-core.ko ] && grep -q multipath=N /proc/cmdline; then arguments=multipath=N; fi
+	# A machine that stands still for a while is not the target's fault.
+	[ "$m" != nvme-core.ko ] || arguments="io_timeout=120 admin_timeout=120"
+	if [ "$m" = nvme-core.ko ] && grep -q multipath=N /proc/cmdline; then arguments="$arguments multipath=N"; fi
 	insmod "/modules/$m" $arguments 2>/dev/null || echo "init: module $m did not load"
 done
 fail() {

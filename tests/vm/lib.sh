@@ -33,7 +33,7 @@ fi
 # may still be busy finding it).
 bdf_of() {
 	local c i serial
-	for i in $(seq 50); do
+	for i in $(seq ${TRIES:-600}); do
 		for c in /sys/bus/pci/drivers/nvme/*/nvme/nvme*; do
 			[ -e "$c/serial" ] && read -r serial <"$c/serial" && [ "$serial" = "$1" ] || continue
 			basename "$(readlink "$c/device")"
@@ -56,7 +56,7 @@ bind_nvme() {
 	echo "$1" >"$d/driver/unbind"
 	echo >"$d/driver_override"
 	echo "$1" >/sys/bus/pci/drivers_probe
-	for i in $(seq 100); do
+	for i in $(seq 600); do
 		for b in "$d"/nvme/nvme*/nvme*n1 "$d"/nvme/nvme*/nvme*c*n1; do
 			[ -e "$b" ] || continue
 			b=$(basename "$b" | sed 's/c[0-9]*n/n/')
@@ -73,7 +73,7 @@ start_nvmetd() {
 	: >$LOG
 	"$BUILD/nvmetd" "$@" 2>>$LOG &
 	DAEMON=$!
-	for i in $(seq 300); do
+	for i in $(seq 600); do
 		! grep -q 'ready: listening on' $LOG || return 0
 		kill -0 $DAEMON 2>/dev/null || fail "nvmetd ended"
 		sleep 0.1
@@ -86,13 +86,15 @@ stop_nvmetd() {
 	wait $DAEMON || status=$?
 	[ $status -eq 0 ] || fail "nvmetd ended with $status"
 }
-# Connects and prints the controller's name, nvmeN.
+# Connects and prints the controller's name, nvmeN. Unless told otherwise it sends a Keep Alive for as
+# long as a busy machine may stand still.
 connect() {
-	local subnqn=$1 before after i
+	local subnqn=$1 before after i patience=--keep-alive-tmo=30
 	shift
+	[[ " $*" != *" --keep-alive-tmo="* ]] || patience=
 	before=$(ls /sys/class/nvme 2>/dev/null || true)
-	nvme connect -t tcp -a ${ADDR:-127.0.0.1} -s 4420 -n "$subnqn" "$@" >&2
-	for i in $(seq 100); do
+	nvme connect -t tcp -a ${ADDR:-127.0.0.1} -s 4420 -n "$subnqn" $patience "$@" >&2
+	for i in $(seq 600); do
 		after=$(ls /sys/class/nvme)
 		for c in $after; do
 			echo "$before" | grep -qx "$c" && continue
@@ -107,7 +109,7 @@ connect() {
 # Block device of namespace $2 (default 1) of controller $1, multipath or not.
 block_of() {
 	local nsid=${2:-1} i n b
-	for i in $(seq 100); do
+	for i in $(seq 600); do
 		for n in /sys/class/nvme/$1/nvme*n* /sys/class/nvme-subsystem/*/$1/../nvme*n*; do
 			[ -e "$n" ] || continue
 			b=$(basename "$n" | sed 's/c[0-9]*n/n/')
@@ -122,10 +124,20 @@ block_of() {
 counter() {
 	"$BUILD/nvmetctl" --socket /run/nvmetd/control -o json counters | sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p"
 }
+# Until I/O flows: so many more commands (default 100) have come.
+wait_io() {
+	local before i
+	before=$(counter commands)
+	for i in $(seq 600); do
+		[ "$(counter commands)" -lt $((before + ${1:-100})) ] || return 0
+		sleep 0.1
+	done
+	fail "no I/O: $(counter commands) commands, $before before"
+}
 expect_no_leaks() {
 	local i name
 	for name in connections controllers queue_pairs requests dma_pages_used; do
-		for i in $(seq 50); do
+		for i in $(seq 600); do
 			[ "$(counter $name)" = 0 ] && break
 			sleep 0.1
 		done

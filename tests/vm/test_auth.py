@@ -22,7 +22,7 @@ subsystems = ( { nqn = "$NQN"; namespaces = ( { nsid = 1; ssd = "a"; } );
 EOF
 }
 use() {
-	nvme connect -t tcp -a 127.0.0.1 -s 4420 -n $NQN -i 1 "$@"
+	nvme connect -t tcp -a 127.0.0.1 -s 4420 -n $NQN -i 1 --keep-alive-tmo=60 "$@"
 }
 for pair in {sha256,sha384,sha512}:{null,ffdhe{2048,3072,4096,6144,8192}}; do
 	configure ${pair%:*} ${pair#*:}

@@ -24,6 +24,16 @@ def fio(name, device="$b", **options):
            f"{{ cat /tmp/fio-{name}.txt; fail 'fio {name}'; }}\necho 'ok: fio {name}'\n"
 
 
+def load(name):
+    """Verified fio runs in the background, one after the other, until END_LOAD; they have begun."""
+    return "rm -f /tmp/enough\n(while [ ! -e /tmp/enough ]; do\n" \
+        + fio(name, rw="randrw", bs="4k", iodepth=16, size="32M", rate_iops="300,300", time_based=1,
+              runtime=5, verify_backlog=512) + "done) & load=$!\nwait_io\n"
+
+
+END_LOAD = "touch /tmp/enough\nwait $load\n"
+
+
 def test_main_job(boot):
     """Discover, connect, look at it with nvme-cli, a file system that survives, the SSD given back."""
     boot(START + """
@@ -55,7 +65,7 @@ cp -r /usr/include/linux /tmp/m/
 wc -l </tmp/sums
 umount /tmp/m
 nvme reset /dev/$c
-for i in $(seq 100); do [ "$(cat /sys/class/nvme/$c/state)" = live ] && break; sleep 0.1; done
+for i in $(seq 600); do [ "$(cat /sys/class/nvme/$c/state)" = live ] && break; sleep 0.1; done
 [ "$(cat /sys/class/nvme/$c/state)" = live ] || fail "not live after nvme reset"
 dmesg -C
 fsck.ext4 -fn $b

@@ -61,7 +61,7 @@ verify() {
 # wait_log TEXT [TIMES]
 wait_log() {
 	local i
-	for i in $(seq 300); do
+	for i in $(seq 600); do
 		[ "$(grep -c "$1" $LOG)" -lt "${2:-1}" ] || return 0
 		sleep 0.1
 	done
