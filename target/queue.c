@@ -49,7 +49,8 @@ void nvmet_queue_fini(struct nvmet_queue *queue)
 void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *req)
 {
 	queue->connecting = false;
-	if (nvme_cqe_status(&req->cqe) != 0 || queue->releasing)
+	queue->refused = nvme_cqe_status(&req->cqe) != 0;
+	if (queue->refused || queue->releasing)
 		return;
 	for (unsigned i = 0; i < queue->n_paths; i++) {
 		int err = nvmet_ssd_attach(&queue->paths[i]);

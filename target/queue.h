@@ -81,6 +81,7 @@ struct nvmet_queue {
 	/* The worker's. */
 	bool live;         /* Connect was answered with success */
 	bool connecting;   /* Connect is being worked on */
+	bool refused;      /* its last Connect was */
 	bool trusted;      /* authenticated, or need not be */
 	bool disconnected; /* by Disconnect: was live, takes no command any more */
 	bool releasing;

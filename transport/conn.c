@@ -74,7 +74,9 @@ static bool stalled(const struct nvme_tcp_conn *conn)
 /* A connection that has not connected a queue, or is in the middle of something. */
 static void live_timer(struct nvme_tcp_conn *conn)
 {
-	if (conn->queue.connecting) {
+	/* Its first Connect may have to wait for us; those that come after a refusal buy no time.
+	 */
+	if (conn->queue.connecting && !conn->queue.refused) {
 		arm(conn, conn->queue.target->limits.handshake_timeout_ms);
 		return;
 	}

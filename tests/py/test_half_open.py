@@ -137,6 +137,38 @@ def test_other_commands_do_not_help(hasty):
     assert time.monotonic() - begin < 20
 
 
+def taken_apart(daemon):
+    """A host that is gone, while what it had at the SSD is not: its next Connect waits."""
+    with Host(daemon.address, NQN) as host:
+        host.io[0].start(1, nsid=1, write=bytes(512), inline=True, **io_fields(0, 1))
+        while daemon.counters()["requests"] == 0:
+            time.sleep(0.01)
+        host.admin.conn.abort()
+        host.io[0].conn.abort()
+
+
+def test_connect_that_waits_for_us(start, tmp_path):
+    """The deadline is the host's, not the daemon's: a Connect that is at work longer is answered."""
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "300ms";',
+                                "emulated:size=16M,fault.op=write,fault.delay=1,fault.delay_ms=1500"))
+    taken_apart(daemon)
+    with Queue(daemon.address) as queue:
+        queue.connect(NQN)
+
+
+def test_refused_connects_buy_no_time(start, tmp_path):
+    """A Connect that is at work when the deadline comes, after another was refused, does not move it."""
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "2s";',
+                                "emulated:size=16M,fault.op=write,fault.delay=1,fault.delay_ms=4000"))
+    with Queue(daemon.address) as queue:
+        with pytest.raises(Status):
+            queue.connect(NQN + ":nobody")
+        taken_apart(daemon)
+        with pytest.raises((Closed, OSError)):
+            queue.connect(NQN)
+    assert "no Connect in time" in daemon.log()
+
+
 @pytest.mark.parametrize("size", [4, 40, 100])
 def test_command_that_stops(queue, size):
     """A command on a connected queue stops half way, in its header or its data."""
