@@ -240,7 +240,7 @@ static void take_header(struct nvme_tcp_conn *conn)
 	const struct nvme_tcp_ch *ch = (const void *)conn->header;
 	struct pdu_verdict verdict = { .term = false };
 
-	if (conn->limits.hdgst)
+	if (conn->limits.hdgst && ch->type != NVME_TCP_H2C_TERM) /* which never has one */
 		verdict = pdu_check_hdgst(conn->header);
 	else if (ch->type == NVME_TCP_ICREQ)
 		verdict = pdu_check_icreq((const void *)conn->header);

@@ -284,15 +284,18 @@ def test_more_commands_than_the_queue_holds(start):
 # --- TermReq, half-open states, garbage -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("digests", [False, True])
 @pytest.mark.parametrize("length", [24, 25, 100, 152])
 @pytest.mark.parametrize("fes", [0, 1, 7, 0xFFFF])
-def test_host_terminates(target, length, fes):
-    """A host's TermReq of any length ends the connection; what follows is ignored."""
+def test_host_terminates(target, length, fes, digests):
+    """A host's TermReq of any length, never with a digest, ends the connection without an answer; what follows is
+    ignored."""
     with Connection(target.address) as conn:
-        conn.icreq()
+        conn.icreq(digests, digests)
         conn.send(struct.pack("<BBBBIHI10x", H2C_TERM, 0, 24, 0, length, fes, 5)
                   .ljust(length, b"\0") + os.urandom(500))
-        conn.expect_close()
+        with pytest.raises(Closed):
+            conn.pdu()
 
 
 def test_terminated_host_that_stays(target):
