@@ -123,14 +123,18 @@ static uint8_t record_type(struct msghdr *msg)
 /* Not data: an alert, or a handshake message. */
 static ssize_t take_control(const struct iovec *iov, ssize_t n, uint8_t type)
 {
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(20);
 	const uint8_t *bytes = iov->iov_base;
+	/* An alert begins where data was awaited, of which one byte may have been missing. */
+	const bool alert = type == RECORD_ALERT && n == 2 && iov->iov_len >= 2;
 
-	if (type == RECORD_ALERT && n == 2 && bytes[1] == CLOSE_NOTIFY)
+	if (alert && bytes[1] == CLOSE_NOTIFY)
 		return 0;
-	if (type == RECORD_ALERT && n == 2)
-		log_info("TLS: alert %u from the host", bytes[1]);
+	if (alert)
+		log_limited(&limit, LOG_LEVEL_INFO, "TLS: alert %u from the host", bytes[1]);
 	else if (type == RECORD_HANDSHAKE)
-		log_info("TLS: the host wants new record keys; the kernel's cannot be changed");
+		log_limited(&limit, LOG_LEVEL_INFO,
+			    "TLS: the host wants new record keys; the kernel's cannot be changed");
 	errno = EPROTO;
 	return -1;
 }
