@@ -227,5 +227,6 @@ int dhchap_response(const struct dhchap_proof *proof, uint8_t *out)
 	add(&bytes, second, strlen(second));
 	err = hash_hmac(proof->hash, proof->key->bytes, proof->key->len, bytes.buf, bytes.len, out);
 	secret_wipe(ca, sizeof(ca));
+	secret_wipe(&bytes, sizeof(bytes));
 	return err;
 }

@@ -444,8 +444,11 @@ static int build_challenge(struct nvmet_auth *auth, uint8_t *msg)
 		err = dh_new(auth->group, &auth->dh);
 	if (!err && auth->group != DH_NULL)
 		err = dh_public(auth->dh, public);
-	if (err)
+	if (err) { /* the host may ask once more */
+		dh_free(auth->dh);
+		auth->dh = NULL;
 		return err;
+	}
 	auth->step = AUTH_REPLY;
 	return (int)auth_build_challenge(msg, auth->t_id, auth->hash, auth->c1, auth->seqnum,
 					 auth->group, public);
