@@ -93,13 +93,15 @@ static uint64_t mask_bit(uint8_t lid)
 
 void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
 {
+	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 	struct nvmet_aen *aen = &ctrl->aen;
 
 	if (ctrl->dead || !enabled(ctrl, dw0) || (aen->masked & mask_bit(lid_of(dw0))))
 		return;
 	if (aen->n_pending == ARRAY_SIZE(aen->pending_dw0)) {
-		log_warn("%s: an asynchronous event is lost: it does not ask for them",
-			 nvmet_ctrl_name(ctrl));
+		log_limited(&limit, LOG_LEVEL_WARN,
+			    "%s: an asynchronous event is lost: it does not ask for them",
+			    nvmet_ctrl_name(ctrl));
 		return;
 	}
 	aen->masked |= mask_bit(lid_of(dw0));

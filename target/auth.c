@@ -71,7 +71,8 @@ struct nvmet_auth {
 	uint8_t response[HASH_MAX]; /* ours */
 };
 
-static struct log_limit failure_limit = LOG_LIMIT_INIT(20); /* main thread only */
+static struct log_limit success_limit = LOG_LIMIT_INIT(500); /* main thread only */
+static struct log_limit failure_limit = LOG_LIMIT_INIT(20);
 
 /* --- Life ---------------------------------------------------------------------------------------
  */
@@ -357,10 +358,10 @@ static auth_failure take_reply(struct nvmet_auth *auth, const void *msg, size_t 
 /* Both sides know: the worker lets the queue in with the answer to this command. */
 static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 {
-	log_info("%s: queue %u of %s authenticated (%s, %s%s%s)", auth->queue->peer,
-		 auth->queue->qid, nvmet_ctrl_name(auth->queue->ctrl), hash_name(auth->hash),
-		 dh_name(auth->group), both ? ", both ways" : "",
-		 auth->sc_c != NVMF_AUTH_SC_NONE ? ", PSK for TLS generated" : "");
+	log_limited(&success_limit, LOG_LEVEL_INFO, "%s: queue %u of %s authenticated (%s, %s%s%s)",
+		    auth->queue->peer, auth->queue->qid, nvmet_ctrl_name(auth->queue->ctrl),
+		    hash_name(auth->hash), dh_name(auth->group), both ? ", both ways" : "",
+		    auth->sc_c != NVMF_AUTH_SC_NONE ? ", PSK for TLS generated" : "");
 	rewind_to(auth, AUTH_IDLE);
 	auth->done = true;
 	auth->both = both;

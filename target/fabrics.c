@@ -96,6 +96,7 @@ void nvmet_connect_finish(struct nvmet_req *req, uint16_t status)
 static uint16_t check_tls(struct nvmet_req *req, const struct nvmf_connect_data *data,
 			  const struct nvmet_subsystem *subsys)
 {
+	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 	const struct psk_identity *tls = req->queue->tls;
 
 	if (tls && strcmp(tls->hostnqn, data->hostnqn) != 0)
@@ -105,7 +106,8 @@ static uint16_t check_tls(struct nvmet_req *req, const struct nvmf_connect_data 
 	if (tls || subsys->discovery ||
 	    !keyring_has(subsys->target->keys, KEY_USE_TLS, data->hostnqn, data->subnqn))
 		return 0;
-	log_warn("%s: host %s has a key for TLS and must use it", req->queue->peer, data->hostnqn);
+	log_limited(&limit, LOG_LEVEL_WARN, "%s: host %s has a key for TLS and must use it",
+		    req->queue->peer, data->hostnqn);
 	return NVME_SC_CONNECT_INVALID_HOST | NVME_STATUS_DNR;
 }
 

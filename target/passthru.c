@@ -139,8 +139,10 @@ static uint16_t find_destination(struct nvmet_req *req, struct destination *ret)
 /* Says why, for the operator: the host sees only a number. */
 static uint16_t deny(struct nvmet_req *req, const char *why)
 {
-	log_warn("%s: admin command %02xh refused: %s", nvmet_ctrl_name(req->queue->ctrl),
-		 req->cmd.opcode, why);
+	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
+
+	log_limited(&limit, LOG_LEVEL_WARN, "%s: admin command %02xh refused: %s",
+		    nvmet_ctrl_name(req->queue->ctrl), req->cmd.opcode, why);
 	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
 			       NVME_SC_OPERATION_DENIED | NVME_STATUS_DNR);
 }
@@ -266,6 +268,7 @@ static void send(struct nvmet_req *req, const struct destination *to)
 
 static void passthru(struct nvmet_req *req)
 {
+	static struct log_limit sent = LOG_LIMIT_INIT(500); /* main thread only */
 	struct destination to;
 	uint16_t status = find_destination(req, &to);
 
@@ -275,8 +278,9 @@ static void passthru(struct nvmet_req *req)
 		nvmet_req_complete(req, status);
 		return;
 	}
-	log_info("%s: admin command %02xh, CDW10 %08xh, to %s", nvmet_ctrl_name(req->queue->ctrl),
-		 req->cmd.opcode, nvmet_cdw10(req), nvme_ctrl_name(to.ssd->ctrl));
+	log_limited(&sent, LOG_LEVEL_INFO, "%s: admin command %02xh, CDW10 %08xh, to %s",
+		    nvmet_ctrl_name(req->queue->ctrl), req->cmd.opcode, nvmet_cdw10(req),
+		    nvme_ctrl_name(to.ssd->ctrl));
 	req->passthru_ssd = to.ssd;
 	send(req, &to);
 }

@@ -267,6 +267,16 @@ def test_key_means_tls(target, port):
             read(host.io[0], 0, 1)
 
 
+def test_refusals_do_not_flood_the_log(start, tmp_path):
+    """A host that is told again and again that it must use TLS is not worth a line each time."""
+    daemon = start("-c", configure(tmp_path))
+    with Queue(daemon.addresses[2]) as queue:
+        for _ in range(300):
+            with pytest.raises(Status):
+                queue.connect(NQN)
+    assert 20 <= daemon.log().count("must use it") < 100
+
+
 def test_plain_to_tls_port(target):
     """An ICReq where TLS is required: the end, and a line."""
     conn = Connection(target.required)
