@@ -35,7 +35,9 @@ OF_HOSTS = ("connections", "controllers", "queue_pairs", "requests", "dma_pages_
 FAULTS = ("hang={n},fault.times=2", "hang={n},fault.times=2,fault.abort=late",
           "hang={n},fault.times=1,fault.abort=refuse", "cfs_after={n},fault.times=3",
           "doorbell_after={n},fault.times=2", "mute_after={n},fault.delay=3,fault.delay_ms=1",
-          "gone_after={n},fault.times=2,fault.back_ms=300", "error={n},fault.status=0x280")
+          "error={n},fault.status=0x280")
+# Takes a volatile cache along, without the hosts' noticing: docs/reliability.md, Durability.
+PULLED = "gone_after={n},fault.times=2,fault.back_ms=300"
 
 
 class Wrong(AssertionError):
@@ -139,11 +141,11 @@ class Writer(threading.Thread):
         while True:
             self.leave()
             try:
-                epoch = self.run_.epoch
                 self.host = Host(self.run_.address, NQN, hostid=bytes([self.number + 1]) * 16,
                                  hostnqn=f"nqn.2014-08.org.nvmexpress:writer{self.number}")
                 self.ports = {queue.conn.sock.getsockname()[1]
                               for queue in (self.host.admin, *self.host.io)}
+                epoch = self.run_.epoch  # of this daemon, or it is dead already
                 if epoch != self.epoch and self.run_.cache:
                     for block in self.blocks:
                         block.power_cut()
@@ -255,7 +257,8 @@ class Run:
 
     def start_daemon(self):
         """With another fault each time."""
-        keys = self.random.choice(FAULTS).format(n=self.random.randrange(300, 3000))
+        faults = FAULTS if self.cache else (*FAULTS, PULLED)
+        keys = self.random.choice(faults).format(n=self.random.randrange(300, 3000))
         fault = f",fault.{keys}" if self.with_faults else ""
         folder = self.folder / f"daemon{self.restarts}"
         folder.mkdir()
@@ -276,30 +279,31 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid =
     def kill_daemon(self):
         """SIGKILL, and a new one."""
         self.faults += self.count_faults()
-        self.epoch += 1
         self.daemon.kill()
+        self.epoch += 1
         for text in ("Sanitizer", "failed while", "not back after"):
             if text in self.daemon.log():
                 raise Wrong(f"{text}: see {self.daemon.log_path}")
         self.restarts += 1
         self.start_daemon()
 
-    def go(self, seconds, between):
-        """All of it, for some time; the daemon is killed every `between` seconds or so."""
+    def go(self, seconds, between, least=0):
+        """All of it, for some time; the daemon is killed every `between` seconds or so, and so often at least."""
         end = time.monotonic() + seconds
         for writer in self.writers:
             writer.start()
         try:
-            while time.monotonic() < end and not self.stopping:
-                until = min(end, time.monotonic() + between * self.random.uniform(0.5, 1.5))
-                while time.monotonic() < until and not self.stopping:
+            while (time.monotonic() < end or self.restarts < least) and not self.stopping:
+                until = time.monotonic() + between * self.random.uniform(0.5, 1.5)
+                last = until > end and self.restarts >= least
+                while time.monotonic() < (end if last else until) and not self.stopping:
                     time.sleep(0.05)
-                if until < end and not self.stopping:
+                if not last and not self.stopping:
                     self.kill_daemon()
         finally:
             self.stopping = True
             for writer in self.writers:
-                writer.join(120)
+                writer.join(300)
         for writer in self.writers:
             if writer.failure:
                 raise writer.failure

@@ -32,7 +32,7 @@ def test_nothing_is_lost(tmp_path, cache):
     nothing that was flushed or written with FUA is lost."""
     run = Run(tmp_path, seed=7 + cache, writers=3, cache=cache)
     try:
-        run.go(12, 3)
+        run.go(12, 3, least=2)
         assert run.restarts >= 2 and run.summary()["operations"] > 1000
     finally:
         print(run.summary())
