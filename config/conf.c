@@ -34,6 +34,7 @@ void conf_init(struct conf *conf)
 			.controllers_per_host = 64,
 			.handshake_timeout_ms = 10000,
 			.enable_timeout_ms = 60000,
+			.discovery_timeout_ms = 120000,
 			.pdu_timeout_ms = 30000,
 			.term_timeout_ms = 10000,
 		},

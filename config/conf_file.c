@@ -225,6 +225,8 @@ static int read_limits(struct reader *reader, const config_setting_t *setting, v
 		{ "controllers_per_host", KEY_UINT, LIMIT(controllers_per_host), 1, 65000, NULL },
 		{ "handshake_timeout", KEY_DURATION, LIMIT(handshake_timeout_ms), 100, 600000,
 		  NULL },
+		{ "discovery_timeout", KEY_DURATION, LIMIT(discovery_timeout_ms), 100, 600000,
+		  NULL },
 		{ "enable_timeout", KEY_DURATION, LIMIT(enable_timeout_ms), 100, 600000, NULL },
 		{ "pdu_timeout", KEY_DURATION, LIMIT(pdu_timeout_ms), 100, 600000, NULL },
 		{ "term_timeout", KEY_DURATION, LIMIT(term_timeout_ms), 100, 30000, NULL },

@@ -128,6 +128,7 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	nvmet_aen_init(ctrl);
 	TAILQ_INSERT_TAIL(&subsys->ctrls, ctrl, link);
 	subsys->target->n_ctrls++;
+	subsys->target->n_discovery_ctrls += subsys->discovery;
 	nvmet_ctrl_set_kato(ctrl, kato_ms);
 	watch_enabled(ctrl);
 	*ret_ctrl = ctrl;
@@ -141,6 +142,7 @@ static void ctrl_free(struct nvmet_ctrl *ctrl)
 	log_life("%s: gone", nvmet_ctrl_name(ctrl));
 	TAILQ_REMOVE(&ctrl->subsys->ctrls, ctrl, link);
 	target->n_ctrls--;
+	target->n_discovery_ctrls -= ctrl->subsys->discovery;
 	nvmet_host_put(ctrl->host); /* who waits may need its place */
 	ctrl->host = NULL;
 	nvmet_assoc_retry(ctrl);
@@ -312,7 +314,7 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	log_limited(&life_limit, LOG_LEVEL_WARN,
-		    "%s: keep-alive timer expired after %u ms: ending the association",
+		    "%s: keep-alive timer expired (KATO %u ms): ending the association",
 		    nvmet_ctrl_name(ctrl), ctrl->kato_ms);
 	nvmet_ctrl_kill(ctrl, "keep-alive timer expired");
 }
@@ -329,10 +331,15 @@ static uint32_t round_kato(uint32_t kato_ms)
 
 void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
 {
-	const struct timeval timeout = { .tv_sec = round_kato(kato_ms) / 1000 };
+	const struct nvmet_limits *limits = &ctrl->subsys->target->limits;
+	unsigned ms = round_kato(kato_ms);
+	struct timeval timeout;
 
-	ctrl->kato_ms = round_kato(kato_ms);
-	if (kato_ms && !ctrl->dead)
+	ctrl->kato_ms = ms;
+	if (!ms && ctrl->subsys->discovery)
+		ms = limits->discovery_timeout_ms; /* theirs, when they ask for none */
+	timeout = (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	if (ms && !ctrl->dead)
 		evtimer_add(ctrl->keep_alive, &timeout);
 	else
 		evtimer_del(ctrl->keep_alive);

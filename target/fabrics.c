@@ -147,13 +147,18 @@ static void queue_identify(struct nvmet_req *req)
 	req->queue->flow_control = !(cmd->cattr & NVMF_CATTR_DISABLE_SQFC);
 }
 
-static bool too_many_ctrls(const struct nvmet_queue *queue, const char *hostnqn)
+/* I/O controllers and discovery controllers are counted apart: anybody may have the latter, and
+ * must not shut out hosts by it. */
+static bool too_many_ctrls(const struct nvmet_queue *queue, const char *hostnqn, bool discovery)
 {
 	const struct nvmet_limits *limits = &queue->target->limits;
+	unsigned n = queue->target->n_discovery_ctrls;
 
-	return (limits->controllers && queue->target->n_ctrls >= limits->controllers) ||
+	if (!discovery)
+		n = queue->target->n_ctrls - n;
+	return (limits->controllers && n >= limits->controllers) ||
 	       (limits->controllers_per_host &&
-		nvmet_host_n_ctrls(queue, hostnqn) >= limits->controllers_per_host);
+		nvmet_host_n_ctrls(queue, hostnqn, discovery) >= limits->controllers_per_host);
 }
 
 static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,
@@ -167,7 +172,7 @@ static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_d
 		return REFUSE_DATA(req, cntlid);
 	if (le16_get(cmd->sqsize) >= NVMET_MAX_ENTRIES)
 		return REFUSE_CMD(req, sqsize);
-	if (too_many_ctrls(req->queue, data->hostnqn))
+	if (too_many_ctrls(req->queue, data->hostnqn, subsys->discovery))
 		return NVME_SC_CONNECT_BUSY; /* no DNR: the host tries again */
 	err = nvmet_ctrl_new(subsys, data, le32_get(cmd->kato), &ctrl);
 	if (err)

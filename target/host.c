@@ -61,7 +61,7 @@ static bool same_address(const char *a, const char *b)
 }
 
 /* What is still being taken apart counts, for it holds queue pairs. */
-unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn)
+unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery)
 {
 	const struct nvmet_host *host = find(queue->target, nqn);
 	const struct nvmet_subsystem *subsys;
@@ -69,10 +69,13 @@ unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn)
 	unsigned n = 0;
 
 	TAILQ_FOREACH (subsys, &queue->target->subsystems, link) {
+		if (subsys->discovery != discovery)
+			continue;
 		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
-			n += ctrl->proven ? ctrl->host == host
-					  : ctrl->queues[0] && same_address(ctrl->queues[0]->peer,
-									    queue->peer);
+			n += ctrl->proven && !discovery
+				     ? ctrl->host == host
+				     : ctrl->queues[0] &&
+					       same_address(ctrl->queues[0]->peer, queue->peer);
 	}
 	return n;
 }

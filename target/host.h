@@ -10,6 +10,7 @@
 #ifndef NVMETD_TARGET_HOST_H
 #define NVMETD_TARGET_HOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/queue.h>
 
@@ -36,11 +37,11 @@ struct nvmet_host *nvmet_host_get(struct nvmet_target *target, const char *nqn);
 /* One controller less. */
 void nvmet_host_put(struct nvmet_host *host);
 /*
- * How many controllers count against a Connect of this host on `queue`: the host's own, and of
- * those whose hosts have yet to authenticate whichever came from its address, for anybody may say
- * its name.
+ * How many controllers of a kind count against a Connect of this host on `queue`: the host's own,
+ * and of those whose hosts have yet to authenticate, and of discovery controllers, whichever came
+ * from its address, for anybody may say its name.
  */
-unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn);
+unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery);
 
 /*
  * Sends an admin command on behalf of `req` to the SSD, with the first `len` bytes of its data (0:

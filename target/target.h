@@ -32,9 +32,12 @@ struct nvmet_limits {
 	unsigned connections_per_host; /* per peer address */
 	unsigned handshakes;           /* connections that have not finished Connect, in all */
 	unsigned handshakes_per_host;  /* per peer address */
+	/* I/O and discovery controllers, counted apart. */
 	unsigned controllers;          /* in all */
-	unsigned controllers_per_host; /* per host NQN; per peer address before it is proven */
+	unsigned controllers_per_host; /* per host NQN; per peer address before it is proven, and
+					  for discovery */
 	unsigned handshake_timeout_ms; /* ICReq and Connect, each */
+	unsigned discovery_timeout_ms; /* discovery controllers with KATO 0 and silent; 0: none */
 	unsigned enable_timeout_ms;    /* until CC.EN is set, and after it was cleared; 0: none */
 	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */
 	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */
@@ -71,7 +74,7 @@ struct nvmet_target {
 	TAILQ_HEAD(, nvmet_ssd) ssds;
 	LIST_HEAD(, nvmet_host) hosts; /* that have controllers */
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
-	unsigned n_ctrls;
+	unsigned n_ctrls, n_discovery_ctrls;     /* in all, and of them */
 	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association (assoc.h) */
 	struct event *park_timer;
 };

@@ -79,10 +79,12 @@ struct tls_ctx *tcp_tls(struct nvme_tcp *tcp)
 void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16])
 {
 	memset(addr, 0, 16);
-	if (peer->ss_family == AF_INET6)
+	if (peer->ss_family == AF_INET6) {
 		memcpy(addr, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
-	else if (peer->ss_family == AF_INET)
+	} else if (peer->ss_family == AF_INET) {
+		memset(addr + 10, 0xff, 2);
 		memcpy(addr + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+	}
 }
 
 static struct peer *peer_find(struct nvme_tcp *tcp, const uint8_t addr[16], bool make)
@@ -251,7 +253,7 @@ static void describe_port(struct nvmet_port *port, int fd)
 	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
 	uint8_t bytes[16] = { 0 };
-	static const uint8_t any[16];
+	static const uint8_t any4[16] = { [10] = 0xff, 0xff }, any6[16];
 
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
 	    getnameinfo((struct sockaddr *)&addr, len, port->traddr, sizeof(port->traddr),
@@ -259,7 +261,7 @@ static void describe_port(struct nvmet_port *port, int fd)
 		return;
 	port->adrfam = addr.ss_family == AF_INET6 ? NVMF_ADRFAM_IPV6 : NVMF_ADRFAM_IPV4;
 	tcp_peer_addr(&addr, bytes);
-	port->wildcard = memcmp(bytes, any, sizeof(any)) == 0;
+	port->wildcard = memcmp(bytes, any4, 16) == 0 || memcmp(bytes, any6, 16) == 0;
 }
 
 static void listener_free(struct listener *listener)

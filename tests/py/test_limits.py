@@ -10,7 +10,7 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import Connection, Host, read
+from nvmetcp import DISCOVERY_NQN, Connection, Host, Queue, Status, read
 
 
 def conf(tmp_path, limits="", ssds="", namespaces='{ nsid = 1; ssd = "a"; }', more=""):
@@ -41,6 +41,40 @@ def test_connections(start, tmp_path, limit):
     daemon.expect_clean()
     with Host(daemon.address, NQN):
         pass
+    daemon.expect_clean()
+
+
+def test_discovery_controllers(start, tmp_path):
+    """However many there are, hosts have places of their own; from one address as many as from one name."""
+    def discover(source, index):
+        queue = Queue(daemon.address, source=source)
+        try:
+            return queue.connect(DISCOVERY_NQN, hostnqn=f"nqn.2014-08.org.nvmexpress:{source}:{index}")
+        except Status:
+            queue.conn.close()
+            raise
+
+    daemon = start("-c", conf(tmp_path, 'controllers = 6; controllers_per_host = 4;'))
+    held = [discover("127.0.0.2", index) for index in range(4)]
+    for source, number in (("127.0.0.2", 0), ("127.0.0.3", 2)):
+        held += [discover(source, index) for index in range(number)]
+        with pytest.raises(Status) as found:
+            discover(source, "more")
+        assert found.value.code == 0x181 and not found.value.cqe.dnr
+    with Host(daemon.address, NQN) as host:
+        assert len(read(host.io[0], 0, 1)) == 512
+    for queue in held:
+        queue.conn.close()
+    daemon.expect_clean()
+
+
+def test_silent_discovery(start, tmp_path):
+    """A discovery controller without keep-alive ends when nothing comes; an I/O controller does not."""
+    daemon = start("-c", conf(tmp_path, 'discovery_timeout = "1s";'))
+    with Queue(daemon.address).connect(DISCOVERY_NQN) as silent, Host(daemon.address, NQN) as host:
+        silent.conn.expect_close(30)
+        assert "KATO 0 ms" in daemon.log()
+        assert len(read(host.io[0], 0, 1)) == 512
     daemon.expect_clean()
 
 
