@@ -218,11 +218,14 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 
 void conn_drain(struct nvme_tcp_conn *conn)
 {
-	if (!conn->draining && conn->state == CONN_LIVE && conn->queue.qid != 0)
+	/* Until it is live the QID is the main thread's. */
+	bool io = conn->queue.live && conn->queue.qid != 0;
+
+	if (!conn->draining && conn->state == CONN_LIVE && io)
 		event_del(conn->read_event); /* what it has not sent yet was not acknowledged either
 					      */
 	conn->draining = true;
-	if (conn->queue.qid != 0 && conn->n_busy == conn->n_receiving + conn->queue.fuse.n_parked)
+	if (io && conn->n_busy == conn->n_receiving + conn->queue.fuse.n_parked)
 		conn_close(conn, NULL);
 }
 
@@ -352,6 +355,8 @@ static void op_connected(struct nvmet_queue *queue)
 	conn->handshake_over = true;
 	if (queue->qid != 0)
 		counter_add(&conn->tw->io_conns, 1);
+	if (queue->qid != 0 && conn->draining)
+		event_del(conn->read_event); /* it is told that it is connected, and closed */
 	if (queue->ctrl->subsys->discovery)
 		pages_to_discovery(conn);
 	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);

@@ -403,6 +403,9 @@ void rx_resume(struct nvme_tcp_conn *conn)
 	conn->stash_len = 0;
 	feed(conn, bytes, len);
 	free(bytes);
+	/* Of a connection that is drained, only the rest of what it has begun. */
+	if (conn->draining && conn->queue.live && conn->queue.qid != 0 && conn->rx == RX_HEADER)
+		return;
 	if (parsing(conn) && !conn->rx_paused && event_add(conn->read_event, NULL) < 0)
 		conn_close(conn, "no memory to read on");
 	look_again(conn);

@@ -450,8 +450,10 @@ void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void
 	const struct timeval soon = { .tv_usec = STOP_LOOK_MS * 1000 };
 
 	for (struct listener *listener = SLIST_FIRST(&tcp->listeners); listener;
-	     listener = SLIST_NEXT(listener, link))
+	     listener = SLIST_NEXT(listener, link)) {
+		acceptor_fini(&listener->acceptor); /* or it would end its rest */
 		evconnlistener_disable(listener->ev);
+	}
 	tcp->stopped = stopped;
 	tcp->stopped_arg = arg;
 	tcp->stop_left_ms = drain_ms;

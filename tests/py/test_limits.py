@@ -116,6 +116,33 @@ def test_no_descriptor_for_metrics(start, tmp_path):
         assert client.recv(15) == b"HTTP/1.0 200 OK"
 
 
+def test_a_stop_while_accepting_rests(start, tmp_path):
+    """Out of descriptors, then told to stop, with I/O under way for longer than the rest: nobody comes in any more."""
+    config = conf(tmp_path)
+    config.write_text(config.read_text().replace("queues=4", "queues=4,fault.op=read,fault.delay=1,fault.delay_ms=3000"))
+    daemon = start("-c", config)
+    pid = daemon.process.pid
+    with Host(daemon.address, NQN) as host:
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        slow = host.io[0].start(2, nsid=1, read=512)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(999)) - used), before[1]))
+        with Connection(daemon.address) as waiting:
+            end = time.monotonic() + 10
+            while "raise LimitNOFILE" not in daemon.log():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            daemon.process.terminate()
+            while "stopping: draining" not in daemon.log():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            assert host.io[0].wait(slow).status == 0
+            waiting.expect_close(20)
+    assert daemon.process.wait(20) == 0
+    assert "the daemon cannot take it" not in daemon.log()
+
+
 def test_an_ssd_of_several_is_gone(start, tmp_path):
     """Its commands end with a path error; the other SSD's go on, on the same queues and on new ones."""
     daemon = start("-c", conf(
