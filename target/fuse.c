@@ -146,7 +146,8 @@ uint16_t nvmet_fuse_arrive(struct nvmet_req *req)
 		fail(first, NVME_SC_ABORTED_FUSED_MISSING);
 	if (half == 0)
 		return 0;
-	if (queue->qid == 0 || !queue->live || req->cmd.opcode == NVME_OPCODE_FABRICS ||
+	/* Until it is live, QID and controller are the main thread's. */
+	if (!queue->live || queue->qid == 0 || req->cmd.opcode == NVME_OPCODE_FABRICS ||
 	    !queue->ctrl->fuses || (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
 		if (first && half == NVME_FUSE_SECOND)
 			fail(first, NVME_SC_ABORTED_FUSED_MISSING);
