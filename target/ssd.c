@@ -55,7 +55,7 @@ static struct nvmet_qpair_share *least_used(struct nvmet_ssd *ssd, const struct 
 	struct nvmet_qpair_share *share, *best = NULL;
 
 	TAILQ_FOREACH (share, &ssd->shares, link) {
-		if (share->worker != worker || share->deleting)
+		if (share->worker != worker || share->deleting || share->closing)
 			continue;
 		if (!best || share->n_users < best->n_users)
 			best = share;
@@ -89,7 +89,7 @@ static bool any_deleting(const struct nvmet_ssd *ssd)
 	const struct nvmet_qpair_share *share;
 
 	TAILQ_FOREACH (share, &ssd->shares, link) {
-		if (share->deleting)
+		if (share->deleting || share->closing)
 			return true;
 	}
 	return false;
@@ -349,6 +349,7 @@ static void drain_timeout(evutil_socket_t fd, short what, void *arg)
 	log_err("%s: commands of a closed connection are still at the SSD after %u s: closing all "
 		"%u connections that share its queue pair, to delete it",
 		nvme_ctrl_name(share->ssd->ctrl), DRAIN_TIMEOUT_S, share->n_users);
+	share->closing = true;
 	TAILQ_FOREACH (path, &share->users, link) {
 		if (!path->putting)
 			nvmet_queue_close(path->queue, "its queue pair must be deleted");

@@ -33,6 +33,7 @@ struct nvmet_qpair_share {
 	unsigned n_users;
 	unsigned n_putting; /* of the users: those that wait for their commands to end */
 	bool deleting;      /* all users are giving it back, or nobody is left */
+	bool closing; /* all users were told to close, so that it can be deleted: none may join */
 	struct event *drain_timer;
 	struct loop_msg msg; /* to the worker and back, to detach */
 };
