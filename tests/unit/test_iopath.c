@@ -25,6 +25,13 @@
 #define PAYLOAD    512 /* bytes: what is copied at once and is no header */
 #define CALLS_PART 5   /* one system call for so many commands: 0.2 */
 
+/* Of payload, how much of it the emulated SSD copies with memcpy(). */
+#ifdef __SANITIZE_THREAD__
+#define SSD_COPIES 0 /* it has a function of its own there */
+#else
+#define SSD_COPIES 1
+#endif
+
 static struct host admin, io;
 static unsigned n_calls;    /* of the memory allocator, and of locks */
 static unsigned n_syscalls; /* on sockets, by the daemon */
@@ -284,9 +291,10 @@ static void few_calls(void **state)
 	(void)state;
 	connect_queues(0);
 	deep_queue(NVME_IO_READ, NULL);
-	assert_int_equal(n_copied, DEPTH * BLOCK); /* by the SSD */
+	assert_int_equal(n_copied, SSD_COPIES * DEPTH * BLOCK);
 	deep_queue(NVME_IO_WRITE, bytes);
-	assert_int_equal(n_copied, 2 * DEPTH * BLOCK); /* and what came with the capsules */
+	/* And what came with the capsules. */
+	assert_int_equal(n_copied, (SSD_COPIES + 1) * DEPTH * BLOCK);
 	close_queues();
 }
 
@@ -312,7 +320,7 @@ static void no_copy(void **state)
 	n_copied = 0;
 	settle_counted();
 	assert_int_equal(io.n_commands, 0);
-	assert_int_equal(n_copied, sizeof(bytes)); /* by the SSD */
+	assert_int_equal(n_copied, SSD_COPIES * sizeof(bytes));
 	close_queues();
 }
 
