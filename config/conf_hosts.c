@@ -88,6 +88,15 @@ static int read_visible(const config_setting_t *setting, struct nvmet_access *ac
 	return 0;
 }
 
+static int read_bool(const config_setting_t *setting, bool *value, struct conf_why *why)
+{
+	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+		return wrong(why, setting, "%s: expected true or false",
+			     config_setting_name(setting));
+	*value = config_setting_get_bool(setting);
+	return 0;
+}
+
 /* What the host may do at its subsystem. -ENOENT: the key is none of these. */
 static int read_access(const config_setting_t *member, struct nvmet_access *access,
 		       struct conf_why *why)
@@ -97,12 +106,8 @@ static int read_access(const config_setting_t *member, struct nvmet_access *acce
 
 	if (strcmp(name, "namespaces") == 0)
 		return read_visible(member, access, why);
-	if (strcmp(name, "read_only") == 0) {
-		if (config_setting_type(member) != CONFIG_TYPE_BOOL)
-			return wrong(why, member, "read_only: expected true or false");
-		access->read_only = config_setting_get_bool(member);
-		return 0;
-	}
+	if (strcmp(name, "read_only") == 0)
+		return read_bool(member, &access->read_only, why);
 	if (strcmp(name, "max_queues") != 0)
 		return -ENOENT;
 	if (number < 1 || number > NVMET_MAX_QUEUES)
@@ -279,6 +284,8 @@ int conf_read_dhchap(const config_setting_t *setting, struct nvmet_auth_policy *
 		else if (strcmp(name, "groups") == 0)
 			err = read_words(member, group_words, ARRAY_SIZE(group_words),
 					 policy->groups, &policy->n_groups, why);
+		else if (strcmp(name, "discovery") == 0)
+			err = read_bool(member, &policy->discovery, why);
 		else
 			err = wrong(why, member, "%s: there is no such key here", name);
 		if (err)

@@ -144,7 +144,7 @@ void nvmet_auth_forget(struct nvmet_queue *queue)
 
 bool nvmet_auth_required(const struct nvmet_subsystem *subsys, const char *hostnqn)
 {
-	return !subsys->discovery &&
+	return (!subsys->discovery || subsys->target->auth_policy.discovery) &&
 	       keyring_has(subsys->target->keys, KEY_USE_DHCHAP_HOST, hostnqn, subsys->nqn);
 }
 

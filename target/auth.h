@@ -24,6 +24,7 @@ struct nvmet_auth_policy {
 	unsigned n_hashes;
 	uint8_t groups[6]; /* enum dh_group */
 	unsigned n_groups;
+	bool discovery; /* a host that has a key proves it for the discovery log, too */
 };
 
 /* Authentication Send and Receive. Worker. */

@@ -11,7 +11,7 @@ import pytest
 
 from dhchap import (CONCAT, FAILED, GROUP, HASH, MESSAGE, NOT_USABLE, PAYLOAD, PRIMES, Chap, Failure,
                     key_text)
-from nvmetcp import HOSTNQN, Closed, Host, Queue, Status, read, write
+from nvmetcp import DISCOVERY_NQN, HOSTNQN, Closed, Host, Queue, Status, read, write
 
 NQN = "nqn.2026-11.io.nvmetd:auth"
 KEY, KEY2 = key_text(bytes(range(32)), 1), key_text(bytes(range(1, 49)), 2)
@@ -496,6 +496,28 @@ def test_policy(start, tmp_path):
         chap = Chap(queue.connect(NQN), NQN, KEY, hashes=(2,))
         assert chap.send(chap.negotiate_message()) == 0
         must_fail(chap, HASH)
+
+
+def test_discovery(target, start, tmp_path):
+    """The discovery log is for everybody, or only for hosts that prove the key that they have for all subsystems."""
+    for hostnqn in (FREE, ONE_WAY):
+        with Host(target.address, DISCOVERY_NQN, queues=0, hostnqn=hostnqn) as host:
+            host.log_page(0x70, 4096, nsid=0)
+    daemon = start("-c", configure(tmp_path, "dhchap = { discovery = true; };"))
+    for hostnqn in (FREE, HOSTNQN):
+        with Host(daemon.address, DISCOVERY_NQN, queues=0, hostnqn=hostnqn) as host:
+            host.log_page(0x70, 4096, nsid=0)
+    with Queue(daemon.address) as queue:
+        queue.connect(DISCOVERY_NQN, hostnqn=ONE_WAY)
+        assert queue.status(0x02, read=4096, cdw10=0x03FF0070) == REQUIRED
+        with pytest.raises(Failure):
+            Chap(queue, DISCOVERY_NQN, KEY2, hostnqn=ONE_WAY).run()
+    with Queue(daemon.address) as queue:
+        queue.connect(DISCOVERY_NQN, hostnqn=ONE_WAY)
+        Chap(queue, DISCOVERY_NQN, KEY, hostnqn=ONE_WAY).run()
+        queue.property_set(0x14, 0x00460001)
+        log = queue.run(0x02, read=4096, cdw10=0x03FF0070).data
+        assert NQN.encode() in log
 
 
 def reload(daemon, text):

@@ -84,6 +84,7 @@ def test_good(tmp_path):
     ("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; max_queues = 0; } )', 3, "max_queues: expected"),
     ("listen", 'hosts = ( { nqn = "nqn.a:b"; read_only = true; } );\nlisten', 1, "read_only: there is no such key here"),
     ("nsid = 1;", 'nsid = 1; read_only = 0;', 4, "read_only: expected true or false"),
+    ("listen", 'dhchap = { discovery = 1; };\nlisten', 1, "discovery: expected true or false"),
     ("listen", 'dhchap = { keys = 1; };\nlisten', 1, "keys: there is no such key here"),
 ])
 def test_bad(tmp_path, old, new, line, text):

@@ -358,6 +358,15 @@ def test_discovery(target):
     assert found[str(target.plain[1])] == (0, 0)
 
 
+def test_discovery_over_tls(target):
+    """The discovery log where TLS is required: by the identity for the discovery subsystem."""
+    with Host(target.required, DISCOVERY_NQN, queues=0, tls=tls(subnqn=DISCOVERY_NQN)) as host:
+        assert NQN.encode() in host.log_page(0x70, 4096, nsid=0)
+    with Queue(target.required, tls=tls()) as queue, pytest.raises(Status) as refused:
+        queue.connect(DISCOVERY_NQN)
+    assert refused.value.code == 0x182
+
+
 def test_both(target):
     """TLS and DH-HMAC-CHAP on one connection."""
     how = tls(hostnqn=BOTH)
