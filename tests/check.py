@@ -256,7 +256,8 @@ def py():
 def threads():
     """The daemon with several workers under load, under TSan."""
     return pytest("threads", "tsan", ["tests/py/test_load.py", "tests/py/test_fabrics.py",
-                                       "tests/py/test_faults.py", "tests/py/test_history.py"],
+                                       "tests/py/test_faults.py", "tests/py/test_history.py",
+                                       "tests/py/test_tls.py", "tests/py/test_auth.py"],
                   timeout=1800)
 
 

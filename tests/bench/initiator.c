@@ -17,6 +17,7 @@
 #include "target/nvmf.h"
 #include "tests/bench/initiator_internal.h"
 #include "transport/digest.h"
+#include "transport/tls.h"
 #include "util/num.h"
 
 #define IN_CAPSULE 8192u
@@ -142,7 +143,8 @@ int initiator_flush(struct initiator_queue *queue)
 	while (initiator_wants_write(queue)) {
 		struct iovec iov[IOVS];
 		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = gather(queue, iov) };
-		ssize_t n = sendmsg(queue->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = queue->tls ? tls_sendmsg(queue->tls, &msg)
+				       : sendmsg(queue->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0)
 			return errno == EAGAIN ? 0 : initiator_broken(strerror(errno));
@@ -355,10 +357,13 @@ static int feed_data(struct initiator_queue *queue, const uint8_t *bytes, size_t
 	return queue->data_left || queue->ddgst_left ? 0 : data_over(queue, events);
 }
 
-int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events)
+/* 1: something came; 0: nothing; -1. */
+static int receive_once(struct initiator_queue *queue, const struct initiator_events *events)
 {
+	const struct iovec iov = { .iov_base = queue->in, .iov_len = RECV_SIZE };
 	const uint8_t *bytes = queue->in;
-	ssize_t n = recv(queue->fd, queue->in, RECV_SIZE, MSG_DONTWAIT);
+	ssize_t n = queue->tls ? tls_readv(queue->tls, &iov, 1)
+			       : recv(queue->fd, queue->in, RECV_SIZE, MSG_DONTWAIT);
 	size_t left = n > 0 ? (size_t)n : 0, used;
 
 	if (n <= 0)
@@ -373,5 +378,16 @@ int initiator_receive(struct initiator_queue *queue, const struct initiator_even
 		bytes += used;
 		left -= used;
 	}
-	return 0;
+	return 1;
+}
+
+int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events)
+{
+	int came;
+
+	/* The socket does not tell of what OpenSSL has taken from it already. */
+	do {
+		came = receive_once(queue, events);
+	} while (came > 0 && queue->tls && tls_has_more(queue->tls));
+	return came < 0 ? -1 : 0;
 }

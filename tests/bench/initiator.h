@@ -34,6 +34,7 @@ struct initiator_params {
 	unsigned qid;                  /* 0: admin */
 	unsigned depth;                /* slots, 1 .. INITIATOR_DEPTH_MAX */
 	bool digests;                  /* of headers and of data */
+	const char *tls_key;           /* file with the key for TLS; NULL: none */
 };
 
 /* Connects a queue. *cntlid is written by the admin queue, read by the others. NULL: a message was

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the two files of the host for load share: its queue (initiator.c), its set-up
- * (initiator_setup.c). */
+/* What the files of the host for load share: its queue (initiator.c), its set-up
+ * (initiator_setup.c), TLS (initiator_tls.c). */
 #ifndef NVMETD_TESTS_INITIATOR_INTERNAL_H
 #define NVMETD_TESTS_INITIATOR_INTERNAL_H
 
@@ -31,7 +31,8 @@ struct initiator_slot {
 };
 
 struct initiator_queue {
-	int fd;
+	int fd;          /* does not block once there is TLS */
+	struct tls *tls; /* NULL: none */
 	unsigned depth;
 	bool digests;
 	uint32_t maxh2cdata;
@@ -58,5 +59,10 @@ void initiator_enqueue(struct initiator_queue *queue, struct initiator_slot *slo
 /* Queues a CapsuleCmd in a free slot, the data of a write in it when it fits. */
 void initiator_command(struct initiator_queue *queue, unsigned index, struct nvme_sqe *sqe,
 		       const void *data, size_t len, bool write);
+/* Blocking: the handshake. 0 or -1 (printed). Ended by initiator_tls_end(), which does nothing
+ * without. */
+int initiator_tls_start(struct initiator_queue *queue, const char *key_file, const char *hostnqn,
+			const char *subnqn);
+void initiator_tls_end(struct initiator_queue *queue);
 
 #endif

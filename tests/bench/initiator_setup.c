@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The host for load until its queues are connected: one command at a time, blocking. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -208,6 +209,15 @@ static int dial(const char *addr, const char *port)
 	return fd;
 }
 
+static int secure(struct initiator_queue *queue, const struct initiator_params *params)
+{
+	if (!params->tls_key)
+		return 0;
+	if (initiator_tls_start(queue, params->tls_key, HOSTNQN, params->nqn))
+		return -1;
+	return fcntl(queue->fd, F_SETFL, O_NONBLOCK) < 0 ? initiator_broken(strerror(errno)) : 0;
+}
+
 struct initiator_queue *initiator_connect(const struct initiator_params *params, uint16_t *cntlid)
 {
 	struct initiator_queue *queue = calloc(1, sizeof(*queue));
@@ -220,8 +230,8 @@ struct initiator_queue *initiator_connect(const struct initiator_params *params,
 	queue->slots = calloc(params->depth, sizeof(queue->slots[0]));
 	queue->in = malloc(RECV_SIZE);
 	queue->fd = dial(params->addr, params->port);
-	if (!queue->slots || !queue->in || queue->fd < 0 || handshake(queue) ||
-	    fabrics_connect(queue, params, cntlid)) {
+	if (!queue->slots || !queue->in || queue->fd < 0 || secure(queue, params) ||
+	    handshake(queue) || fabrics_connect(queue, params, cntlid)) {
 		initiator_close(queue);
 		return NULL;
 	}
@@ -232,6 +242,7 @@ void initiator_close(struct initiator_queue *queue)
 {
 	if (!queue)
 		return;
+	initiator_tls_end(queue);
 	if (queue->fd >= 0)
 		close(queue->fd);
 	free(queue->slots);

@@ -359,6 +359,7 @@ static int usage(void)
 		"  --sequential   blocks in order (default: at random)\n"
 		"  --spin         never sleep\n"
 		"  --digests      of headers and data\n"
+		"  --tls FILE     over TLS with the key in this file\n"
 		"  --rate N       commands a second (default: as many as the depth allows)\n"
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
 		"  --beside N     one more connection at depth N, which is not counted\n"
@@ -374,6 +375,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "sequential", no_argument, NULL, 's' },
 		{ "spin", no_argument, NULL, 'S' },
 		{ "digests", no_argument, NULL, 'D' },
+		{ "tls", required_argument, NULL, 'T' },
 		{ "rate", required_argument, NULL, 'r' },
 		{ "idle", required_argument, NULL, 'i' },
 		{ "beside", required_argument, NULL, 'b' },
@@ -391,6 +393,8 @@ static int parse(int argc, char **argv, struct options *options)
 		options->spin |= option == 'S';
 		options->sequential |= option == 's';
 		options->params.digests |= option == 'D';
+		if (option == 'T')
+			options->params.tls_key = optarg;
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;
 		options->beside = option == 'b' ? (unsigned)atoi(optarg) : options->beside;
 		options->idle = option == 'i' ? (unsigned)atoi(optarg) : options->idle;

@@ -40,6 +40,27 @@ def test_digests(start, size):
     daemon.expect_clean()
 
 
+@pytest.mark.parametrize("size", [512, 4096, 262144])
+def test_tls(start, tmp_path, size):
+    """Over TLS, both hashes, with connections on two workers."""
+    for hash_name in ("sha256", "sha384"):
+        key, conf = tmp_path / hash_name, tmp_path / f"{hash_name}.conf"
+        key.touch(0o600)
+        key.write_bytes(subprocess.run([BUILD / "nvmetctl", "key", "generate", "tls", "--hash", hash_name],
+                                       capture_output=True, check=True).stdout)
+        conf.write_text(f"""
+listen = ( {{ address = "127.0.0.1:0"; tls = "required"; }} );
+workers = 2;
+ssds = ( {{ name = "a"; spec = "emulated:size=64M"; }} );
+subsystems = ( {{ nqn = "{NQN}"; namespaces = ( {{ nsid = 1; ssd = "a"; }} );
+  hosts = ( {{ nqn = "nqn.2014-08.org.nvmexpress:nvmetd-load"; tls_key = "{key}"; }} ); }} );
+""")
+        daemon = start("-c", conf)
+        assert loadgen(daemon, "--tls", key, "mixed", size, 32, 0.3, 2) == 0
+        daemon.expect_clean()
+        daemon.stop()
+
+
 def test_many_connections(start):
     """16 connections on 4 workers and 8 queue pairs, while others come and go."""
     daemon = start("--ssd", "emulated:size=64M,queues=8", "--listen", "127.0.0.1:0", "--nqn", NQN,
