@@ -265,7 +265,7 @@ class Run:
         conf = folder / "conf"
         conf.write_text(f"""workers = 2; listen = ( "127.0.0.1:{self.address[1]}" );
 ssds = ( {{ name = "a"; spec = "emulated:file={self.folder}/disk,size=16M,queues=3,cache={int(self.cache)}\
-{fault}"; command_timeout = "1s"; io_timeout = "400ms"; }} );
+{fault}"; command_timeout = "5s"; io_timeout = "2s"; }} );
 subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
 """)
         self.daemon = Daemon(folder, "-c", conf)
