@@ -4,7 +4,7 @@ if [[ $- != *i* ]]; then
 	set -eEu -o pipefail
 	shopt -s inherit_errexit
 fi
-export ASAN_OPTIONS=exitcode=99
+export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:exitcode=99
 LOG=/tmp/nvmetd.log
 NQN=nqn.2026-11.io.nvmetd:test
 mkdir -p /etc/nvme /run/nvmetd
