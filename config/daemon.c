@@ -222,6 +222,15 @@ static void ssd_available(struct nvme_ctrl *ctrl, void *arg)
 	ssd_unavailable(ctrl, NULL, arg);
 }
 
+static void ssd_cache_lost(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	(void)ctrl;
+	if (ssd->ssd)
+		nvmet_ssd_cache_lost(ssd->ssd);
+}
+
 static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 {
 	static const struct nvme_ctrl_events events = {
@@ -232,6 +241,7 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.namespaces = ssd_namespaces,
 		.unavailable = ssd_unavailable,
 		.available = ssd_available,
+		.cache_lost = ssd_cache_lost,
 		.absent = apply_ssd_absent,
 	};
 	const struct nvme_ctrl_params params = {

@@ -508,6 +508,7 @@ void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev)
 				 strerror(-err));
 	}
 	ctrl->absent_told = false;
+	ctrl->was_gone = true;
 	ctrl->attempts = 0;
 	nvme_ctrl_set_state(ctrl, NVME_CTRL_DISABLING);
 	nvme_ctrl_start(ctrl);

@@ -64,6 +64,12 @@ struct nvme_ctrl_events {
 	void (*unavailable)(struct nvme_ctrl *ctrl, const char *why, void *arg);
 	void (*available)(struct nvme_ctrl *ctrl, void *arg);
 	/*
+	 * Optional. The SSD was gone and is about to go on, with a volatile write cache that may
+	 * have lost power: what was completed and never flushed may be missing. Before anything
+	 * that it completes from now on, commands that are issued again among it.
+	 */
+	void (*cache_lost)(struct nvme_ctrl *ctrl, void *arg);
+	/*
 	 * Optional. The device is gone, or the kernel wants it: nothing of it is used until
 	 * nvme_ctrl_take_up(); the owner unmaps DMA and closes it. Not called for a device that
 	 * announces its own return (pcie_device.returns).

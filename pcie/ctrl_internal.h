@@ -100,7 +100,8 @@ struct nvme_ctrl {
 	/* Recovery. */
 	struct nvme_watch watch;
 	TAILQ_HEAD(, nvme_qpair) qpairs;
-	bool known; /* it was READY once: it must be the same when it returns */
+	bool known;    /* it was READY once: it must be the same when it returns */
+	bool was_gone; /* since it was READY */
 	enum nvme_outage outage;
 	bool hard;            /* a reset of the function, not only CC.EN */
 	bool out_of_patience; /* commands do not wait any longer */

@@ -385,6 +385,9 @@ static void ready_again(struct nvme_ctrl *ctrl)
 		 ctrl->why);
 	evtimer_del(ctrl->patience);
 	ctrl->out_of_patience = false;
+	if (ctrl->was_gone && ctrl->info.volatile_write_cache && events->cache_lost)
+		events->cache_lost(ctrl, ctrl->params.arg);
+	ctrl->was_gone = false;
 	nvme_admin_arm_aers(ctrl);
 	visit_all(ctrl, VISIT_RESUME);
 	nvme_admin_send_parked(ctrl);

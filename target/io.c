@@ -21,12 +21,28 @@
 
 static void io_submit(struct nvmet_req *req);
 
+/*
+ * A Flush says that all earlier writes are safe. When the SSD lost its cache since the last one,
+ * the SSD's word does not hold, be it for a Flush that was issued again or for one that came later.
+ * No retry: that would succeed, and the host would not know.
+ */
+static uint16_t flush_status(const struct nvmet_req *req, struct nvmet_path *path, uint16_t status)
+{
+	uint32_t losses = atomic_load(&req->ns->ssd->cache_losses);
+
+	if (status || losses == path->cache_losses)
+		return status;
+	path->cache_losses = losses;
+	return NVME_SC_WRITE_FAULT | NVME_STATUS_DNR;
+}
+
 /* Worker; main thread while the queue pair is being deleted (the queue is then its own). */
 static void io_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
 	struct nvmet_queue *queue = req->queue;
 	struct nvmet_path *path = &queue->paths[req->ns->path];
+	uint16_t status;
 
 	req->qpair = NULL;
 	if (queue->releasing) {
@@ -37,7 +53,10 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 	nvmet_latency_stage(req, NVMET_STAGE_SSD);
 	req->cqe.dw0 = cqe->dw0;
 	req->cqe.dw1 = cqe->dw1;
-	nvmet_req_complete(req, nvmet_status_from_ssd(cqe));
+	status = nvmet_status_from_ssd(cqe);
+	if (__builtin_expect(req->cmd.opcode == NVME_IO_FLUSH, 0))
+		status = flush_status(req, path, status);
+	nvmet_req_complete(req, status);
 }
 
 static void io_room(struct nvme_waiter *waiter)

@@ -40,8 +40,9 @@ struct worker;
  */
 struct nvmet_path {
 	struct nvme_qpair *qpair;
-	uint32_t outstanding; /* commands of this queue at the SSD */
-	bool draining;        /* the last of them sends `msg` to the main thread */
+	uint32_t outstanding;  /* commands of this queue at the SSD */
+	uint32_t cache_losses; /* of the SSD, that the host knows of */
+	bool draining;         /* the last of them sends `msg` to the main thread */
 
 	struct nvmet_queue *queue;
 	struct nvmet_qpair_share *share; /* NULL: this path has no queue pair */

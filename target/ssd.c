@@ -128,8 +128,17 @@ static void join(struct nvmet_qpair_share *share, struct nvmet_path *path)
 	path->outstanding = 0;
 	path->draining = false;
 	path->putting = false;
+	path->cache_losses = atomic_load(&share->ssd->cache_losses);
 	TAILQ_INSERT_TAIL(&share->users, path, link);
 	share->n_users++;
+}
+
+void nvmet_ssd_cache_lost(struct nvmet_ssd *ssd)
+{
+	log_warn("%s: it was gone, and has a volatile write cache: the next Flush of each queue "
+		 "fails, because writes before it may be lost",
+		 nvme_ctrl_name(ssd->ctrl));
+	atomic_fetch_add(&ssd->cache_losses, 1);
 }
 
 static void leave(struct nvmet_path *path)

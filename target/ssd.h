@@ -9,6 +9,7 @@
 #ifndef NVMETD_TARGET_SSD_H
 #define NVMETD_TARGET_SSD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -47,12 +48,19 @@ struct nvmet_ssd {
 	unsigned n_shares;
 	TAILQ_HEAD(, nvmet_path) waiters; /* for a queue pair that is being deleted */
 	bool sharing_logged;
+	_Atomic uint32_t cache_losses; /* grows on the main thread, while nothing is under way */
 };
 
 int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
 		  struct nvmet_ssd **ret_ssd);
 /* No queue uses it any more. NULL is allowed. */
 void nvmet_ssd_free(struct nvmet_ssd *ssd);
+
+/*
+ * The SSD has lost what was in its volatile write cache. Each queue that is there learns it by its
+ * next Flush, which fails; until then its writes were promised to nobody.
+ */
+void nvmet_ssd_cache_lost(struct nvmet_ssd *ssd);
 
 /* err: 0, or -errno: -EBUSY when no queue pair can be had now. */
 typedef void nvmet_ssd_got_fn(struct nvmet_queue *queue, int err);

@@ -11,7 +11,7 @@ import pytest
 from daemon import NQN
 from nvmetcp import Host, Status, io_fields, read, write
 
-HOST_PATH_ERROR = 0x370
+HOST_PATH_ERROR, WRITE_FAULT = 0x370, 0x280
 BLOCKS = 96  # a queue's; more than any fault.*_after below
 
 
@@ -310,3 +310,26 @@ def test_admin_commands_wait_for_their_turn(start, tmp_path):
             assert {command.cqe.status for command in waiting} == {0}
         assert modest.io[0].wait(kept).status == 0
     daemon.expect_clean()
+
+
+def test_a_cache_that_lost_power(start, tmp_path):
+    """Acknowledged writes went with the SSD's cache: no Flush says that they are safe, on any queue, nor one
+    that was under way; afterwards Flush is the SSD's word again."""
+    daemon = launch(start, tmp_path, f"file={tmp_path}/disk,size=16M,cache=1,fault.gone_after=3,"
+                    "fault.times=1,fault.back_ms=20", timeout="5s")
+    with Host(daemon.address, NQN, queues=2) as host:
+        one, two = host.io
+        write(one, 0, b"a" * 512)
+        assert one.status(0, nsid=1) == 0
+        write(one, 0, b"b" * 512)
+        write(two, 1, b"c" * 512)
+        flush = one.start(0, nsid=1)  # the SSD goes
+        assert one.wait(flush).code == WRITE_FAULT and flush.cqe.dnr
+        assert "it was gone, and has a volatile write cache" in daemon.log()
+        assert read(one, 0, 1) == b"a" * 512 and read(two, 1, 1) == bytes(512)
+        write(one, 0, b"d" * 512)
+        assert one.status(0, nsid=1) == 0
+        assert two.status(0, nsid=1) == WRITE_FAULT
+        assert two.status(0, nsid=1) == 0
+        with Host(daemon.address, NQN, hostid=b"\x22" * 16) as new:
+            assert new.io[0].status(0, nsid=1) == 0 and read(new.io[0], 0, 1) == b"d" * 512
