@@ -118,6 +118,9 @@ def fill_pages(daemon, queue):
         assert len(commands) < 980, "its pages do not run out"
         commands += [queue.start(1, nsid=2, write=bytes(8192), inline=True, **io_fields(0, 16))
                      for _ in range(20)]
+        end = time.monotonic() + 60
+        while (counters := daemon.counters())["requests"] < len(commands) and not counters["page_waits"]:
+            assert time.monotonic() < end, "its commands do not arrive"
     return commands
 
 
