@@ -62,25 +62,15 @@ static void settle(void)
 
 static void connect_queue(struct host *host, uint16_t qid, uint16_t entries, bool digests)
 {
-	const struct nvmf_connect_cmd cmd = {
-		.opcode = NVME_OPCODE_FABRICS,
-		.flags = 0x40,
-		.fctype = NVMF_CONNECT,
-		.sgl = { .length = le32_set(sizeof(struct nvmf_connect_data)),
-			 .type = NVMF_SGL_DATA_OFFSET },
-		.qid = le16_set(qid),
-		.sqsize = le16_set((uint16_t)(entries - 1)),
-		.cattr = NVMF_CATTR_DISABLE_SQFC,
-	};
-	struct nvmf_connect_data data = { .hostnqn = RIG_FRIEND };
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = qid,
+					  .cntlid = admin.cntlid,
+					  .sqsize = (uint16_t)(entries - 1),
+					  .dgst = digests ? 3 : 0,
+					  .cattr = NVMF_CATTR_DISABLE_SQFC };
 
-	data.cntlid = le16_set(qid ? admin.cntlid : NVMF_CNTLID_DYNAMIC);
-	snprintf(data.subnqn, sizeof(data.subnqn), "%s", RIG_NQN);
-	host_open(host, rig_connect());
-	host_send_icreq(host, digests ? 3 : 0, 0);
-	settle();
-	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
-	settle();
+	host_connect(host, rig_connect(), &how, settle);
 	must(host->entries == entries);
 }
 
