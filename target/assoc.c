@@ -19,9 +19,14 @@
 #include "target/target.h"
 #include "target/transport.h"
 #include "target/worker.h"
+#include "util/clock.h"
 #include "util/loop.h"
 
-#define PARK_TIMEOUT_S 5
+#define PARK_TIME (5 * NSEC_PER_SEC) /* from its capsule on */
+#define PARK_LOOK           \
+	{                   \
+		.tv_sec = 1 \
+	} /* between looks at who has waited for as long */
 
 static bool same_host(const struct nvmet_ctrl *ctrl, const struct nvmet_req *connect)
 {
@@ -89,39 +94,52 @@ static bool in_the_way(const struct nvmet_ctrl *ctrl)
 	return false;
 }
 
-static void park_timeout(evutil_socket_t fd, short what, void *arg)
+static void unpark(struct nvmet_req *req)
 {
+	TAILQ_REMOVE(&req->queue->target->parked_connects, req, link);
+}
+
+static void park_look(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval again = PARK_LOOK;
 	struct nvmet_target *target = arg;
-	struct nvmet_req *req;
+	uint64_t now = clock_now_ns();
+	struct nvmet_req *req, *next;
 
 	(void)fd;
 	(void)what;
-	while ((req = TAILQ_FIRST(&target->parked_connects)) != NULL) {
-		TAILQ_REMOVE(&target->parked_connects, req, link);
+	for (req = TAILQ_FIRST(&target->parked_connects); req; req = next) {
+		next = TAILQ_NEXT(req, link);
+		if (now - req->begun_ns < PARK_TIME)
+			continue;
+		unpark(req);
 		nvmet_connect_finish(req, NVME_SC_CONNECT_BUSY);
 	}
+	if (!TAILQ_EMPTY(&target->parked_connects))
+		evtimer_add(target->park_timer, &again);
 }
 
-static void park(struct nvmet_req *req)
+static void park(struct nvmet_req *req, const struct nvmet_ctrl *waits_for)
 {
 	struct nvmet_target *target = req->queue->target;
-	const struct timeval timeout = { .tv_sec = PARK_TIMEOUT_S };
+	const struct timeval soon = PARK_LOOK;
 
 	if (!target->park_timer)
-		target->park_timer = evtimer_new(target->loop->base, park_timeout, target);
+		target->park_timer = evtimer_new(target->loop->base, park_look, target);
 	if (!target->park_timer) {
 		nvmet_connect_finish(req, NVME_SC_CONNECT_BUSY);
 		return;
 	}
 	if (!evtimer_pending(target->park_timer, NULL))
-		evtimer_add(target->park_timer, &timeout);
+		evtimer_add(target->park_timer, &soon);
+	req->waits_for = waits_for;
 	TAILQ_INSERT_TAIL(&target->parked_connects, req, link);
 }
 
 bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsys)
 {
-	bool first = !req->queue->looked_around, wait = false;
-	const struct nvmet_ctrl *ctrl;
+	const struct nvmet_ctrl *ctrl, *last = NULL;
+	bool first = !req->queue->looked_around;
 
 	req->queue->looked_around = true;
 	TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
@@ -129,11 +147,14 @@ bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsy
 			continue;
 		if (first)
 			look_at_all(ctrl);
-		wait = wait || in_the_way(ctrl);
+		/* Looks come back in the order in which they were sent: when the last one is out of
+		 * the way the others mostly are. */
+		if (in_the_way(ctrl))
+			last = ctrl;
 	}
-	if (wait)
-		park(req);
-	return wait;
+	if (last)
+		park(req, last);
+	return last;
 }
 
 void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl)
@@ -144,9 +165,9 @@ void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl)
 
 	for (req = TAILQ_FIRST(&target->parked_connects); req; req = next) {
 		next = TAILQ_NEXT(req, link);
-		if (!same_host(ctrl, req))
+		if (req->waits_for != ctrl)
 			continue;
-		TAILQ_REMOVE(&target->parked_connects, req, link);
+		unpark(req);
 		TAILQ_INSERT_TAIL(&found, req, link);
 	}
 	while ((req = TAILQ_FIRST(&found)) != NULL) {
@@ -161,7 +182,7 @@ void nvmet_assoc_unpark(struct nvmet_queue *queue)
 
 	TAILQ_FOREACH (req, &queue->target->parked_connects, link) {
 		if (req->queue == queue) {
-			TAILQ_REMOVE(&queue->target->parked_connects, req, link);
+			unpark(req);
 			nvmet_req_complete(req, NVME_SC_CONNECT_BUSY);
 			return;
 		}

@@ -23,10 +23,11 @@ struct nvmet_subsystem;
 
 /*
  * Whether a Connect of an admin queue, which was checked, must wait. True: nvmet_connect() is
- * called for it again, or it ends with Controller Busy after 5 s at most.
+ * called for it again, or it ends with Controller Busy after 5 to 6 s.
  */
 bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsys);
-/* A queue of this controller, or all of it, is gone: looks at the Connects that wait for it. */
+/* A queue of this controller, or all of it, is out of the way: looks at the Connects that wait for
+ * it. */
 void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl);
 /* The connection of a Connect that may be waiting goes away: ends it. */
 void nvmet_assoc_unpark(struct nvmet_queue *queue);

@@ -79,6 +79,8 @@ struct nvmet_req {
 	struct loop_msg msg;         /* there and back */
 	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects, host.h's waiters: main thread's */
 
+	/* A parked Connect: the controller that is in its way; compared only (assoc.h). */
+	const struct nvmet_ctrl *waits_for;
 	/* Abort only: the queue it is about, and what came of it there. */
 	struct nvmet_queue *abort_queue;
 	/* At the SSD's admin queue: what follows (host.h). */
