@@ -13,11 +13,7 @@
 #define QUEUE_PC  (1u << 0) /* physically contiguous */
 #define QUEUE_IEN (1u << 1)
 
-/*
- * A creation or deletion under way. A queue pair has two from its beginning: one for its creation
- * and then for its deletion, one for being created again; for once the SSD knows of a queue,
- * nothing that makes it forget may fail for lack of memory.
- */
+/* A creation or deletion under way; it is part of its queue pair's struct queue_ops. */
 struct queue_op {
 	struct nvme_admin_cmd cmd;
 	struct nvme_ctrl *ctrl;
@@ -28,6 +24,15 @@ struct queue_op {
 	bool sent; /* the SSD is deleting, or deleted() is posted */
 	void *arg;
 	struct loop_msg msg;
+};
+
+/*
+ * All that a queue pair may ever need, allocated before the SSD knows of it: nothing that makes the
+ * SSD forget a queue may fail for lack of memory. Freed with the queue pair, by qpair_gone().
+ */
+struct queue_ops {
+	struct queue_op life;  /* its creation, then its deletion */
+	struct queue_op again; /* its creation after a reset */
 };
 
 unsigned nvme_ctrl_queues_free(const struct nvme_ctrl *ctrl)
@@ -48,16 +53,23 @@ static uint16_t qid_take(struct nvme_ctrl *ctrl)
 	return 0;
 }
 
-/* Frees the queue pair and its ID. */
-static void qpair_gone(struct queue_op *op)
+static void qid_give_back(struct nvme_ctrl *ctrl, uint16_t qid)
 {
-	uint16_t qid = op->qp->qid;
+	ctrl->qids[qid / 64] &= ~(UINT64_C(1) << (qid % 64));
+	ctrl->qids_used--;
+}
 
-	nvme_recovery_forget(op->ctrl, op->qp);
-	nvme_qpair_free(op->qp, op->ctrl->params.pool);
-	op->ctrl->qids[qid / 64] &= ~(UINT64_C(1) << (qid % 64));
-	op->ctrl->qids_used--;
-	op->qp = NULL;
+/* Frees the queue pair with its operations, and its ID. */
+static void qpair_gone(struct nvme_qpair *qp)
+{
+	struct nvme_ctrl *ctrl = qp->ctrl;
+	struct queue_ops *ops = qp->ops;
+	uint16_t qid = qp->qid;
+
+	nvme_recovery_forget(ctrl, qp);
+	nvme_qpair_free(qp, ctrl->params.pool);
+	free(ops);
+	qid_give_back(ctrl, qid);
 }
 
 static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uint32_t cdw10,
@@ -76,27 +88,36 @@ static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uin
 /* --- Creation -----------------------------------------------------------------------------------
  */
 
-static void created(struct queue_op *op, int err)
+static void created_again(const struct queue_op *op, int err)
 {
-	struct nvme_qpair *qp = op->qp;
+	if (err)
+		nvme_ctrl_recover(op->ctrl, "a queue pair could not be created again");
+	else
+		op->again(op->ctrl);
+}
 
-	if (op->again) {
-		if (err)
-			nvme_ctrl_recover(op->ctrl, "a queue pair could not be created again");
-		else
-			op->again(op->ctrl);
-		return;
-	}
+static void created_first(const struct queue_op *op, int err)
+{
+	nvme_qpair_created_fn *done = op->created;
+	struct nvme_qpair *qp = op->qp;
+	void *arg = op->arg;
+
 	if (err) {
 		log_err("%s: I/O queue pair %u could not be created", op->ctrl->name, qp->qid);
-		qpair_gone(op);
+		qpair_gone(qp);
 		qp = NULL;
 	} else {
 		qp->with_main = false;
 	}
-	op->created(op->arg, err, qp);
-	if (err)
-		free(op);
+	done(arg, err, qp);
+}
+
+static void created(const struct queue_op *op, int err)
+{
+	if (op->again)
+		created_again(op, err);
+	else
+		created_first(op, err);
 }
 
 /* It is off in the meantime: the queue pair is as good as those that existed before. */
@@ -169,11 +190,11 @@ static int create(struct queue_op *op)
 
 void nvme_queues_create_again(struct nvme_qpair *qp, void (*done)(struct nvme_ctrl *ctrl))
 {
-	struct queue_op *op = &qp->op[1];
+	struct queue_op *op = &qp->ops->again;
 
 	*op = (struct queue_op){ .ctrl = qp->ctrl, .qp = qp, .again = done };
 	if (create(op))
-		created(op, -EIO);
+		created_again(op, -EIO);
 }
 
 static void created_msg(struct loop_msg *msg)
@@ -212,8 +233,7 @@ static int new_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owne
 	choose_vector(ctrl, &params);
 	err = nvme_qpair_new(&params, ret_qp);
 	if (err) {
-		ctrl->qids[params.qid / 64] &= ~(UINT64_C(1) << (params.qid % 64));
-		ctrl->qids_used--;
+		qid_give_back(ctrl, params.qid);
 		return err;
 	}
 	(*ret_qp)->ctrl = ctrl;
@@ -226,43 +246,44 @@ static int new_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owne
 int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owner,
 			   nvme_qpair_created_fn *done, void *arg)
 {
-	struct queue_op *op;
+	struct queue_ops *ops;
+	struct nvme_qpair *qp;
 	int err;
 
 	if (!ctrl->known || ctrl->state == NVME_CTRL_SHUTDOWN || ctrl->state == NVME_CTRL_STOPPED)
 		return -ENODEV;
-	op = calloc(2, sizeof(*op));
-	if (!op)
+	ops = calloc(1, sizeof(*ops));
+	if (!ops)
 		return -ENOMEM;
-	*op = (struct queue_op){ .ctrl = ctrl, .created = done, .arg = arg };
-	err = new_qpair(ctrl, entries, owner, &op->qp);
+	err = new_qpair(ctrl, entries, owner, &qp);
 	if (err) {
-		free(op);
+		free(ops);
 		return err;
 	}
-	op->qp->op = op;
+	qp->ops = ops;
+	ops->life = (struct queue_op){ .ctrl = ctrl, .qp = qp, .created = done, .arg = arg };
 	if (ctrl->state != NVME_CTRL_READY) {
-		op->qp->paused = true;
-		op->qp->refusing = ctrl->out_of_patience;
-		loop_post(ctrl->params.loop, &op->msg, created_msg);
+		qp->paused = true;
+		qp->refusing = ctrl->out_of_patience;
+		loop_post(ctrl->params.loop, &ops->life.msg, created_msg);
 		return 0;
 	}
-	err = create(op);
-	if (err) {
-		qpair_gone(op);
-		free(op);
-	}
+	err = create(&ops->life);
+	if (err)
+		qpair_gone(qp);
 	return err;
 }
 
 /* --- Deletion -----------------------------------------------------------------------------------
  */
 
-static void delete_finish(struct queue_op *op)
+static void delete_finish(const struct queue_op *op)
 {
-	qpair_gone(op);
-	op->deleted(op->arg);
-	free(op);
+	nvme_qpair_deleted_fn *done = op->deleted;
+	void *arg = op->arg;
+
+	qpair_gone(op->qp);
+	done(arg);
 }
 
 static void delete_finish_msg(struct loop_msg *msg)
@@ -340,7 +361,7 @@ void nvme_queues_deletions(struct nvme_ctrl *ctrl)
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 			    nvme_qpair_deleted_fn *deleted, void *arg)
 {
-	struct queue_op *op = qp->op;
+	struct queue_op *op = &qp->ops->life;
 
 	must(!qp->loop);
 	*op = (struct queue_op){ .ctrl = ctrl, .qp = qp, .deleted = deleted, .arg = arg };

@@ -25,6 +25,7 @@ struct event;
 struct nvme_ctrl;
 struct pcie_device;
 struct queue_op;
+struct queue_ops;
 
 /*
  * A command ended: `cqe` is the SSD's (DW0, DW1, status; its CID and SQHD are the SSD's own), valid
@@ -112,8 +113,7 @@ struct nvme_qpair {
 	const char *name; /* the SSD's, for the log: outlives `dev` */
 	uint16_t qid;
 	uint16_t vector;
-	int irq_fd;          /* eventfd of the vector; -1: polled. Belongs to the controller. */
-	struct queue_op *op; /* io_queues.c's: two */
+	int irq_fd; /* eventfd of the vector; -1: polled. Belongs to the controller. */
 	uint64_t sq_iova, cq_iova;
 	struct dma_buf ring_mem;
 	struct dma_buf prp_mem;
@@ -158,7 +158,8 @@ struct nvme_qpair {
 	bool visiting; /* `visit` is under way to the owner and back */
 	unsigned wanted, doing;
 	struct loop_msg visit;
-	struct queue_op *deletion;
+	struct queue_ops *ops;     /* its creation and deletion; allocated with it */
+	struct queue_op *deletion; /* of these, under way; or NULL */
 };
 
 #define NVME_SLOT_NONE UINT16_C(0xffff)

@@ -23,6 +23,9 @@ SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--buildtype=d
 VARIANTS = {
     "gcc": ({"CC": "gcc"}, ["--buildtype=debugoptimized"]),
     "clang": ({"CC": "clang"}, ["--buildtype=debugoptimized"]),
+    # What is installed. Of gcc's warnings some need -O3 to see through more functions at once; of
+    # clang's none depends on the level.
+    "release": ({"CC": "gcc"}, ["--buildtype=release", "-Dtests=false"]),
     "asan": ({"CC": "gcc"}, SANITIZE),
     # The fence of shadow doorbells orders the SSD, not a thread: TSan need not know it.
     "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-Wno-tsan"]),
@@ -164,11 +167,16 @@ def check_tidy():
         return bool(folder) and all(list(pool.map(part, range(jobs))))
 
 
+def check_release():
+    """The release build has no warning."""
+    return bool(build("release"))
+
+
 def style():
-    """Format, layers, sizes, stand-alone headers, licences, clang-tidy."""
+    """Format, layers, sizes, stand-alone headers, licences, clang-tidy, the release build."""
     count = Count()
     for check in (check_format, check_layers, check_sizes, check_headers, check_licences,
-                  check_tidy):
+                  check_tidy, check_release):
         good = check()
         log(f"  {'ok  ' if good else 'FAIL'} {check.__doc__}")
         count += Count(passed=int(good), failed=int(not good))
