@@ -15,6 +15,7 @@
 #include "pcie/device.h"
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
+#include "pcie/numa.h"
 #include "pcie/vfio.h"
 #include "security/sandbox.h"
 #include "target/aen.h"
@@ -109,6 +110,7 @@ int apply_open_ssds(struct daemon *daemon)
 
 		ssd->daemon = daemon;
 		ssd->conf = &daemon->conf->ssds[i];
+		ssd->numa_node = numa_node_of(ssd->conf->spec);
 		daemon->n_ssds = i + 1;
 		err = open_device(ssd->conf, &ssd->dev);
 		if (err) {
@@ -301,6 +303,10 @@ int apply_listeners(struct daemon *daemon)
 
 	if (!err)
 		nvme_tcp_set_options(daemon->tcp, &conf->tcp);
+	if (conf->tcp.prefer_incoming_cpu && !conf->n_worker_cpus)
+		log_warn(
+			"tcp.prefer_incoming_cpu: no worker has a CPU of its own (worker_cpus), so "
+			"it does nothing");
 	for (unsigned i = 0; i < conf->n_listen && !err; i++)
 		err = nvme_tcp_listen(daemon->tcp, conf->listen[i].addr, conf->listen[i].port,
 				      conf->listen[i].tls);

@@ -286,7 +286,9 @@ static int read_tcp(struct reader *reader, const config_setting_t *setting, void
 #define TCP(field) offsetof(struct nvme_tcp_options, field)
 	static const struct key keys[] = {
 		{ "dscp", KEY_UINT, TCP(dscp), 0, 63, NULL },
+		{ "priority", KEY_UINT, TCP(priority), 0, 6, NULL },
 		{ "busy_poll_us", KEY_UINT, TCP(busy_poll_us), 0, 1000, NULL },
+		{ "prefer_incoming_cpu", KEY_BOOL, TCP(prefer_incoming_cpu), 0, 0, NULL },
 	};
 
 	return read_group(reader, setting, keys, ARRAY_SIZE(keys), base);

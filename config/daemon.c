@@ -25,6 +25,7 @@
 
 #include "config/conf_hosts.h"
 #include "config/control.h"
+#include "config/placement.h"
 #include "config/version.h"
 #include "pcie/ctrl.h"
 #include "target/aen.h"
@@ -337,6 +338,8 @@ static int start(struct daemon *daemon)
 	err = make_signals(daemon);
 	if (!err)
 		err = conf_load_keys(daemon->conf, &daemon->keys);
+	if (!err)
+		placement_near_ssds(daemon->conf);
 	if (!err)
 		err = apply_memory(daemon);
 	if (!err)

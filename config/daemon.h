@@ -29,6 +29,7 @@ struct daemon;
 struct daemon_ssd {
 	struct daemon *daemon;
 	const struct conf_ssd *conf;
+	int numa_node; /* NUMA_NO_NODE: none */
 	struct pcie_device *dev;
 	struct nvme_ctrl *ctrl;
 	struct nvmet_ssd *ssd; /* once exported */

@@ -14,6 +14,7 @@
 #include "config/version.h"
 #include "pcie/ctrl.h"
 #include "pcie/dma.h"
+#include "pcie/numa.h"
 #include "pcie/qpair.h"
 #include "target/auth.h"
 #include "target/ctrl.h"
@@ -74,21 +75,35 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 {
 	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
 
-	return json_pack("{s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:i}",
-			 "name", report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
-			 "ready", nvme_ctrl_is_ready(ssd->ctrl), "state",
-			 nvme_ctrl_state_name(ssd->ctrl), "why", nvme_ctrl_why(ssd->ctrl), "resets",
-			 nvme_ctrl_n_resets(ssd->ctrl), "aborts", nvme_ctrl_n_aborts(ssd->ctrl),
-			 "model", padded(info->id.mn, sizeof(info->id.mn)), "serial",
-			 padded(info->id.sn, sizeof(info->id.sn)), "firmware",
-			 padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
-			 "queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "namespaces",
-			 nvme_ctrl_n_ns(ssd->ctrl));
+	return json_pack(
+		"{s:o, s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:i}", "name",
+		report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec), "numa_node",
+		ssd->numa_node == NUMA_NO_NODE ? json_null() : json_integer(ssd->numa_node),
+		"ready", nvme_ctrl_is_ready(ssd->ctrl), "state", nvme_ctrl_state_name(ssd->ctrl),
+		"why", nvme_ctrl_why(ssd->ctrl), "resets", nvme_ctrl_n_resets(ssd->ctrl), "aborts",
+		nvme_ctrl_n_aborts(ssd->ctrl), "model", padded(info->id.mn, sizeof(info->id.mn)),
+		"serial", padded(info->id.sn, sizeof(info->id.sn)), "firmware",
+		padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
+		"queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "namespaces",
+		nvme_ctrl_n_ns(ssd->ctrl));
+}
+
+/* Where it may run, "0-3,8". */
+static json_t *cpus_of(const struct worker *worker)
+{
+	char text[128];
+	cpu_set_t cpus;
+
+	if (worker_cpus(worker, &cpus))
+		return json_null();
+	numa_format_list(&cpus, text, sizeof(text));
+	return json_string(text);
 }
 
 static json_t *worker_status(const struct worker *worker)
 {
-	return json_pack("{s:i, s:I, s:I, s:I}", "index", worker->index, "connections",
+	return json_pack("{s:i, s:o, s:I, s:I, s:I}", "index", worker->index, "cpus",
+			 cpus_of(worker), "connections",
 			 (json_int_t)counter_get(&worker->stats.connections), "dma_pages_used",
 			 (json_int_t)dma_pool_used(worker->pool), "dma_pages_total",
 			 (json_int_t)dma_pool_total(worker->pool));

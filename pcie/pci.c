@@ -22,6 +22,11 @@ void pci_set_sysfs(const char *root)
 	sysfs = root;
 }
 
+const char *pci_sysfs(void)
+{
+	return sysfs;
+}
+
 int pci_parse_bdf(const char *text, char bdf[PCI_BDF_SIZE])
 {
 	unsigned domain = 0, bus, device, function;

@@ -13,6 +13,7 @@
 /* Where sysfs is; tests put a tree of their own here. Default "/sys". The text stays the caller's.
  */
 void pci_set_sysfs(const char *root);
+const char *pci_sysfs(void);
 
 /* "1:0.0", "01:00.0", "0000:01:00.0" → "0000:01:00.0". 0 or -EINVAL. */
 int pci_parse_bdf(const char *text, char bdf[PCI_BDF_SIZE]);

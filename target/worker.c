@@ -16,7 +16,7 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 {
 	int err;
 
-	*worker = (struct worker){ .index = index };
+	*worker = (struct worker){ .index = index, .cpu = WORKER_ANY_CPU };
 	snprintf(worker->name, sizeof(worker->name), "worker %u", index);
 	err = loop_init(&worker->loop, worker->name);
 	if (err)
@@ -60,10 +60,21 @@ int worker_start(struct worker *worker)
 int worker_pin(struct worker *worker, unsigned cpu)
 {
 	cpu_set_t set;
+	int err;
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	return -pthread_setaffinity_np(worker->thread, sizeof(set), &set);
+	err = -pthread_setaffinity_np(worker->thread, sizeof(set), &set);
+	if (!err)
+		worker->cpu = (int)cpu;
+	return err;
+}
+
+int worker_cpus(const struct worker *worker, cpu_set_t *cpus)
+{
+	if (!worker->running)
+		return -ESRCH;
+	return -pthread_getaffinity_np(worker->thread, sizeof(*cpus), cpus);
 }
 
 void worker_stop(struct worker *worker)

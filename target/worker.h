@@ -35,6 +35,8 @@ struct worker_stats {
 
 struct worker_latency;
 
+#define WORKER_ANY_CPU (-1)
+
 struct worker {
 	struct loop loop;
 	unsigned index;
@@ -47,6 +49,7 @@ struct worker {
 	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
 	void *transport;
 
+	int cpu; /* that it is pinned to, or WORKER_ANY_CPU; main thread */
 	pthread_t thread;
 	bool running;
 };
@@ -57,6 +60,8 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 int worker_start(struct worker *worker);
 /* Keeps the running thread on one CPU. 0 or -errno. */
 int worker_pin(struct worker *worker, unsigned cpu);
+/* Where the thread may run. 0, or -ESRCH: it does not. */
+int worker_cpus(const struct worker *worker, cpu_set_t *cpus);
 /* Stops the thread (main thread; the worker has no connection left) and waits for it. */
 void worker_stop(struct worker *worker);
 void worker_fini(struct worker *worker);

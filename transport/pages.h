@@ -52,6 +52,7 @@ struct tcp_worker {
 	struct loop_task retry;
 	LIST_HEAD(, nvme_tcp_conn) conns;
 	unsigned n_conns;
+	unsigned n_given;        /* main thread: connections of it that are not freed */
 	struct counter io_conns; /* of them, live I/O queues: what a stop waits for */
 	uint64_t modest_until;   /* share.h: a host with few commands was here lately */
 	bool draining;

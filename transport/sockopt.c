@@ -20,16 +20,10 @@ static void set(int fd, int level, int option, int value, const char *name)
 		log_limited(&limit, LOG_LEVEL_WARN, "%s: %s", name, strerror(errno));
 }
 
-static bool is_v6(int fd)
+void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options)
 {
-	struct sockaddr_storage addr = { 0 };
-	socklen_t len = sizeof(addr);
+	int tos = (int)(options->dscp << DSCP_SHIFT);
 
-	return getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.ss_family == AF_INET6;
-}
-
-void sockopt_set(int fd, const struct nvme_tcp_options *options)
-{
 	/* Small PDUs must not wait for one another; what belongs together is sent together anyway.
 	 */
 	set(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
@@ -38,11 +32,14 @@ void sockopt_set(int fd, const struct nvme_tcp_options *options)
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
 	if (options->busy_poll_us)
 		set(fd, SOL_SOCKET, SO_BUSY_POLL, (int)options->busy_poll_us, "SO_BUSY_POLL");
-	if (!options->dscp)
-		return;
-	if (is_v6(fd))
-		set(fd, IPPROTO_IPV6, IPV6_TCLASS, (int)(options->dscp << DSCP_SHIFT),
-		    "IPV6_TCLASS");
-	else
-		set(fd, IPPROTO_IP, IP_TOS, (int)(options->dscp << DSCP_SHIFT), "IP_TOS");
+	if (tos && v6)
+		set(fd, IPPROTO_IPV6, IPV6_TCLASS, tos, "IPV6_TCLASS");
+	else if (tos)
+		set(fd, IPPROTO_IP, IP_TOS, tos, "IP_TOS");
+}
+
+void sockopt_accepted(int fd, const struct nvme_tcp_options *options)
+{
+	if (options->priority)
+		set(fd, SOL_SOCKET, SO_PRIORITY, (int)options->priority, "SO_PRIORITY");
 }

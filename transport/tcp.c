@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Listening, and the connections as a whole: how many there may be, which worker gets one, how all
- * of them end. Main thread; see tcp.h.
+ * Listening, and the connections as a whole: how many there may be, how all of them end. Main
+ * thread; see tcp.h.
  */
 #include "transport/tcp.h"
 
@@ -21,6 +21,7 @@
 #include "transport/conn.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/place.h"
 #include "transport/sockopt.h"
 #include "transport/tls.h"
 #include "util/acceptor.h"
@@ -51,9 +52,10 @@ struct nvme_tcp {
 	struct tls_ctx *tls; /* NULL: no port has it */
 	struct tcp_worker *workers;
 	struct nvme_tcp_options options;
+	struct place place;
 	SLIST_HEAD(, listener) listeners;
 	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
-	unsigned n_conns, n_handshakes, next_worker;
+	unsigned n_conns, n_handshakes;
 	struct log_limit limit;
 
 	struct event *stop_timer;
@@ -150,6 +152,7 @@ void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 		tcp_handshake_over(tcp, conn);
 	if (peer)
 		peer_leave(peer);
+	conn->tw->n_given--;
 	tcp->n_conns--;
 }
 
@@ -161,30 +164,11 @@ static void start_on_worker(struct loop_msg *msg)
 	conn_start(container_of(msg, struct nvme_tcp_conn, msg));
 }
 
-/*
- * The one with the fewest I/O queues; in turn, where they are equal. Counting all connections would
- * put every I/O queue of hosts with one queue each on the worker that the admin queues are not on.
- */
-static struct tcp_worker *choose_worker(struct nvme_tcp *tcp)
-{
-	unsigned n = nvmet_target_n_usable_workers(tcp->target);
-	struct tcp_worker *best = NULL;
-
-	must(n > 0);
-	for (unsigned i = 0; i < n; i++) {
-		struct tcp_worker *tw = &tcp->workers[(tcp->next_worker + i) % n];
-
-		if (!best || counter_get(&tw->io_conns) < counter_get(&best->io_conns))
-			best = tw;
-	}
-	tcp->next_worker = (tcp->next_worker + 1) % n;
-	return best;
-}
-
 int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 	      const struct sockaddr_storage *addr)
 {
-	struct tcp_worker *tw = choose_worker(tcp);
+	unsigned n_workers = nvmet_target_n_usable_workers(tcp->target);
+	struct tcp_worker *tw = place_conn(&tcp->place, n_workers, fd);
 	struct nvme_tcp_conn *conn;
 	struct peer *peer;
 	uint8_t key[16];
@@ -206,6 +190,7 @@ int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 		return why ? -EBUSY : -ENOMEM;
 	}
 	peer->n_conns++;
+	tw->n_given++;
 	tcp->n_conns++;
 	tcp->n_handshakes++;
 	peer->n_handshakes++;
@@ -221,7 +206,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 
 	(void)ev;
 	memcpy(&peer, addr, (size_t)len < sizeof(peer) ? (size_t)len : sizeof(peer));
-	sockopt_set(fd, &listener->tcp->options);
+	sockopt_accepted(fd, &listener->tcp->options);
 	if (tcp_admit(listener->tcp, &listener->port, fd, &peer))
 		close(fd);
 }
@@ -229,7 +214,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 /* --- Listening ----------------------------------------------------------------------------------
  */
 
-static int bind_socket(const struct addrinfo *info)
+static int bind_socket(const struct addrinfo *info, const struct nvme_tcp_options *options)
 {
 	const int on = 1;
 	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err;
@@ -239,6 +224,7 @@ static int bind_socket(const struct addrinfo *info)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (info->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	sockopt_listening(fd, info->ai_family == AF_INET6, options);
 	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
 		err = -errno;
 		close(fd);
@@ -291,7 +277,7 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 		log_err("listen address %s port %s: %s", addr, service, gai_strerror(err));
 		return -EINVAL;
 	}
-	fd = bind_socket(info);
+	fd = bind_socket(info, &tcp->options);
 	freeaddrinfo(info);
 	if (fd < 0) {
 		log_err("cannot listen on %s port %s: %s", addr, service, strerror(-fd));
@@ -350,6 +336,7 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		}
 		target->workers[i].transport = tw;
 	}
+	tcp->place.workers = tcp->workers;
 	tcp->stop_timer = evtimer_new(target->loop->base, stop_look, tcp);
 	if (!tcp->workers || !tcp->stop_timer) {
 		nvme_tcp_fini(tcp);
@@ -362,6 +349,7 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 void nvme_tcp_set_options(struct nvme_tcp *tcp, const struct nvme_tcp_options *options)
 {
 	tcp->options = *options;
+	tcp->place.prefer_incoming_cpu = options->prefer_incoming_cpu;
 }
 
 static void close_listeners(struct nvme_tcp *tcp)

@@ -16,10 +16,12 @@ struct nvme_tcp;
 
 /* Prepares all workers of the target (they may run already). 0 or -ENOMEM. */
 int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp);
-/* Of the sockets accepted from now on. What is 0 is left to the kernel. */
+/* Of the addresses listened at from now on. What is 0 is left to the kernel. */
 struct nvme_tcp_options {
-	unsigned dscp;         /* 0 .. 63: DSCP of what we send */
-	unsigned busy_poll_us; /* SO_BUSY_POLL: how long a read may poll the network device */
+	unsigned dscp;            /* 0 .. 63: DSCP of what we send */
+	unsigned priority;        /* 0 .. 6: SO_PRIORITY of what we send */
+	unsigned busy_poll_us;    /* SO_BUSY_POLL: how long a read may poll the network device */
+	bool prefer_incoming_cpu; /* place.h; for workers that are pinned */
 };
 void nvme_tcp_set_options(struct nvme_tcp *tcp, const struct nvme_tcp_options *options);
 /* No connection is left. NULL is allowed. */

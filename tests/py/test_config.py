@@ -3,10 +3,8 @@
 
 import contextlib
 import os
-import re
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -392,39 +390,3 @@ def test_systemd_is_told(tmp_path):
         finally:
             process.kill()
             process.wait()
-
-
-@pytest.mark.parametrize("key, text", [
-    ("worker_cpus = [0, 1];", "worker_cpus names 2 CPUs for 1 workers"),
-    ("worker_cpus = [1024];", "worker_cpus: expected a number from 0 to 1023"),
-    ("worker_cpus = 0;", "worker_cpus: expected a list"),
-    ("tcp = { dscp = 64; };", "dscp: expected a number from 0 to 63"),
-    ("tcp = { nodelay = false; };", "nodelay: there is no such key here"),
-])
-def test_placement_refused(tmp_path, key, text):
-    """CPUs and socket options that make no sense."""
-    status, output = check(tmp_path, f"{key}\n" + GOOD)
-    assert status == 1 and text in output
-
-
-def test_placement(start, tmp_path):
-    """A worker stays on its CPU; sockets carry the DSCP, on IPv4 and IPv6."""
-    cpu = max(os.sched_getaffinity(0))
-    conf = tmp_path / "nvmet.conf"
-    conf.write_text(f"worker_cpus = [{cpu}]; tcp = {{ dscp = 10; busy_poll_us = 20; }};\n"
-                    + GOOD.replace('"127.0.0.1:0"', '"127.0.0.1:0", "[::1]:0"'))
-    daemon = start("-c", conf)
-    names = {(task / "comm").read_text().strip(): (task / "status").read_text()
-             for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()}
-    assert f"Cpus_allowed_list:\t{cpu}\n" in names["worker 0"]
-    for address in daemon.addresses:
-        with Host(address, "nqn.2026-11.io.nvmetd:one"):
-            sockets = subprocess.run(["ss", "-tnpH", "--tos", "state", "established"], check=True,
-                                     capture_output=True, text=True).stdout
-            ours = [line for line in sockets.splitlines() if f"pid={daemon.process.pid}," in line]
-            assert len(ours) == 2
-            assert all(re.search(r"(tos|tclass):0x28\b", line) for line in ours), ours
-    absent = tmp_path / "absent.conf"
-    absent.write_text("worker_cpus = [1023];\n" + GOOD)
-    status, output = run_nvmetd("-c", absent)
-    assert status == 1 and "worker 0 cannot run on CPU 1023" in output

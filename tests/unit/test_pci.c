@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* PCI functions in a sysfs tree of our own: addresses, and each thing that can be in the way. */
+/* PCI functions and NUMA nodes in a sysfs tree of our own: addresses, and each thing that can be in
+ * the way. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pcie/numa.h"
 #include "pcie/pci.h"
 
 #define BDF "0000:01:00.0"
@@ -134,13 +136,70 @@ static void group_members(void **state)
 	close(saved);
 }
 
+static void expect_list(const char *text, const char *again)
+{
+	char formatted[64];
+	cpu_set_t set;
+
+	assert_int_equal(numa_parse_list(text, &set), 0);
+	numa_format_list(&set, formatted, sizeof(formatted));
+	assert_string_equal(formatted, again);
+}
+
+/* Lists of CPUs: what the kernel writes comes back the same, and nothing else is one. */
+static void cpu_lists(void **state)
+{
+	static const char *const wrong[] = { "-",    "1-",     "-1",         "3-1", "1,",
+					     ",1",   "1,,2",   "x",          "1x",  "1 ",
+					     "1024", "0-1024", "99999999999" };
+	char formatted[16];
+	cpu_set_t set;
+
+	(void)state;
+	expect_list("", "");
+	expect_list("0", "0");
+	expect_list("0-3,8,10-11", "0-3,8,10-11");
+	expect_list("2,1,0,5-5", "0-2,5");
+	expect_list("1020-1023", "1020-1023");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(numa_parse_list(wrong[i], &set), -EINVAL);
+	assert_int_equal(numa_parse_list("0,2,4,6,8,10,12,14", &set), 0);
+	numa_format_list(&set, formatted, sizeof(formatted));
+	assert_string_equal(formatted, "0,2,4,6,8,10...");
+}
+
+/* Nodes as sysfs has them, and where it has none. */
+static void numa_nodes(void **state)
+{
+	cpu_set_t cpus;
+
+	(void)state;
+	assert_int_equal(numa_n_nodes(), 1);
+	assert_int_equal(numa_node_cpus(0, &cpus), -ENOENT);
+	assert_int_equal(numa_node_of(BDF), NUMA_NO_NODE);
+	make("devices/system/node/online", "0,2-3\n");
+	make("devices/system/node/node2/cpulist", "4-7,12-15\n");
+	make("devices/system/node/node3/cpulist", "\n");
+	assert_int_equal(numa_n_nodes(), 3);
+	assert_int_equal(numa_node_cpus(2, &cpus), 0);
+	assert_int_equal(CPU_COUNT(&cpus), 8);
+	assert_true(CPU_ISSET(12, &cpus) && !CPU_ISSET(8, &cpus));
+	assert_int_equal(numa_node_cpus(3, &cpus), 0);
+	assert_int_equal(CPU_COUNT(&cpus), 0);
+	make("bus/pci/devices/" BDF "/numa_node", "-1\n");
+	assert_int_equal(numa_node_of(BDF), NUMA_NO_NODE);
+	make("bus/pci/devices/" BDF "/numa_node", "2\n");
+	assert_int_equal(numa_node_of(BDF), 2);
+	assert_int_equal(numa_node_of("1:0.0"), 2);
+	assert_int_equal(numa_node_of("emulated:size=1G"), NUMA_NO_NODE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(addresses),
-		cmocka_unit_test(one_obstacle_after_the_other),
-		cmocka_unit_test(device_cdev),
-		cmocka_unit_test(group_members),
+		cmocka_unit_test(addresses),   cmocka_unit_test(one_obstacle_after_the_other),
+		cmocka_unit_test(device_cdev), cmocka_unit_test(group_members),
+		cmocka_unit_test(cpu_lists),   cmocka_unit_test(numa_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
