@@ -28,11 +28,8 @@ static void io_submit(struct nvmet_req *req);
  */
 static uint16_t flush_status(const struct nvmet_req *req, struct nvmet_path *path, uint16_t status)
 {
-	uint32_t losses = atomic_load(&req->ns->ssd->cache_losses);
-
-	if (status || losses == path->cache_losses)
+	if (status || !nvmet_losses_tell(&req->ns->ssd->losses, path, req->ns))
 		return status;
-	path->cache_losses = losses;
 	return NVME_SC_WRITE_FAULT | NVME_STATUS_DNR;
 }
 

@@ -17,6 +17,7 @@
 
 #include "pcie/nvme.h"
 #include "target/fuse.h"
+#include "target/losses.h"
 #include "util/counter.h"
 #include "util/loop.h"
 
@@ -35,20 +36,22 @@ struct worker;
 
 /*
  * One SSD of the subsystem, as this queue uses it. Its life is told in ssd.h; `outstanding`,
- * `draining` belong to the worker (to the main thread once the queue pair is detached), the rest to
- * the main thread.
+ * `draining`, and what is known of losses, belong to the worker (to the main thread before Connect
+ * is answered, and once the queue pair is detached), the rest to the main thread.
  */
 struct nvmet_path {
 	struct nvme_qpair *qpair;
 	uint32_t outstanding;  /* commands of this queue at the SSD */
-	uint32_t cache_losses; /* of the SSD, that the host knows of */
+	uint32_t losses_known; /* how many of the SSD's `untold` takes account of */
+	uint64_t told_ns;      /* when the host was last told of one; 0: never */
 	bool draining;         /* the last of them sends `msg` to the main thread */
 
 	struct nvmet_queue *queue;
 	struct nvmet_qpair_share *share; /* NULL: this path has no queue pair */
-	TAILQ_ENTRY(nvmet_path) link;    /* users of the share, or the SSD's waiters */
-	uint32_t entries;                /* wanted, while it waits */
-	bool putting;                    /* counted in share->n_putting */
+	struct nvmet_loss_host *loss_host;
+	TAILQ_ENTRY(nvmet_path) link; /* users of the share, or the SSD's waiters */
+	uint32_t entries;             /* wanted, while it waits */
+	bool putting;                 /* counted in share->n_putting */
 	struct loop_msg msg;
 	void (*got)(struct nvmet_queue *queue, int err);
 	void (*put)(struct nvmet_queue *queue);
@@ -90,7 +93,8 @@ struct nvmet_queue {
 	uint32_t n_paths;
 	struct nvmet_path paths[NVMET_MAX_SSDS];
 	struct nvmet_fuse fuse;
-	uint64_t *cid_map; /* 65536 bits: CIDs that are outstanding */
+	struct nvmet_ns_set untold; /* namespaces whose next Flush fails (losses.h) */
+	uint64_t *cid_map;          /* 65536 bits: CIDs that are outstanding */
 	struct nvmet_queue_stats stats;
 	bool active; /* a command came since the keep-alive timer looked; relaxed atomic */
 

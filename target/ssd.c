@@ -19,6 +19,7 @@
 #include "target/queue.h"
 #include "target/target.h"
 #include "target/worker.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define DRAIN_TIMEOUT_S 10
@@ -35,6 +36,7 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 	snprintf(ssd->spec, sizeof(ssd->spec), "%s", spec);
 	TAILQ_INIT(&ssd->shares);
 	TAILQ_INIT(&ssd->waiters);
+	nvmet_losses_init(&ssd->losses);
 	TAILQ_INSERT_TAIL(&target->ssds, ssd, link);
 	*ret_ssd = ssd;
 	return 0;
@@ -46,6 +48,7 @@ void nvmet_ssd_free(struct nvmet_ssd *ssd)
 		return;
 	must(TAILQ_EMPTY(&ssd->shares) && TAILQ_EMPTY(&ssd->waiters));
 	TAILQ_REMOVE(&ssd->target->ssds, ssd, link);
+	nvmet_losses_fini(&ssd->losses);
 	free(ssd);
 }
 
@@ -128,7 +131,7 @@ static void join(struct nvmet_qpair_share *share, struct nvmet_path *path)
 	path->outstanding = 0;
 	path->draining = false;
 	path->putting = false;
-	path->cache_losses = atomic_load(&share->ssd->cache_losses);
+	nvmet_losses_join(&share->ssd->losses, path, path->queue->ctrl);
 	TAILQ_INSERT_TAIL(&share->users, path, link);
 	share->n_users++;
 }
@@ -136,15 +139,17 @@ static void join(struct nvmet_qpair_share *share, struct nvmet_path *path)
 void nvmet_ssd_cache_lost(struct nvmet_ssd *ssd)
 {
 	log_warn("%s: it was gone, and has a volatile write cache: the next Flush of each queue "
-		 "fails, because writes before it may be lost",
+		 "fails, because writes before it may be lost; hosts that are away are told when "
+		 "they come back",
 		 nvme_ctrl_name(ssd->ctrl));
-	atomic_fetch_add(&ssd->cache_losses, 1);
+	nvmet_losses_add(&ssd->losses);
 }
 
 static void leave(struct nvmet_path *path)
 {
 	struct nvmet_qpair_share *share = path->share;
 
+	nvmet_losses_leave(&share->ssd->losses, path, clock_now_ns());
 	TAILQ_REMOVE(&share->users, path, link);
 	share->n_users--; /* NOLINT(clang-analyzer-core.NullDereference): it is on the list once */
 	if (path->putting)

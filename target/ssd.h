@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "target/losses.h"
 #include "util/loop.h"
 
 struct event;
@@ -48,7 +49,7 @@ struct nvmet_ssd {
 	unsigned n_shares;
 	TAILQ_HEAD(, nvmet_path) waiters; /* for a queue pair that is being deleted */
 	bool sharing_logged;
-	_Atomic uint32_t cache_losses; /* grows on the main thread, while nothing is under way */
+	struct nvmet_losses losses; /* of its cache */
 };
 
 int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
@@ -56,10 +57,8 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 /* No queue uses it any more. NULL is allowed. */
 void nvmet_ssd_free(struct nvmet_ssd *ssd);
 
-/*
- * The SSD has lost what was in its volatile write cache. Each queue that is there learns it by its
- * next Flush, which fails; until then its writes were promised to nobody.
- */
+/* The SSD has lost what was in its volatile write cache: hosts learn it by their next Flush
+ * (losses.h). Main thread, while the SSD is stopped. */
 void nvmet_ssd_cache_lost(struct nvmet_ssd *ssd);
 
 /* err: 0, or -errno: -EBUSY when no queue pair can be had now. */

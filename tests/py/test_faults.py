@@ -333,3 +333,25 @@ def test_a_cache_that_lost_power(start, tmp_path):
         assert two.status(0, nsid=1) == 0
         with Host(daemon.address, NQN, hostid=b"\x22" * 16) as new:
             assert new.io[0].status(0, nsid=1) == 0 and read(new.io[0], 0, 1) == b"d" * 512
+
+
+def test_a_cache_that_lost_power_while_a_host_was_away(start, tmp_path):
+    """It is told by the first Flush of each of its new queues, and again as long as it may not have seen that; a host
+    that was never there has lost nothing."""
+    daemon = launch(start, tmp_path, f"file={tmp_path}/disk,size=16M,cache=1,fault.gone_after=3,"
+                    "fault.times=1,fault.back_ms=20", timeout="5s")
+    with Host(daemon.address, NQN, hostid=b"\x22" * 16) as there:
+        with Host(daemon.address, NQN) as host:
+            write(host.io[0], 0, b"a" * 512)
+        for _ in range(4):
+            write(there.io[0], 1, b"b" * 512)  # the SSD goes
+        for _ in range(2):
+            with Host(daemon.address, NQN, queues=2) as host:
+                for queue in host.io:
+                    assert queue.status(0, nsid=1) == WRITE_FAULT
+                    assert queue.status(0, nsid=1) == 0
+                assert read(host.io[0], 0, 1) == bytes(512)
+        with Host(daemon.address, NQN, hostid=b"\x33" * 16) as new:
+            assert new.io[0].status(0, nsid=1) == 0
+        assert there.io[0].status(0, nsid=1) == WRITE_FAULT
+    daemon.expect_clean()

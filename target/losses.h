@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which hosts have yet to be told that an SSD lost the volatile write cache that their acknowledged
+ * writes may have been in. Telling is failing a Flush: of each namespace, the next one of each I/O
+ * queue that the host has, and when it comes back, of each that it makes then.
+ *
+ * An SSD remembers the hosts that had a queue on it, the last NVMET_LOSS_HOSTS of them. Who is not
+ * remembered owes nobody more than those who were forgotten: a Flush too many fails, never one too
+ * few.
+ */
+#ifndef NVMETD_TARGET_LOSSES_H
+#define NVMETD_TARGET_LOSSES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "target/ns.h"
+#include "target/nvmf.h"
+
+struct nvmet_ctrl;
+struct nvmet_path;
+struct nvmet_subsystem;
+
+#define NVMET_LOSS_HOSTS 1024
+
+/* A host's queue that ended so soon after it was told may not have seen it: hosts give a command
+ * that is not answered 30 s (Linux), and then begin a new association. */
+#define NVMET_LOSS_SEEN_NS (UINT64_C(60) * 1000000000)
+
+/* A set of a subsystem's namespaces, by host NSID. */
+struct nvmet_ns_set {
+	uint64_t bits[NVMET_MAX_NSID / 64 + 1];
+};
+
+/* A host at a subsystem. */
+struct nvmet_loss_host {
+	TAILQ_ENTRY(nvmet_loss_host) link; /* the least recently seen is the first */
+	const struct nvmet_subsystem *subsys;
+	char hostnqn[NVMF_NQN_MAX + 1];
+	uint8_t hostid[16];
+	unsigned n_paths;           /* that it has now: it is not forgotten */
+	struct nvmet_ns_set untold; /* a new queue of it begins with these */
+};
+
+/* Of one SSD. Main thread's, but for `count`. */
+struct nvmet_losses {
+	_Atomic uint32_t count; /* grows on the main thread, while nothing is under way */
+	TAILQ_HEAD(, nvmet_loss_host) hosts;
+	unsigned n_hosts;
+	bool forgot; /* there were hosts that are not in the list */
+	bool untold; /* one of those was not told everything */
+};
+
+void nvmet_losses_init(struct nvmet_losses *losses);
+void nvmet_losses_fini(struct nvmet_losses *losses);
+/* The cache was lost. Main thread, while the SSD is stopped. */
+void nvmet_losses_add(struct nvmet_losses *losses);
+
+/* A path to this SSD, of an I/O queue of `ctrl`, begins. Main thread; the worker has not got it. */
+void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
+		       const struct nvmet_ctrl *ctrl);
+/* It ends. Main thread; the worker has let go of it. `now`: clock_now_ns(). */
+void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path, uint64_t now);
+
+/*
+ * The SSD has executed a Flush of `ns`, which is a namespace of this path's SSD: whether the host
+ * must be told now that writes before it may be lost. Worker.
+ */
+bool nvmet_losses_tell(const struct nvmet_losses *losses, struct nvmet_path *path,
+		       const struct nvmet_ns *ns);
+
+#endif
