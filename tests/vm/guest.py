@@ -91,12 +91,14 @@ class Result:
 def command(folder, ssds, memory, append, console="signal=off", series=""):
     """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel.
 
-    setpriv: the guest ends with this process, however that ends.
+    setpriv: the guest ends with this process, however that ends. Without erms and fsrm the guest's kernel
+    copies with moves of eight bytes; `rep movsb` is emulated byte by byte, and all that is copied would
+    be six times as slow.
     """
     image, _, _ = kernel.kernel(series)
     qmp = folder / "qmp"  # QEMU's own monitor is the guest's second serial line: lib.sh's qmp
     args = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split",
-            "-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults",
+            "-accel", "tcg,thread=multi", "-cpu", "max,erms=off,fsrm=off", "-m", memory, "-smp", "2", "-nodefaults",
             "-no-reboot", "-display", "none",
             "-chardev", f"stdio,id=console,{console}", "-serial", "chardev:console",
             "-chardev", f"socket,id=qmp,path={qmp},server=on,wait=off",
