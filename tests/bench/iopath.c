@@ -196,6 +196,7 @@ int main(int argc, char **argv)
 	connect_queue(&admin, 0, 32, false);
 	enable();
 	connect_queue(&io, 1, DEPTH_MAX + 1, batch.digests);
+	rig_sleep(1000); /* whoever connected was modest (share.h) */
 	make_batch(&batch);
 	for (unsigned i = 0; i < WARM_UP; i++)
 		run_batch(&batch, warm_up_turn);
