@@ -40,7 +40,7 @@ struct nvmet_limits {
 	unsigned discovery_timeout_ms; /* discovery controllers with KATO 0 and silent; 0: none */
 	unsigned enable_timeout_ms;    /* until CC.EN is set, and after it was cleared; 0: none */
 	unsigned term_timeout_ms; /* a host that got a TermReq and does not close, at most 30 s */
-	unsigned pdu_timeout_ms;  /* a PDU, or the data of an R2T, that stops half way */
+	unsigned pdu_timeout_ms;  /* of a PDU, an R2T's data or an answer: 1 KiB/s must move */
 };
 
 /* Whether hosts must, may or cannot use TLS at a port. */

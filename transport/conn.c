@@ -40,6 +40,23 @@ static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const c
 /* --- Timers -------------------------------------------------------------------------------------
  */
 
+/* Bytes a second that must move, where bytes must move: a byte now and then is no progress. */
+#define LEAST_RATE 1024
+
+/* Bytes that the host's end has acknowledged, by TCP_INFO. What the socket takes says less: it
+ * takes nothing for long, and then much. */
+static uint64_t acked(const struct nvme_tcp_conn *conn)
+{
+	enum {
+		BYTES_ACKED = 15
+	}; /* 64-bit words before tcpi_bytes_acked, of which libc may not know */
+	uint64_t info[BYTES_ACKED + 1] = { 0 };
+	socklen_t len = sizeof(info);
+
+	getsockopt(conn->stream.fd, IPPROTO_TCP, TCP_INFO, info, &len); /* it is a TCP socket */
+	return info[BYTES_ACKED];
+}
+
 static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 {
 	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
@@ -47,33 +64,49 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 	conn->timer_armed = true;
 	conn->rx_bytes_seen = conn->rx_bytes;
 	conn->granted_seen = conn->n_receiving ? conn->granted_bytes : UINT64_MAX;
-	conn->tx_bytes_seen = conn->tx_bytes;
+	conn->tx_acked_seen = conn->want_write ? acked(conn) : UINT64_MAX;
 	evtimer_add(conn->timer, &timeout);
 }
 
-/* Whether the next bytes are the host's to send: half a PDU is here, or half a fused pair, or data
- * it was asked for is not. Not while it is us who do not read. */
-static bool awaits_host(const struct nvme_tcp_conn *conn)
+/* Half a PDU is here, or half a fused pair. */
+static bool is_mid_pdu(const struct nvme_tcp_conn *conn)
 {
-	return !conn->rx_paused && (conn->n_receiving || conn->rx != RX_HEADER ||
-				    conn->header_len || conn->queue.fuse.first);
+	return conn->rx != RX_HEADER || conn->header_len || conn->queue.fuse.first;
 }
 
-/* Nothing came of what is awaited, since the timer was set. */
-static bool stalled(const struct nvme_tcp_conn *conn)
+/* Whether the next bytes are the host's to send: the rest of that, or data that it was asked for.
+ * Not while it is us who do not read. */
+static bool awaits_host(const struct nvme_tcp_conn *conn)
+{
+	return !conn->rx_paused && (conn->n_receiving || is_mid_pdu(conn));
+}
+
+/* Whether enough bytes moved since the timer was set, or it was set for something else. */
+static bool enough(const struct nvme_tcp_conn *conn, uint64_t bytes, uint64_t seen)
+{
+	const uint64_t ms = conn->queue.target->limits.pdu_timeout_ms;
+
+	return seen == UINT64_MAX || bytes - seen >= ms * LEAST_RATE / 1000;
+}
+
+/* Too little came of what is awaited. */
+static bool stalled(const struct nvme_tcp_conn *conn, bool reads)
 {
 	if (!awaits_host(conn))
 		return false;
 	/* What it is asked for may be behind what it is still reading. */
-	if (conn->want_write && conn->tx_bytes != conn->tx_bytes_seen)
+	if (conn->want_write && reads)
 		return false;
 	/* Other commands are no substitute for data that pages are held for. */
-	return conn->rx_bytes == conn->rx_bytes_seen || conn->granted_bytes == conn->granted_seen;
+	return (is_mid_pdu(conn) && !enough(conn, conn->rx_bytes, conn->rx_bytes_seen)) ||
+	       (conn->n_receiving && !enough(conn, conn->granted_bytes, conn->granted_seen));
 }
 
 /* A connection that has not connected a queue, or is in the middle of something. */
 static void live_timer(struct nvme_tcp_conn *conn)
 {
+	bool reads;
+
 	/* Its first Connect may have to wait for us; those that come after a refusal buy no time.
 	 */
 	if (conn->queue.connecting && !conn->queue.refused) {
@@ -84,9 +117,10 @@ static void live_timer(struct nvme_tcp_conn *conn)
 		conn_close(conn, "no Connect in time");
 		return;
 	}
-	if (stalled(conn))
+	reads = !conn->want_write || enough(conn, acked(conn), conn->tx_acked_seen);
+	if (stalled(conn, reads))
 		conn_close(conn, "the rest of a PDU or of a command's data did not come in time");
-	else if (conn->want_write && conn->tx_bytes == conn->tx_bytes_seen)
+	else if (!reads)
 		conn_close(conn, "it does not read what it is sent");
 	else if (awaits_host(conn) || conn->rx_paused || conn->want_write)
 		conn_expect(conn);

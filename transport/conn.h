@@ -96,12 +96,11 @@ struct nvme_tcp_conn {
 	size_t ctl_len, ctl_sent;
 	bool want_write;
 
-	/* Progress, as the timer sees it. */
+	/* Progress, as the timer sees it. `_seen`: when it was set; UINT64_MAX begins anew. */
 	bool timer_armed;
-	uint64_t rx_bytes, rx_bytes_seen; /* seen: UINT64_MAX begins its time anew */
-	uint64_t granted_bytes,
-		granted_seen; /* data that an R2T asked for; seen: while some is due */
-	uint64_t tx_bytes, tx_bytes_seen;
+	uint64_t rx_bytes, rx_bytes_seen;     /* of the PDU under way */
+	uint64_t granted_bytes, granted_seen; /* of data that R2Ts asked for, while some is due */
+	uint64_t tx_acked_seen;               /* while some waits for room in the socket */
 
 	bool released;
 	struct loop_task end_task;

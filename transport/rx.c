@@ -249,6 +249,7 @@ static void take_header(struct nvme_tcp_conn *conn)
 		return;
 	}
 	conn->header_len = 0;
+	conn->rx_bytes_seen = UINT64_MAX; /* what follows has its own time */
 	switch (ch->type) {
 	case NVME_TCP_ICREQ:
 		conn_established(conn, (const void *)conn->header);
@@ -298,8 +299,11 @@ static size_t feed_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size
 				  : conn->shape.header_len;
 	size_t part = num_min(len, (size_t)(wanted - conn->header_len));
 
-	if (!conn->header_len && len >= USUAL_HEADER)
-		return feed_whole_header(conn, bytes);
+	if (!conn->header_len) {
+		if (len >= USUAL_HEADER)
+			return feed_whole_header(conn, bytes);
+		conn->rx_bytes_seen = UINT64_MAX;
+	}
 	memcpy(conn->header + conn->header_len, bytes, part);
 	conn->header_len += (uint32_t)part;
 	if (conn->header_len < wanted)

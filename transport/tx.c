@@ -201,7 +201,6 @@ static void account(struct nvme_tcp_conn *conn, size_t sent)
 	struct nvme_tcp_cmd *cmd;
 	size_t ctl = num_min(sent, conn->ctl_len - conn->ctl_sent);
 
-	conn->tx_bytes += sent;
 	conn->ctl_sent += ctl;
 	sent -= ctl;
 	while (sent && (cmd = TAILQ_FIRST(&conn->tx)) != NULL) {
@@ -253,7 +252,7 @@ void tx_flush(struct nvme_tcp_conn *conn)
 			return;
 		}
 		conn->want_write = true;
-		conn->tx_bytes_seen = UINT64_MAX;
+		conn->tx_acked_seen = UINT64_MAX;
 		if (event_add(conn->write_event, NULL) < 0)
 			conn_close(conn, "no memory to wait for its socket");
 		else

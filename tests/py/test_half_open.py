@@ -15,10 +15,11 @@ import pytest
 
 from daemon import NQN, Daemon
 from hostile import data, expect_term, header, icreq, start_write
-from nvmetcp import (CMD, SGL_IN_CAPSULE, SGL_TRANSPORT, Closed, Connection, Host, Queue, Status, Term,
-                     io_fields, sqe)
+from nvmetcp import (CMD, H2C_DATA, LAST, SGL_IN_CAPSULE, SGL_TRANSPORT, Closed, Connection, Host, Queue, Status, Term,
+                     io_fields, read, sqe)
 
 ONE = "127.0.0.1:0"
+MIB = 1 << 20
 
 
 def config(tmp_path, limits, spec="emulated:size=64M,queues=32"):
@@ -213,6 +214,48 @@ def test_slow_data_among_commands(start, tmp_path):
             assert queue.wait(other).status == 0
             queue.conn.h2c(command.cid, command.ttag, at, bytes(4096), at == 20480)
         assert queue.wait(command).status == 0
+
+
+@pytest.mark.parametrize("what", ["header", "capsule", "data"])
+def test_drops_are_no_progress(queue, what):
+    """A byte now and then, of a command's header, of the data in its capsule, of data that was asked for: closed long
+    before that would be all."""
+    begin = time.monotonic()
+    if what == "data":
+        command = start_write(queue)
+        raw = queue.conn.build(H2C_DATA, struct.pack("<HHII4x", command.cid, command.ttag, 0, 16384),
+                               bytes(16384), LAST)
+        start = 24
+    else:
+        raw = queue.conn.build(CMD, sqe(1, 5, 1, (0, 4096, SGL_IN_CAPSULE), **io_fields(0, 8)), bytes(4096))
+        start = 72 if what == "capsule" else 0
+    queue.conn.send(raw[:start])
+    drip(queue.conn, raw[start:], 0.5 if what == "header" else 0.1)
+    queue.conn.expect_close()
+    assert time.monotonic() - begin < (len(raw) - start) * (0.5 if what == "header" else 0.1)
+
+
+def test_a_slow_line_is_fast_enough(start, tmp_path):
+    """A write and a read of 1 MiB at 1 Mbit/s, the read's answers through a small window: many times as long as
+    pdu_timeout, and every part of it too few bytes for the socket to take more."""
+    daemon = start("-c", config(tmp_path, 'handshake_timeout = "10s"; pdu_timeout = "2s";'))
+    with Host(daemon.address, NQN, queues=2) as host:
+        writer, reader = host.io
+        command = start_write(writer, MIB, byte=b"\x5a")
+        reader.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        for _ in range(12):
+            reader.start(2, nsid=1, read=MIB, **io_fields(0, 2048))
+        for at in range(0, MIB, 65536):
+            writer.conn.send(writer.conn.build(H2C_DATA, struct.pack("<HHII4x", command.cid, command.ttag, at, 65536),
+                                               b"\x5a" * 65536, LAST if at == MIB - 65536 else 0))
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                reader.conn.sock.recv(6250)
+                time.sleep(0.05)
+        assert writer.wait(command).status == 0
+        assert "closed" not in daemon.log()
+        reader.conn.close()
+        assert read(writer, 0, 2048) == b"\x5a" * MIB
 
 
 def test_a_deadline_is_not_the_hosts_when_all_is_there(start, tmp_path):
