@@ -65,7 +65,7 @@ const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl)
 
 static void poll_after(struct nvme_ctrl *ctrl, unsigned ms)
 {
-	const struct timeval after = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval after = clock_timeval(ms);
 
 	evtimer_add(ctrl->timer, &after);
 }

@@ -295,8 +295,7 @@ static void out_of_patience(evutil_socket_t fd, short what, void *arg)
 
 static void begin(struct nvme_ctrl *ctrl, enum nvme_outage outage, const char *why)
 {
-	const struct timeval patience = { .tv_sec = ctrl->params.patience_ms / 1000,
-					  .tv_usec = (ctrl->params.patience_ms % 1000) * 1000 };
+	const struct timeval patience = clock_timeval(ctrl->params.patience_ms);
 	bool already = ctrl->state == NVME_CTRL_PAUSING;
 
 	if (ctrl->state == NVME_CTRL_READY) {

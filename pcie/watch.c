@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "pcie/qpair_internal.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define TICKS_AFTER_ABORT 2 /* for the aborted command's own completion */
@@ -116,8 +117,7 @@ void nvme_watch_arm(struct nvme_qpair *qp)
 
 	if (!qp->watchdog)
 		return;
-	tick.tv_sec = qp->watch->tick_ms / 1000;
-	tick.tv_usec = (qp->watch->tick_ms % 1000) * 1000;
+	tick = clock_timeval(qp->watch->tick_ms);
 	qp->watched = evtimer_add(qp->watchdog, &tick) == 0;
 }
 

@@ -31,6 +31,7 @@
 #include "target/req.h"
 #include "target/subsystem.h"
 #include "target/target.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/loop.h"
 #include "util/num.h"
@@ -101,7 +102,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void arm(struct nvmet_auth *auth, unsigned ms)
 {
-	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval timeout = clock_timeval(ms);
 
 	evtimer_add(auth->timer, &timeout);
 }

@@ -20,6 +20,7 @@
 #include "target/subsystem.h"
 #include "target/target.h"
 #include "util/check.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/loop.h"
 #include "util/num.h"
@@ -270,7 +271,7 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 static void watch_enabled(struct nvmet_ctrl *ctrl)
 {
 	unsigned ms = ctrl->subsys->target->limits.enable_timeout_ms;
-	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval timeout = clock_timeval(ms);
 
 	if (!ms || ctrl->dead || (nvmet_ctrl_is_enabled(ctrl) && !NVME_CC_SHN(ctrl->cc)))
 		evtimer_del(ctrl->enable_timer);
@@ -338,7 +339,7 @@ void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
 	ctrl->kato_ms = ms;
 	if (!ms && ctrl->subsys->discovery)
 		ms = limits->discovery_timeout_ms; /* theirs, when they ask for none */
-	timeout = (struct timeval){ .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	timeout = clock_timeval(ms);
 	if (ms && !ctrl->dead)
 		evtimer_add(ctrl->keep_alive, &timeout);
 	else

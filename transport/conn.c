@@ -20,6 +20,7 @@
 #include "target/worker.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 static const char *const state_names[] = {
@@ -59,7 +60,7 @@ static uint64_t acked(const struct nvme_tcp_conn *conn)
 
 static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 {
-	const struct timeval timeout = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval timeout = clock_timeval(ms);
 
 	conn->timer_armed = true;
 	conn->rx_bytes_seen = conn->rx_bytes;

@@ -25,6 +25,7 @@
 #include "transport/sockopt.h"
 #include "transport/tls.h"
 #include "util/acceptor.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -414,7 +415,7 @@ static bool io_under_way(const struct nvme_tcp *tcp)
  */
 static void stop_look(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval look = { .tv_usec = STOP_LOOK_MS * 1000 };
+	const struct timeval look = clock_timeval(STOP_LOOK_MS);
 	struct nvme_tcp *tcp = arg;
 
 	(void)fd;
@@ -435,7 +436,7 @@ static void stop_look(evutil_socket_t fd, short what, void *arg)
 
 void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void *arg), void *arg)
 {
-	const struct timeval soon = { .tv_usec = STOP_LOOK_MS * 1000 };
+	const struct timeval soon = clock_timeval(STOP_LOOK_MS);
 
 	for (struct listener *listener = SLIST_FIRST(&tcp->listeners); listener;
 	     listener = SLIST_NEXT(listener, link)) {

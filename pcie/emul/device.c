@@ -282,7 +282,7 @@ static int watch(struct pcie_device *dev, struct loop *loop, pcie_device_event_f
 static void come_back_later(struct emul *emul)
 {
 	unsigned ms = emul->options.faults.back_ms;
-	const struct timeval after = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval after = clock_timeval(ms);
 
 	if (ms && emul->back_timer)
 		evtimer_add(emul->back_timer, &after);

@@ -10,6 +10,7 @@
 
 #include "pcie/emul/emul.h"
 #include "util/check.h"
+#include "util/clock.h"
 #include "util/num.h"
 
 #define GUARD_MS 10000
@@ -225,7 +226,7 @@ static void run_once(struct event *timer)
 
 void liar_run(void)
 {
-	const struct timeval time = { .tv_sec = GUARD_MS / 1000 };
+	const struct timeval time = clock_timeval(GUARD_MS);
 	struct event *timer = evtimer_new(loop.base, on_time, NULL);
 
 	guarded = true;
@@ -236,7 +237,7 @@ void liar_run(void)
 
 void liar_run_for(unsigned ms)
 {
-	const struct timeval time = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+	const struct timeval time = clock_timeval(ms);
 	struct event *timer = evtimer_new(loop.base, on_time, NULL);
 
 	guarded = false;
