@@ -58,6 +58,9 @@ extern const struct tls_suite tls_suites[];
 
 /* Makes a context look PSKs up, and remember what a failure needs to be told. */
 void tls_psk_setup(SSL_CTX *ssl_ctx);
+/* What OpenSSL takes a PSK as: that of tls->psk, identity.hash and suite. The caller's; NULL: no
+ * memory. */
+SSL_SESSION *tls_psk_session(const struct tls *tls);
 /* For tls_new(). */
 void tls_psk_begin(struct tls *tls);
 /* The handshake is over, either way. */

@@ -175,27 +175,31 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 
+SSL_SESSION *tls_psk_session(const struct tls *tls)
+{
+	const SSL_CIPHER *cipher = SSL_CIPHER_find(tls->ssl, tls_suites[tls->suite].number);
+	SSL_SESSION *session = SSL_SESSION_new();
+
+	if (session &&
+	    SSL_SESSION_set1_master_key(session, tls->psk, hash_len(tls->identity.hash)) == 1 &&
+	    SSL_SESSION_set_cipher(session, cipher) == 1 &&
+	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1)
+		return session;
+	SSL_SESSION_free(session);
+	return NULL;
+}
+
 /* OpenSSL asks for each identity in turn. */
 static int on_find_session(SSL *ssl, const unsigned char *text, size_t len, SSL_SESSION **ret)
 {
 	const struct tls *tls = SSL_get_app_data(ssl);
-	SSL_SESSION *session;
 
 	*ret = NULL;
 	if (!tls->chosen || strlen(tls->identity_text) != len ||
 	    memcmp(tls->identity_text, text, len) != 0)
 		return 1;
-	session = SSL_SESSION_new();
-	if (!session ||
-	    SSL_SESSION_set1_master_key(session, tls->psk, hash_len(tls->identity.hash)) != 1 ||
-	    SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, tls_suites[tls->suite].number)) !=
-		    1 ||
-	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
-		SSL_SESSION_free(session);
-		return 0;
-	}
-	*ret = session;
-	return 1;
+	*ret = tls_psk_session(tls);
+	return *ret != NULL;
 }
 
 /* --- What passes by -----------------------------------------------------------------------------

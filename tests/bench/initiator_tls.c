@@ -15,19 +15,12 @@
 static int on_use_session(SSL *ssl, const EVP_MD *md, const unsigned char **text, size_t *len,
 			  SSL_SESSION **ret)
 {
-	struct tls *tls = SSL_get_app_data(ssl);
-	SSL_SESSION *session = SSL_SESSION_new();
+	const struct tls *tls = SSL_get_app_data(ssl);
 
 	(void)md;
-	if (!session ||
-	    SSL_SESSION_set1_master_key(session, tls->psk, hash_len(tls->identity.hash)) != 1 ||
-	    SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, tls_suites[tls->suite].number)) !=
-		    1 ||
-	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
-		SSL_SESSION_free(session);
+	*ret = tls_psk_session(tls);
+	if (!*ret)
 		return 0;
-	}
-	*ret = session;
 	*text = (const unsigned char *)tls->identity_text;
 	*len = strlen(tls->identity_text);
 	return 1;
