@@ -79,19 +79,6 @@ static void nvmet_abort(struct nvmet_req *req)
 	loop_post(&req->abort_queue->worker->loop, &req->msg, abort_on_worker);
 }
 
-static uint16_t parse_no_data(struct nvmet_req *req, void (*control)(struct nvmet_req *req))
-{
-	req->execute = nvmet_req_to_control;
-	req->control = control;
-	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
-}
-
-static uint16_t refuse_opcode(struct nvmet_req *req)
-{
-	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
-			       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
-}
-
 uint16_t nvmet_parse_admin(struct nvmet_req *req)
 {
 	switch (req->cmd.opcode) {
@@ -104,13 +91,13 @@ uint16_t nvmet_parse_admin(struct nvmet_req *req)
 	case NVME_ADMIN_GET_FEATURES:
 		return nvmet_parse_get_features(req);
 	case NVME_ADMIN_KEEP_ALIVE:
-		return parse_no_data(req, keep_alive);
+		return nvmet_req_for_control(req, keep_alive, NVMET_DIR_NONE, 0);
 	case NVME_ADMIN_AER:
-		return parse_no_data(req, async_event);
+		return nvmet_req_for_control(req, async_event, NVMET_DIR_NONE, 0);
 	case NVME_ADMIN_ABORT:
 		if (req->queue->ctrl->subsys->discovery)
-			return refuse_opcode(req);
-		return parse_no_data(req, nvmet_abort);
+			return nvmet_req_invalid_opcode(req);
+		return nvmet_req_for_control(req, nvmet_abort, NVMET_DIR_NONE, 0);
 	default:
 		return nvmet_parse_passthru(req);
 	}

@@ -159,15 +159,6 @@ int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid)
 	return 0;
 }
 
-static bool uses(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd)
-{
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		if (subsys->ssds[i] == ssd)
-			return true;
-	}
-	return false;
-}
-
 void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0)
 {
 	struct nvmet_subsystem *subsys;
@@ -176,7 +167,7 @@ void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0)
 	if (type_of(dw0) != NVME_AER_SMART)
 		return; /* errors are told by status; namespaces are ours to announce */
 	TAILQ_FOREACH (subsys, &ssd->target->subsystems, link) {
-		if (!uses(subsys, ssd))
+		if (nvmet_subsystem_path_of(subsys, ssd) < 0)
 			continue;
 		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
 			nvmet_aen_raise(ctrl, dw0);

@@ -504,8 +504,8 @@ static void auth_receive(struct nvmet_req *req)
 
 	memset(req->data.va, 0, req->transfer_len);
 	if (auth && due_len(auth) > req->transfer_len) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvmf_auth_cmd, len),
-							NVME_SC_INVALID_FIELD | NVME_STATUS_DNR));
+		nvmet_req_complete(
+			req, nvmet_req_invalid_field(req, offsetof(struct nvmf_auth_cmd, len)));
 		return;
 	}
 	len = auth ? build_message(auth, msg) : -EPROTO;
@@ -527,19 +527,13 @@ uint16_t nvmet_parse_auth(struct nvmet_req *req)
 {
 	const struct nvmf_auth_cmd *cmd = (const struct nvmf_auth_cmd *)&req->cmd;
 	const bool send = cmd->fctype == NVMF_AUTH_SEND;
-	uint16_t status;
 
 	if (cmd->secp != NVMF_AUTH_SECP)
-		return nvmet_req_error(req, offsetof(struct nvmf_auth_cmd, secp),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvmf_auth_cmd, secp));
 	if (cmd->spsp0 != NVMF_AUTH_SPSP || cmd->spsp1 != NVMF_AUTH_SPSP)
-		return nvmet_req_error(req, offsetof(struct nvmf_auth_cmd, spsp0),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvmf_auth_cmd, spsp0));
 	if (le32_get(cmd->len) == 0 || le32_get(cmd->len) > BUFFER_MAX)
-		return nvmet_req_error(req, offsetof(struct nvmf_auth_cmd, len),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-	status = nvmet_req_expect(req, send ? NVMET_DIR_WRITE : NVMET_DIR_READ, le32_get(cmd->len));
-	req->execute = nvmet_req_to_control;
-	req->control = send ? auth_send : auth_receive;
-	return status;
+		return nvmet_req_invalid_field(req, offsetof(struct nvmf_auth_cmd, len));
+	return nvmet_req_for_control(req, send ? auth_send : auth_receive,
+				     send ? NVMET_DIR_WRITE : NVMET_DIR_READ, le32_get(cmd->len));
 }

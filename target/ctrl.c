@@ -158,11 +158,6 @@ void nvmet_ctrl_add_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 	queue->ctrl = ctrl;
 }
 
-static bool has_io_queues(const struct nvmet_ctrl *ctrl)
-{
-	return ctrl->n_queues > (ctrl->queues[0] ? 1u : 0u);
-}
-
 static void close_io_queues(struct nvmet_ctrl *ctrl, const char *why)
 {
 	for (unsigned qid = 1; qid <= NVMET_MAX_QUEUES; qid++) {
@@ -209,7 +204,7 @@ void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 		ctrl_free(ctrl);
 		return;
 	}
-	if (!has_io_queues(ctrl))
+	if (!nvmet_ctrl_has_io_queues(ctrl))
 		io_queues_gone(ctrl);
 	if (!ctrl->dead)
 		nvmet_assoc_retry(ctrl);
@@ -260,7 +255,7 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 	}
 	if (!NVME_CC_SHN(cc))
 		ctrl->csts &= ~NVME_CSTS_SHST_MASK;
-	if (!has_io_queues(ctrl))
+	if (!nvmet_ctrl_has_io_queues(ctrl))
 		io_queues_gone(ctrl);
 	watch_enabled(ctrl);
 	return 0;

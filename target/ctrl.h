@@ -99,6 +99,11 @@ static inline bool nvmet_ctrl_is_enabled(const struct nvmet_ctrl *ctrl)
 {
 	return (ctrl->cc & NVME_CC_EN) && (ctrl->csts & NVME_CSTS_RDY);
 }
+/* Whether I/O queues of it are not yet released, be they connected or dying. */
+static inline bool nvmet_ctrl_has_io_queues(const struct nvmet_ctrl *ctrl)
+{
+	return ctrl->n_queues > (ctrl->queues[0] ? 1u : 0u);
+}
 /* Starts the keep-alive timer anew (0: stops it), in ms; rounded up to NVMET_KAS_MS. */
 void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms);
 

@@ -105,12 +105,10 @@ uint16_t nvmet_discovery_log(struct nvmet_req *req, uint64_t offset)
 	memset(req->data.va, 0, req->transfer_len);
 	/* The window may not wrap; nothing lies up there anyway. */
 	if (num_add_overflow(offset, req->transfer_len, &end))
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));
 	n = put_entries(&window, ctrl, req->queue);
 	if (offset > sizeof(header) + n * sizeof(struct nvmf_disc_entry))
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));
 	header.numrec = le64_set(n);
 	put(&window, 0, &header, sizeof(header));
 	return 0;

@@ -365,11 +365,9 @@ static uint16_t check_property(struct nvmet_req *req)
 			continue;
 		if (properties[i].size == (cmd->attrib & 7))
 			return 0;
-		return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, attrib),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvmf_property_cmd, attrib));
 	}
-	return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, offset),
-			       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	return nvmet_req_invalid_field(req, offsetof(struct nvmf_property_cmd, offset));
 }
 
 static void property_get(struct nvmet_req *req)
@@ -409,7 +407,7 @@ static void property_set(struct nvmet_req *req)
 	nvmet_req_complete(req, status);
 }
 
-static uint16_t parse_property(struct nvmet_req *req, void (*control)(struct nvmet_req *req))
+static uint16_t parse_property(struct nvmet_req *req, nvmet_control_fn *control)
 {
 	uint16_t status;
 
@@ -421,11 +419,8 @@ static uint16_t parse_property(struct nvmet_req *req, void (*control)(struct nvm
 	if (status)
 		return control == property_get ? status & (uint16_t)~NVME_STATUS_DNR : status;
 	if (control == property_set && le32_get(property_cmd(req)->offset) != NVME_REG_CC)
-		return nvmet_req_error(req, offsetof(struct nvmf_property_cmd, offset),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-	req->execute = nvmet_req_to_control;
-	req->control = control;
-	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+		return nvmet_req_invalid_field(req, offsetof(struct nvmf_property_cmd, offset));
+	return nvmet_req_for_control(req, control, NVMET_DIR_NONE, 0);
 }
 
 /* --- Disconnect ---------------------------------------------------------------------------------
@@ -446,8 +441,8 @@ static uint16_t parse_disconnect(struct nvmet_req *req)
 	if (req->queue->qid == 0)
 		return NVME_SC_INVALID_QUEUE_TYPE | NVME_STATUS_DNR;
 	if (le16_get(cmd->recfmt) != 0)
-		return nvmet_req_error(req, offsetof(struct nvmf_disconnect_cmd, recfmt),
-				       NVME_SC_CONNECT_FORMAT | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvmf_disconnect_cmd, recfmt),
+					NVME_SC_CONNECT_FORMAT);
 	req->execute = execute_disconnect;
 	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
 }
@@ -472,7 +467,7 @@ uint16_t nvmet_parse_fabrics(struct nvmet_req *req)
 	case NVMF_DISCONNECT:
 		return parse_disconnect(req);
 	default:
-		return nvmet_req_error(req, offsetof(struct nvmf_cmd, fctype),
-				       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvmf_cmd, fctype),
+					NVME_SC_INVALID_OPCODE);
 	}
 }

@@ -57,11 +57,6 @@ uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
 	return FSUPP | (fid == NVME_FEAT_ERROR_RECOVERY ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
 }
 
-static uint16_t invalid(struct nvmet_req *req, size_t loc)
-{
-	return nvmet_req_error(req, (uint16_t)loc, NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-}
-
 /* --- Number of queues ---------------------------------------------------------------------------
  */
 
@@ -75,11 +70,6 @@ static uint16_t queues_left(const struct nvmet_subsystem *subsys)
 	return (uint16_t)num_max(n, 1u);
 }
 
-static bool has_io_queues(const struct nvmet_ctrl *ctrl)
-{
-	return ctrl->n_queues > 1;
-}
-
 static uint16_t set_number_of_queues(struct nvmet_req *req)
 {
 	struct nvmet_ctrl *ctrl = req->queue->ctrl;
@@ -87,8 +77,8 @@ static uint16_t set_number_of_queues(struct nvmet_req *req)
 	uint32_t granted;
 
 	if (nsqr == 0xffff || ncqr == 0xffff)
-		return invalid(req, offsetof(struct nvme_sqe, cdw11));
-	if (has_io_queues(ctrl))
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
+	if (nvmet_ctrl_has_io_queues(ctrl))
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	granted = num_min(num_min(nsqr, ncqr) + 1, (uint32_t)queues_left(ctrl->subsys));
 	if (ctrl->access && ctrl->access->max_queues)
@@ -134,20 +124,18 @@ uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
 
 	if (owner == FEATURE_NONE)
-		return invalid(req, offsetof(struct nvme_sqe, cdw10));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));
 	if (nvmet_cdw10(req) >> 31)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10) + 3,
-				       NVME_SC_FEATURE_NOT_SAVEABLE | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10) + 3,
+					NVME_SC_FEATURE_NOT_SAVEABLE);
 	/* The host identifier came with Connect and is checked on every queue: it stays what it is.
 	 */
 	if (fid == NVME_FEAT_HOST_ID)
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	if (owner == FEATURE_SSD)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
-				       NVME_SC_FEATURE_NOT_CHANGEABLE | NVME_STATUS_DNR);
-	req->execute = nvmet_req_to_control;
-	req->control = set_features;
-	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
+					NVME_SC_FEATURE_NOT_CHANGEABLE);
+	return nvmet_req_for_control(req, set_features, NVMET_DIR_NONE, 0);
 }
 
 /* --- Get ----------------------------------------------------------------------------------------
@@ -179,8 +167,7 @@ static void get_from_ssd(struct nvmet_req *req)
 	int err;
 
 	if (of_ns && !ns) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		nvmet_req_complete(req, nvmet_req_invalid_ns(req));
 		return;
 	}
 	err = nvmet_host_forward(req, ns ? ns->ssd : subsys->ssds[0], &sqe, 0, get_from_ssd_done);
@@ -233,17 +220,16 @@ uint16_t nvmet_parse_get_features(struct nvmet_req *req)
 	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
 
 	if (owner == FEATURE_NONE || sel > SEL_SUPPORTED)
-		return invalid(req, offsetof(struct nvme_sqe, cdw10));
-	req->execute = nvmet_req_to_control;
-	if (sel == SEL_SUPPORTED) {
-		req->control = get_capabilities;
-		return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
-	}
-	req->control = owner == FEATURE_SSD ? get_from_ssd : get_features;
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));
+	if (sel == SEL_SUPPORTED)
+		return nvmet_req_for_control(req, get_capabilities, NVMET_DIR_NONE, 0);
+	if (owner == FEATURE_SSD)
+		return nvmet_req_for_control(req, get_from_ssd, NVMET_DIR_NONE, 0);
 	if (fid != NVME_FEAT_HOST_ID)
-		return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
+		return nvmet_req_for_control(req, get_features, NVMET_DIR_NONE, 0);
 	/* Over fabrics the identifier always has 128 bits (Base 5.27.1.25). */
 	if (!(nvmet_cdw11(req) & EXHID))
-		return invalid(req, offsetof(struct nvme_sqe, cdw11));
-	return nvmet_req_expect(req, NVMET_DIR_READ, sizeof(req->queue->ctrl->hostid));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
+	return nvmet_req_for_control(req, get_features, NVMET_DIR_READ,
+				     sizeof(req->queue->ctrl->hostid));
 }

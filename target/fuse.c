@@ -87,11 +87,6 @@ static void fail(struct nvmet_req *req, uint16_t status)
 		nvmet_req_complete(req, status);
 }
 
-static uint16_t refuse(struct nvmet_req *req, uint16_t error_loc)
-{
-	return nvmet_req_error(req, error_loc, NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-}
-
 static bool room_for_pair(const struct worker *worker)
 {
 	size_t limit = dma_pool_total(worker->pool) / PAGES_PART / PAGES_A_HALF;
@@ -105,7 +100,7 @@ static uint16_t first_half(struct nvmet_req *req)
 
 	fuse->failed = true; /* unless it turns out well */
 	if (req->cmd.opcode != NVME_IO_COMPARE)
-		return refuse(req, offsetof(struct nvme_sqe, opcode));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, opcode));
 	if (!room_for_pair(req->queue->worker))
 		return NVME_SC_CMD_INTERRUPTED; /* the host tries again */
 	fuse->failed = false;
@@ -123,13 +118,13 @@ static uint16_t second_half(struct nvmet_req *req, struct nvmet_req *first)
 	req->mate = first;
 	first->mate = req;
 	if (req->cmd.opcode != NVME_IO_WRITE)
-		return refuse(req, offsetof(struct nvme_sqe, opcode));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, opcode));
 	if (le32_get(req->cmd.nsid) != le32_get(first->cmd.nsid))
-		return refuse(req, offsetof(struct nvme_sqe, nsid));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, nsid));
 	if (nvmet_slba(req) != nvmet_slba(first))
-		return refuse(req, offsetof(struct nvme_sqe, cdw10));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));
 	if ((nvmet_cdw12(req) & nlb) != (nvmet_cdw12(first) & nlb))
-		return refuse(req, offsetof(struct nvme_sqe, cdw12));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));
 	return 0;
 }
 
@@ -151,7 +146,7 @@ uint16_t nvmet_fuse_arrive(struct nvmet_req *req)
 	    !queue->ctrl->fuses || (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
 		if (first && half == NVME_FUSE_SECOND)
 			fail(first, NVME_SC_ABORTED_FUSED_MISSING);
-		return refuse(req, offsetof(struct nvme_sqe, flags));
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, flags));
 	}
 	if (half == NVME_FUSE_FIRST)
 		return first_half(req);

@@ -217,8 +217,7 @@ static void identify_ns(struct nvmet_req *req)
 	memset(req->data.va, 0, NVME_IDENTIFY_SIZE);
 	req->ns = nvmet_ctrl_ns(req->queue->ctrl, nsid);
 	if (nsid == 0 || nsid > NVMET_MAX_NSID) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		nvmet_req_complete(req, nvmet_req_invalid_ns(req));
 		return;
 	}
 	if (!req->ns) {
@@ -238,7 +237,7 @@ struct structure {
 	uint8_t cns;
 	bool discovery; /* discovery controllers have it too */
 	bool of_csi;    /* CDW11 names an I/O command set: NVM is the only one */
-	void (*control)(struct nvmet_req *req);
+	nvmet_control_fn *control;
 };
 
 static const struct structure *find(const struct nvmet_req *req)
@@ -274,12 +273,8 @@ uint16_t nvmet_parse_identify(struct nvmet_req *req)
 	const struct structure *found = find(req);
 
 	if (!found)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));
 	if (found->of_csi && nvmet_cdw11(req) >> 24 != NVME_CSI_NVM)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw11) + 3,
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-	req->execute = nvmet_req_to_control;
-	req->control = found->control;
-	return nvmet_req_expect(req, NVMET_DIR_READ, NVME_IDENTIFY_SIZE);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11) + 3);
+	return nvmet_req_for_control(req, found->control, NVMET_DIR_READ, NVME_IDENTIFY_SIZE);
 }

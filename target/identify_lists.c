@@ -20,9 +20,9 @@
 
 #define THIS_CTRL UINT16_C(0xffff)
 
-static void refuse(struct nvmet_req *req, size_t field, uint16_t status)
+static void refuse(struct nvmet_req *req, size_t error_loc, uint16_t sc)
 {
-	nvmet_req_complete(req, nvmet_req_error(req, (uint16_t)field, status | NVME_STATUS_DNR));
+	nvmet_req_complete(req, nvmet_req_refuse(req, error_loc, sc));
 }
 
 static void refuse_nsid(struct nvmet_req *req)

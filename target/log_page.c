@@ -41,8 +41,8 @@ static bool answer(struct nvmet_req *req, const void *page, size_t size)
 	size_t part;
 
 	if (offset > size) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-							NVME_SC_INVALID_FIELD | NVME_STATUS_DNR));
+		nvmet_req_complete(req,
+				   nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12)));
 		return false;
 	}
 	part = num_min(size - (size_t)offset, (size_t)req->transfer_len);
@@ -102,8 +102,7 @@ static void log_smart(struct nvmet_req *req)
 	int err;
 
 	if (!ssd) {
-		nvmet_req_complete(req, nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-							NVME_SC_INVALID_NS | NVME_STATUS_DNR));
+		nvmet_req_complete(req, nvmet_req_invalid_ns(req));
 		return;
 	}
 	memset(req->data.va, 0, len); /* a run of pages holds it, however little the host reads */
@@ -190,7 +189,7 @@ static void log_discovery(struct nvmet_req *req)
 struct log_page {
 	uint8_t lid;
 	bool io, discovery; /* which controllers have it */
-	void (*control)(struct nvmet_req *req);
+	nvmet_control_fn *control;
 };
 
 static const struct log_page pages[] = {
@@ -242,16 +241,12 @@ uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
 	uint64_t numd = (nvmet_cdw10(req) >> 16 | (uint64_t)(nvmet_cdw11(req) & 0xffff) << 16) + 1;
 
 	if (!page)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
-				       NVME_SC_INVALID_LOG_PAGE | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
+					NVME_SC_INVALID_LOG_PAGE);
 	/* CDW14: an offset is in bytes (OT), and there is one I/O command set (CSI). */
 	if (le32_get(req->cmd.cdw14) & (OFFSET_IS_INDEX | CSI_MASK))
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw14),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw14));
 	if (page_offset(req) & 3)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
-	req->execute = nvmet_req_to_control;
-	req->control = page->control;
-	return nvmet_req_expect(req, NVMET_DIR_READ, numd * 4);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));
+	return nvmet_req_for_control(req, page->control, NVMET_DIR_READ, numd * 4);
 }

@@ -20,13 +20,13 @@
 /* --- Export -------------------------------------------------------------------------------------
  */
 
-/* Index of the SSD among the subsystem's; added when new. -ENOSPC: too many. */
-static int path_of(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
+/* The index of an SSD among the subsystem's; it is added when it is new. -ENOSPC: too many. */
+static int take_path(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
 {
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		if (subsys->ssds[i] == ssd)
-			return (int)i;
-	}
+	int path = nvmet_subsystem_path_of(subsys, ssd);
+
+	if (path >= 0)
+		return path;
 	if (subsys->n_ssds == NVMET_MAX_SSDS)
 		return -ENOSPC;
 	subsys->ssds[subsys->n_ssds] = ssd;
@@ -142,7 +142,7 @@ int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct
 				 .ssd = ssd,
 				 .enabled = true };
 	err = set_format(ns);
-	path = err ? err : path_of(subsys, ssd);
+	path = err ? err : take_path(subsys, ssd);
 	if (path < 0) {
 		nvmet_ns_free(ns);
 		return path;

@@ -51,7 +51,7 @@ static bool in_range(const struct nvmet_req *req, uint64_t slba, uint64_t blocks
 
 static uint16_t out_of_range(struct nvmet_req *req, uint16_t error_loc)
 {
-	return nvmet_req_error(req, error_loc, NVME_SC_LBA_RANGE | NVME_STATUS_DNR);
+	return nvmet_req_refuse(req, error_loc, NVME_SC_LBA_RANGE);
 }
 
 static uint16_t check_range(struct nvmet_req *req)
@@ -84,9 +84,8 @@ static uint16_t refuse_cdw12(struct nvmet_req *req, uint32_t bits)
 {
 	unsigned bit = (unsigned)__builtin_ctz(bits);
 
-	return nvmet_req_error(
-		req, (uint16_t)(offsetof(struct nvme_sqe, cdw12) + bit / 8 + (bit % 8 << 8)),
-		NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+	return nvmet_req_invalid_field(req,
+				       offsetof(struct nvme_sqe, cdw12) + bit / 8 + (bit % 8 << 8));
 }
 
 /* With PRACT the SSD would make what it has to compare with (NVM Command Set 3.2.1). */
@@ -102,7 +101,7 @@ static uint16_t parse_flush(struct nvmet_req *req)
 	return nvmet_req_expect(req, NVMET_DIR_NONE, 0);
 }
 
-static uint16_t parse_no_data(struct nvmet_req *req)
+static uint16_t parse_blocks_only(struct nvmet_req *req)
 {
 	uint16_t status = nvmet_req_expect(req, NVMET_DIR_NONE, 0);
 
@@ -152,11 +151,9 @@ static uint16_t parse_copy(struct nvmet_req *req)
 	unsigned n = (nvmet_cdw12(req) & COPY_RANGES) + 1;
 
 	if (NVME_COPY_FORMAT(nvmet_cdw12(req)) != 0)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12) + 1,
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12) + 1);
 	if (n > req->ns->format.msrc + 1u)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-				       NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw12), NVME_SC_SIZE_LIMIT);
 	return nvmet_req_expect_range(req, NVMET_DIR_WRITE, n * sizeof(struct nvme_copy_range),
 				      COPY_RANGES_BYTES);
 }
@@ -178,8 +175,7 @@ static uint16_t check_copy(struct nvmet_req *req)
 		if (!in_range(req, le64_get(range[i].slba), blocks))
 			return out_of_range(req, NVMET_NO_ERROR_LOC);
 		if (blocks > format->mssrl || total > format->mcl)
-			return nvmet_req_error(req, NVMET_NO_ERROR_LOC,
-					       NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR);
+			return nvmet_req_refuse(req, NVMET_NO_ERROR_LOC, NVME_SC_SIZE_LIMIT);
 	}
 	if (!in_range(req, nvmet_slba(req), total))
 		return out_of_range(req, offsetof(struct nvme_sqe, cdw10));
@@ -204,7 +200,7 @@ static const struct nvmet_nvm_op ops[] = {
 			   .cdw12 = LR_FUA | NLB,
 			   .cdw12_pi = PRINFO_STC,
 			   .cdw13 = HINTS },
-	[NVME_IO_WRITE_UNCORRECTABLE] = { .parse = parse_no_data,
+	[NVME_IO_WRITE_UNCORRECTABLE] = { .parse = parse_blocks_only,
 					  .oncs = NVME_ONCS_WRITE_UNCORRECTABLE,
 					  .effects = NVME_EFFECTS_LBCC,
 					  .cdw10 = ALL,
@@ -216,7 +212,7 @@ static const struct nvmet_nvm_op ops[] = {
 			      .cdw11 = ALL,
 			      .cdw12 = LR_FUA | NLB,
 			      .cdw12_pi = PRINFO_STC },
-	[NVME_IO_WRITE_ZEROES] = { .parse = parse_no_data,
+	[NVME_IO_WRITE_ZEROES] = { .parse = parse_blocks_only,
 				   .oncs = NVME_ONCS_WRITE_ZEROES,
 				   .effects = NVME_EFFECTS_LBCC,
 				   .cdw10 = ALL,
@@ -229,7 +225,7 @@ static const struct nvmet_nvm_op ops[] = {
 			  .effects = NVME_EFFECTS_LBCC,
 			  .cdw10 = 0xff,
 			  .cdw11 = NVME_DSM_ATTRIBUTES },
-	[NVME_IO_VERIFY] = { .parse = parse_no_data,
+	[NVME_IO_VERIFY] = { .parse = parse_blocks_only,
 			     .oncs = NVME_ONCS_VERIFY,
 			     .cdw10 = ALL,
 			     .cdw11 = ALL,
@@ -283,12 +279,6 @@ void nvmet_nvm_effects(const struct nvmet_subsystem *subsys, le32 iocs[256])
 /* --- Parsing ------------------------------------------------------------------------------------
  */
 
-static uint16_t refuse_opcode(struct nvmet_req *req)
-{
-	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
-			       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
-}
-
 uint16_t nvmet_parse_io(struct nvmet_req *req)
 {
 	const struct nvmet_nvm_op *op = NULL;
@@ -298,18 +288,16 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 	if (req->cmd.opcode < ARRAY_SIZE(ops) && ops[req->cmd.opcode].parse)
 		op = &ops[req->cmd.opcode];
 	if (!op)
-		return refuse_opcode(req);
+		return nvmet_req_invalid_opcode(req);
 	/* FFFFFFFFh (Flush of all namespaces) is not offered: VWC bits 2:1 are 10b. */
 	req->ns = nvmet_ctrl_ns(req->queue->ctrl, le32_get(req->cmd.nsid));
 	if (!req->ns)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-				       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
+		return nvmet_req_invalid_ns(req);
 	/* What the SSD does not offer does not exist for hosts either. */
 	if (op->oncs & ~req->ns->format.oncs)
-		return refuse_opcode(req);
+		return nvmet_req_invalid_opcode(req);
 	if ((op->effects & NVME_EFFECTS_LBCC) && !nvmet_ctrl_may_write(req->queue->ctrl, req->ns))
-		return nvmet_req_error(req, NVMET_NO_ERROR_LOC,
-				       NVME_SC_NS_WRITE_PROTECTED | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, NVMET_NO_ERROR_LOC, NVME_SC_NS_WRITE_PROTECTED);
 	unknown = nvmet_cdw12(req) & ~(op->cdw12 | op->cdw12_pi);
 	if (unknown && op->cdw12)
 		return refuse_cdw12(req, unknown);
@@ -317,7 +305,7 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 	req->execute = req->fuse ? nvmet_fuse_execute : nvmet_io_execute;
 	status = op->parse(req);
 	if (!status && req->fuse && req->transfer_len > NVMET_FUSED_MAX)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw12),
-				       NVME_SC_ATOMIC_WRITE_UNIT | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw12),
+					NVME_SC_ATOMIC_WRITE_UNIT);
 	return status;
 }

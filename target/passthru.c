@@ -132,8 +132,7 @@ static uint16_t find_destination(struct nvmet_req *req, struct destination *ret)
 	ret->nsid = ret->ns ? ret->ns->ns->nsid : nsid;
 	if (ret->ns || ((nsid == 0 || nsid == NVME_NSID_ALL) && subsys->n_ssds == 1))
 		return 0;
-	return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-			       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
+	return nvmet_req_invalid_ns(req);
 }
 
 /* Says why, for the operator: the host sees only a number. */
@@ -143,8 +142,7 @@ static uint16_t deny(struct nvmet_req *req, const char *why)
 
 	log_limited(&limit, LOG_LEVEL_WARN, "%s: admin command %02xh refused: %s",
 		    nvmet_ctrl_name(req->queue->ctrl), req->cmd.opcode, why);
-	return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
-			       NVME_SC_OPERATION_DENIED | NVME_STATUS_DNR);
+	return nvmet_req_refuse(req, offsetof(struct nvme_sqe, opcode), NVME_SC_OPERATION_DENIED);
 }
 
 static bool used_by_others(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd)
@@ -152,10 +150,8 @@ static bool used_by_others(const struct nvmet_subsystem *subsys, const struct nv
 	const struct nvmet_subsystem *other;
 
 	TAILQ_FOREACH (other, &subsys->target->subsystems, link) {
-		for (unsigned i = 0; other != subsys && i < other->n_ssds; i++) {
-			if (other->ssds[i] == ssd)
-				return true;
-		}
+		if (other != subsys && nvmet_subsystem_path_of(other, ssd) >= 0)
+			return true;
 	}
 	return false;
 }
@@ -198,12 +194,11 @@ static uint16_t check_format(struct nvmet_req *req, const struct destination *to
 	const struct nvme_id_ns *ns;
 
 	if (!to->ns)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-				       NVME_SC_INVALID_NS | NVME_STATUS_DNR);
+		return nvmet_req_invalid_ns(req);
 	ns = &to->ns->ns->id;
 	if (format > ns->nlbaf || ns->lbaf[format].lbads < 9 || le16_get(ns->lbaf[format].ms))
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw10),
-				       NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
+					NVME_SC_INVALID_FORMAT);
 	status = id->fna & all ? check_whole(req, to) : 0;
 	if (status)
 		return status;
@@ -224,8 +219,8 @@ static uint16_t check(struct nvmet_req *req, const struct destination *to)
 		return 0;
 	case NVME_ADMIN_FORMAT:
 		if (to->ns && !nvmet_ctrl_may_write(ctrl, to->ns))
-			return nvmet_req_error(req, offsetof(struct nvme_sqe, nsid),
-					       NVME_SC_NS_WRITE_PROTECTED | NVME_STATUS_DNR);
+			return nvmet_req_refuse(req, offsetof(struct nvme_sqe, nsid),
+						NVME_SC_NS_WRITE_PROTECTED);
 		return check_format(req, to);
 	default:
 		return check_whole(req, to);
@@ -310,15 +305,11 @@ uint16_t nvmet_parse_passthru(struct nvmet_req *req)
 	/* Vendor commands in both directions at once (11b) have no place in a fabric. */
 	if (!command || req->queue->ctrl->subsys->discovery ||
 	    !offered(req->queue->ctrl->subsys, command) || DIRECTION(req->cmd.opcode) == 3)
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, opcode),
-				       NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR);
+		return nvmet_req_invalid_opcode(req);
 	if (command->length == LENGTH_NDT && nvmet_cdw11(req)) /* NDM: a metadata buffer */
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, cdw11),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
 	len = data_length(req, command->length);
-	req->execute = nvmet_req_to_control;
-	req->control = passthru;
-	return nvmet_req_expect(req, len ? dir : NVMET_DIR_NONE, len);
+	return nvmet_req_for_control(req, passthru, len ? dir : NVMET_DIR_NONE, len);
 }
 
 /* --- Log pages ----------------------------------------------------------------------------------

@@ -14,10 +14,25 @@
 #include "target/transport.h"
 #include "target/worker.h"
 
-uint16_t nvmet_req_error(struct nvmet_req *req, uint16_t error_loc, uint16_t status)
+uint16_t nvmet_req_refuse(struct nvmet_req *req, size_t error_loc, uint16_t sc)
 {
-	req->error_loc = error_loc;
-	return status;
+	req->error_loc = (uint16_t)error_loc;
+	return sc | NVME_STATUS_DNR;
+}
+
+uint16_t nvmet_req_invalid_field(struct nvmet_req *req, size_t error_loc)
+{
+	return nvmet_req_refuse(req, error_loc, NVME_SC_INVALID_FIELD);
+}
+
+uint16_t nvmet_req_invalid_opcode(struct nvmet_req *req)
+{
+	return nvmet_req_refuse(req, offsetof(struct nvme_sqe, opcode), NVME_SC_INVALID_OPCODE);
+}
+
+uint16_t nvmet_req_invalid_ns(struct nvmet_req *req)
+{
+	return nvmet_req_refuse(req, offsetof(struct nvme_sqe, nsid), NVME_SC_INVALID_NS);
 }
 
 uint16_t nvmet_status_from_errno(int err)
@@ -54,22 +69,19 @@ static uint16_t check_sgl(struct nvmet_req *req, enum nvmet_dir dir)
 	switch (sgl->type) {
 	case NVMF_SGL_TRANSPORT:
 		if (req->icd_len)
-			return nvmet_req_error(req, type_loc,
-					       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+			return nvmet_req_invalid_field(req, type_loc);
 		return 0;
 	case NVMF_SGL_DATA_OFFSET:
 		if (dir != NVMET_DIR_WRITE)
-			return nvmet_req_error(req, type_loc,
-					       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+			return nvmet_req_invalid_field(req, type_loc);
 		if (le64_get(sgl->addr) != 0)
-			return nvmet_req_error(req, offsetof(struct nvme_sqe, sgl),
-					       NVME_SC_SGL_OFFSET_INVALID | NVME_STATUS_DNR);
+			return nvmet_req_refuse(req, offsetof(struct nvme_sqe, sgl),
+						NVME_SC_SGL_OFFSET_INVALID);
 		if (le32_get(sgl->length) != req->icd_len)
-			return nvmet_req_error(req, len_loc,
-					       NVME_SC_SGL_LENGTH_INVALID | NVME_STATUS_DNR);
+			return nvmet_req_refuse(req, len_loc, NVME_SC_SGL_LENGTH_INVALID);
 		return 0;
 	default:
-		return nvmet_req_error(req, type_loc, NVME_SC_SGL_TYPE_INVALID | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, type_loc, NVME_SC_SGL_TYPE_INVALID);
 	}
 }
 
@@ -96,9 +108,9 @@ uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint6
 	if (status)
 		return status;
 	if (min > limit || len > limit)
-		return nvmet_req_error(req, len_loc, NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, len_loc);
 	if (len < min || len > max)
-		return nvmet_req_error(req, len_loc, NVME_SC_SGL_LENGTH_INVALID | NVME_STATUS_DNR);
+		return nvmet_req_refuse(req, len_loc, NVME_SC_SGL_LENGTH_INVALID);
 	req->dir = dir;
 	req->transfer_len = len;
 	return 0;
@@ -138,8 +150,7 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 			return status;
 	}
 	if (NVME_SQE_PSDT(req->cmd.flags) != NVME_PSDT_SGL) /* Base 4.1: SGLs only */
-		return nvmet_req_error(req, offsetof(struct nvme_sqe, flags),
-				       NVME_SC_INVALID_FIELD | NVME_STATUS_DNR);
+		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, flags));
 	if (req->cmd.opcode == NVME_OPCODE_FABRICS)
 		return nvmet_parse_fabrics(req);
 	if (!queue->live)
@@ -220,8 +231,8 @@ static void control_msg(struct loop_msg *msg)
 
 	req->queue->control_outstanding++;
 	if (too_early(req))
-		nvmet_req_complete(req, nvmet_req_error(req, NVMET_NO_ERROR_LOC,
-							NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR));
+		nvmet_req_complete(req,
+				   nvmet_req_refuse(req, NVMET_NO_ERROR_LOC, NVME_SC_CMD_SEQUENCE));
 	else
 		req->control(req);
 }
@@ -230,4 +241,12 @@ void nvmet_req_to_control(struct nvmet_req *req)
 {
 	req->on_control = true;
 	loop_post(req->queue->target->loop, &req->msg, control_msg);
+}
+
+uint16_t nvmet_req_for_control(struct nvmet_req *req, nvmet_control_fn *control, enum nvmet_dir dir,
+			       uint64_t len)
+{
+	req->execute = nvmet_req_to_control;
+	req->control = control;
+	return nvmet_req_expect(req, dir, len);
 }

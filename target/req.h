@@ -29,6 +29,7 @@ struct nvmet_ctrl;
 struct nvmet_ns;
 struct nvmet_nvm_op;
 struct nvmet_queue;
+struct nvmet_req;
 struct nvmet_ssd;
 
 /* Direction of the data as the host names it. */
@@ -37,6 +38,9 @@ enum nvmet_dir {
 	NVMET_DIR_WRITE /* host → SSD */,
 	NVMET_DIR_READ /* SSD → host */
 };
+
+/* What an admin or fabrics command does on the main thread; it ends with nvmet_req_complete(). */
+typedef void nvmet_control_fn(struct nvmet_req *req);
 
 /* No field of the command is to blame (error information log, parameter error location). */
 #define NVMET_NO_ERROR_LOC UINT16_C(0xffff)
@@ -50,8 +54,7 @@ struct nvmet_req {
 	struct nvmet_queue *queue;
 
 	void (*execute)(struct nvmet_req *req); /* worker; set by parse */
-	void (*control)(
-		struct nvmet_req *req); /* main thread; set by parse for admin and fabrics */
+	nvmet_control_fn *control; /* main thread; set by parse for admin and fabrics */
 
 	enum nvmet_dir dir;
 	uint32_t transfer_len; /* bytes; equals the SGL's length */
@@ -109,8 +112,15 @@ static inline bool nvmet_req_in_capsule(const struct nvmet_req *req)
 /* Ends the command. Worker of the queue, or main thread for a command that is on_control. */
 void nvmet_req_complete(struct nvmet_req *req, uint16_t status);
 
-/* For parse and execute functions: blames a field of the command and returns `status`. */
-uint16_t nvmet_req_error(struct nvmet_req *req, uint16_t error_loc, uint16_t status);
+/*
+ * For parse and execute functions: blames a field of the command, which is at `error_loc` as in
+ * req->error_loc, and returns the status `sc` with DNR, for it would be refused again. Then for the
+ * refusals that are frequent: Invalid Field in Command, Invalid Command Opcode, Invalid Namespace.
+ */
+uint16_t nvmet_req_refuse(struct nvmet_req *req, size_t error_loc, uint16_t sc);
+uint16_t nvmet_req_invalid_field(struct nvmet_req *req, size_t error_loc);
+uint16_t nvmet_req_invalid_opcode(struct nvmet_req *req);
+uint16_t nvmet_req_invalid_ns(struct nvmet_req *req);
 
 /* For parse functions: the command moves exactly `len` bytes. 0 or a status. */
 uint16_t nvmet_req_expect(struct nvmet_req *req, enum nvmet_dir dir, uint64_t len);
@@ -120,6 +130,10 @@ uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint6
 
 /* execute function of everything that the main thread does: hands the request to req->control. */
 void nvmet_req_to_control(struct nvmet_req *req);
+/* For parse functions: `control` on the main thread does it, and it moves exactly `len` bytes. 0 or
+ * a status. */
+uint16_t nvmet_req_for_control(struct nvmet_req *req, nvmet_control_fn *control, enum nvmet_dir dir,
+			       uint64_t len);
 
 /* The one place where -errno becomes a status for a host. */
 uint16_t nvmet_status_from_errno(int err);

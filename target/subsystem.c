@@ -123,3 +123,12 @@ bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const ch
 	return subsys->allow_any_host || subsys->discovery ||
 	       nvmet_subsystem_host(subsys, hostnqn) != NULL;
 }
+
+int nvmet_subsystem_path_of(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd)
+{
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (subsys->ssds[i] == ssd)
+			return (int)i;
+	}
+	return -ENOENT;
+}

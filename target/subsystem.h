@@ -78,6 +78,9 @@ int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostn
 const struct nvmet_host_entry *nvmet_subsystem_host(const struct nvmet_subsystem *subsys,
 						    const char *hostnqn);
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn);
+/* The index of an SSD in subsys->ssds, and of each queue's path to it. -ENOENT: none of its
+ * namespaces is, or was, on this SSD. */
+int nvmet_subsystem_path_of(const struct nvmet_subsystem *subsys, const struct nvmet_ssd *ssd);
 /* Worker or main thread. NULL: no such active namespace (0 and NVME_NSID_ALL among them). */
 static inline struct nvmet_ns *nvmet_subsystem_ns(const struct nvmet_subsystem *subsys,
 						  uint32_t nsid)
