@@ -41,17 +41,19 @@ class Ssd:
     msix: int = 17
     formats: tuple = ()
     addr: str = ""  # PCI slot and function, to put two SSDs into one IOMMU group
+    node: int = 0  # 1: the guest has two NUMA nodes, a CPU each, and this SSD is on the second one
     hotplug: bool = False  # behind a port of its own: lib.sh's unplug and plug take it out and in
 
     def arguments(self, folder):
         """QEMU arguments; the media are sparse files in `folder`."""
         args = []
-        if self.hotplug:
-            args += ["-device", f"pcie-root-port,id={self.serial}-port,chassis={ord(self.serial[-1])}"]
+        if self.hotplug or self.node:
+            args += ["-device", f"pcie-root-port,id={self.serial}-port,chassis={ord(self.serial[-1])}"
+                                + (",bus=node1" if self.node else "")]
         args += ["-device", f"nvme,id={self.serial},serial={self.serial},mdts={self.mdts},"
                             f"max_ioqpairs={self.max_ioqpairs},msix_qsize={self.msix}"
                             + (f",addr={self.addr}" if self.addr else "")
-                            + (f",bus={self.serial}-port" if self.hotplug else "")]
+                            + (f",bus={self.serial}-port" if self.hotplug or self.node else "")]
         if self.hotplug:  # one namespace, which comes and goes with it
             image = folder / f"{self.serial}.img"
             with image.open("wb") as file:
@@ -88,6 +90,15 @@ class Result:
         return found[-1]
 
 
+def two_nodes(memory):
+    """QEMU arguments: half of the CPUs and of the memory on each node, and PCI bus `node1` on the second."""
+    args = ["-device", "pxb-pcie,id=node1,bus_nr=128,numa_node=1"]
+    for node in 0, 1:
+        args += ["-object", f"memory-backend-ram,id=mem{node},size={int(memory[:-1]) * 512}M",
+                 "-numa", f"node,nodeid={node},cpus={node},memdev=mem{node}"]
+    return args
+
+
 def command(folder, ssds, memory, append, console="signal=off", series=""):
     """The QEMU command line. tcg,thread=multi: a KVM device may exist and still not start a kernel.
 
@@ -110,6 +121,8 @@ def command(folder, ssds, memory, append, console="signal=off", series=""):
             "-device", "virtio-9p-pci,fsdev=h,mount_tag=hostroot",
             "-fsdev", f"local,id=j,path={folder / 'job'},security_model=none,multidevs=remap",
             "-device", "virtio-9p-pci,fsdev=j,mount_tag=job"]
+    if any(ssd.node for ssd in ssds):
+        args += two_nodes(memory)
     for ssd in ssds:
         args += ssd.arguments(folder)
     return args + ["-kernel", str(image), "-initrd", str(kernel.initrd(series)),

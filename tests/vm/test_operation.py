@@ -64,7 +64,7 @@ stop_nvmetd
 
 
 def test_bind_tool(boot):
-    """nvmetd-bind: refuses while mounted, binds, gives back."""
+    """nvmetd-bind: refuses while mounted, binds, gives back. The daemon goes to the SSD's NUMA node."""
     boot("""
 bdf=$(bdf_of S1)
 bind=$SOURCE/config/systemd/nvmetd-bind
@@ -75,13 +75,37 @@ umount /tmp/m
 $bind bind $bdf
 [ "$($bind status $bdf)" = "$bdf vfio-pci" ]
 $bind bind $bdf
-start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420
+
+[ "$(cat /sys/bus/pci/devices/$bdf/numa_node)" = 1 ] || fail "the guest has no two nodes"
+start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420 --nqn $NQN --control /run/nvmetd/control
+grep 'NUMA: the SSDs are on node 1: so are DMA memory and workers, on CPUs 1$' $LOG
+"$BUILD/nvmetctl" status >/tmp/status
+grep "spec=$bdf numa_node=1 " /tmp/status
+grep 'index=0 cpus=1 ' /tmp/status
+grep nvmetd-dma /proc/$DAEMON/numa_maps | tee /tmp/maps
+pages() { grep -o "N$1=[0-9]*" /tmp/maps | cut -d= -f2 || true; }
+there=$(pages 1); here=$(pages 0)
+[ "$there" -gt $((9 * ${here:-0})) ] || fail "the DMA memory is on node 0"
+c=$(connect $NQN); b=$(block_of $c)
+dd if=/dev/urandom of=$b bs=64k count=16 oflag=direct status=none
+nvme disconnect -n $NQN
 stop_nvmetd
+cat >/tmp/conf <<EOF
+worker_cpus = [ 0 ];
+listen = ( "127.0.0.1:4420" );
+ssds = ( { name = "a"; spec = "$bdf"; } );
+subsystems = ( { nqn = "$NQN"; allow_any_host = true; namespaces = ( { nsid = 1; ssd = "a"; } ); } );
+EOF
+start_nvmetd -c /tmp/conf
+grep "worker_cpus puts 1 of 1 workers on another node than the SSDs', which is node 1, CPUs 1" $LOG
+stop_nvmetd
+echo 'ok: NUMA'
+
 $bind unbind $bdf
 [ "$($bind status $bdf)" = "$bdf nvme" ]
 ! $bind bind 0000:00:00.0 2>/tmp/out || fail "bound a host bridge"
 grep -q 'no NVMe controller' /tmp/out
-""")
+""", Ssd(node=1))
 
 
 def test_idle_cpu(boot):
