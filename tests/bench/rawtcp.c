@@ -3,14 +3,17 @@
  * What TCP alone can do: the rate of requests and answers of the sizes of NVMe/TCP, with nothing
  * behind them. It is the limit that targets are measured by, so it does as little as can be done.
  *
- *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin|sleep] [zerocopy]
+ *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin|sleep]
+ *          [zerocopy|copy]
  *
  * Two processes, each pinned to a CPU. The client keeps `depth` requests outstanding and sleeps in
  * recv, or tries it again and again. The server sleeps in epoll, takes up to 64 KiB with one recv,
  * and answers all requests in it with one sendmsg. Read: requests of 72 bytes, answers of 24 +
  * bytes. Write: requests of 72 + bytes, answers of 24. With a depth of 1 it is the echo of a server
  * that sleeps. With zerocopy the server sends with MSG_ZEROCOPY, and takes what the kernel tells it
- * about that (which over loopback is that it has copied after all).
+ * about that (which over loopback is that it has copied after all). With copy the server has a
+ * gigabyte of memory as medium: it copies a block from a random place of it into each answer, or
+ * what it received to one; that is the limit for a target whose SSD is memory.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -37,13 +41,17 @@
 #define CLIENT_BUF (256u << 10)
 #define BATCH      512u /* iovecs: two a message */
 #define DEPTH_MAX  1024u
+#define MEDIUM     (UINT64_C(1) << 30)
 
 struct raw {
 	bool write, spin, zerocopy;
 	size_t request, answer; /* bytes on the wire */
 	unsigned depth;
 	double seconds;
+	size_t bytes;
 	uint8_t *message; /* the longer of the two; what is in it means nothing */
+	uint8_t *medium;  /* NULL: none; then there is a message for each request */
+	uint64_t random;
 };
 
 static void die(const char *what)
@@ -62,6 +70,30 @@ static void pin(int cpu)
 		die("pin");
 }
 
+static uint8_t *message(const struct raw *raw, unsigned i)
+{
+	return raw->message + (raw->medium ? i * (REQUEST + raw->bytes) : 0);
+}
+
+/* A block's place on the medium. */
+static uint8_t *place(struct raw *raw)
+{
+	raw->random ^= raw->random << 13;
+	raw->random ^= raw->random >> 7;
+	raw->random ^= raw->random << 17;
+	return raw->medium + raw->random % (MEDIUM / raw->bytes) * raw->bytes;
+}
+
+static void copy_blocks(struct raw *raw, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (raw->write)
+			memcpy(place(raw), message(raw, i), raw->bytes);
+		else
+			memcpy(message(raw, i) + ANSWER, place(raw), raw->bytes);
+	}
+}
+
 /* Sends `n` messages of `len` bytes; blocks while the socket is full. */
 static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len, int flags)
 {
@@ -73,7 +105,7 @@ static void send_messages(const struct raw *raw, int fd, unsigned n, size_t len,
 		size_t left = batch * len;
 
 		for (unsigned i = 0; i < batch; i++)
-			iov[i] = (struct iovec){ raw->message, len };
+			iov[i] = (struct iovec){ message(raw, i), len };
 		while (left) {
 			ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL | flags);
 
@@ -105,7 +137,7 @@ static void take_notices(int fd)
 	while (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0);
 }
 
-static void serve(const struct raw *raw, int fd)
+static void serve(struct raw *raw, int fd)
 {
 	int flags = raw->zerocopy ? MSG_ZEROCOPY : 0;
 	const int on = 1;
@@ -132,6 +164,8 @@ static void serve(const struct raw *raw, int fd)
 		if (n <= 0)
 			exit(0);
 		have += (size_t)n;
+		if (raw->medium)
+			copy_blocks(raw, (unsigned)(have / raw->request));
 		if (have >= raw->request)
 			send_messages(raw, fd, (unsigned)(have / raw->request), raw->answer, flags);
 		have %= raw->request;
@@ -202,6 +236,16 @@ static void make_pair(int fds[2])
 		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+static void make_medium(struct raw *raw)
+{
+	raw->medium =
+		mmap(NULL, MEDIUM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (raw->medium == MAP_FAILED)
+		die("memory");
+	(void)madvise(raw->medium, MEDIUM, MADV_HUGEPAGE); /* as the emulated SSD has it */
+	memset(raw->medium, 1, MEDIUM);
+}
+
 int main(int argc, char **argv)
 {
 	size_t bytes = argc > 2 ? (size_t)atol(argv[2]) : 4096;
@@ -211,7 +255,10 @@ int main(int argc, char **argv)
 		.seconds = argc > 4 ? atof(argv[4]) : 2,
 		.spin = argc > 7 && strcmp(argv[7], "spin") == 0,
 		.zerocopy = argc > 8 && strcmp(argv[8], "zerocopy") == 0,
+		.bytes = bytes,
+		.random = 88172645463325252,
 	};
+	bool copy = argc > 8 && strcmp(argv[8], "copy") == 0;
 	int server_cpu = argc > 5 ? atoi(argv[5]) : 0, client_cpu = argc > 6 ? atoi(argv[6]) : 1;
 	static struct result result;
 	int fds[2];
@@ -219,15 +266,17 @@ int main(int argc, char **argv)
 
 	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
 		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
-				"[server CPU] [client CPU] [spin|sleep] [zerocopy]\n");
+				"[server CPU] [client CPU] [spin|sleep] [zerocopy|copy]\n");
 		return 2;
 	}
 	raw.request = REQUEST + (raw.write ? bytes : 0);
 	raw.answer = ANSWER + (raw.write ? 0 : bytes);
-	raw.message = calloc(1, REQUEST + bytes);
+	raw.message = malloc((REQUEST + bytes) * raw.depth);
 	if (!raw.message)
 		die("memory");
-	memset(raw.message, 1, REQUEST + bytes);
+	memset(raw.message, 1, (REQUEST + bytes) * raw.depth);
+	if (copy)
+		make_medium(&raw);
 	make_pair(fds);
 	server = fork();
 	if (server < 0)
