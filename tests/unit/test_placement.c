@@ -17,7 +17,7 @@ static char root[] = "/tmp/nvmetd-placement-XXXXXX";
 static cpu_set_t everywhere; /* where this process may run */
 static int here, there;      /* two of those CPUs: of node 0 and of node 1 */
 
-static void make(const char *text, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void make(const char *text, const char *fmt, ...)
 {
 	char full[512];
 	int len = snprintf(full, sizeof(full), "%s/", root);
