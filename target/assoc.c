@@ -80,15 +80,18 @@ static void look_at_all(const struct nvmet_ctrl *ctrl)
 /* --- Waiting ------------------------------------------------------------------------------------
  */
 
+static bool queue_in_the_way(const struct nvmet_queue *queue)
+{
+	return queue->looking || queue->dying || queue->close_posted;
+}
+
 /* Something of it is over, or may turn out to be. */
 static bool in_the_way(const struct nvmet_ctrl *ctrl)
 {
 	if (ctrl->dead)
 		return true;
 	for (unsigned qid = 0; qid <= NVMET_MAX_QUEUES; qid++) {
-		const struct nvmet_queue *queue = ctrl->queues[qid];
-
-		if (queue && (queue->looking || queue->dying || queue->close_posted))
+		if (ctrl->queues[qid] && queue_in_the_way(ctrl->queues[qid]))
 			return true;
 	}
 	return false;
@@ -155,6 +158,19 @@ bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsy
 	if (last)
 		park(req, last);
 	return last;
+}
+
+bool nvmet_assoc_wait_for_queue(struct nvmet_req *req, struct nvmet_queue *old)
+{
+	bool first = !req->queue->looked_around;
+
+	req->queue->looked_around = true;
+	if (first)
+		look_at(old);
+	if (!queue_in_the_way(old))
+		return false;
+	park(req, old->ctrl);
+	return true;
 }
 
 void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl)

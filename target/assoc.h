@@ -26,6 +26,11 @@ struct nvmet_subsystem;
  * called for it again, or it ends with Controller Busy after 5 to 6 s.
  */
 bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsys);
+/*
+ * The same for Connect of an I/O queue whose number `old` has, in the same controller: a host may
+ * have lost just that connection. False: as far as the network has told, it has it still.
+ */
+bool nvmet_assoc_wait_for_queue(struct nvmet_req *req, struct nvmet_queue *old);
 /* A queue of this controller, or all of it, is out of the way: looks at the Connects that wait for
  * it. */
 void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl);

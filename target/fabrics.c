@@ -219,10 +219,6 @@ static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connec
 		return REFUSE_CMD(req, sqsize);
 	if (!(ctrl->csts & NVME_CSTS_RDY) || !(ctrl->cc & NVME_CC_EN) || NVME_CC_SHN(ctrl->cc))
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
-	if (ctrl->queues[qid])
-		return ctrl->queues[qid]->dying || ctrl->queues[qid]->close_posted
-			       ? NVME_SC_CONNECT_BUSY
-			       : NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	*ret_ctrl = ctrl;
 	return 0;
 }
@@ -277,10 +273,17 @@ static void connect_got_path(struct nvmet_queue *queue, int err)
 		      connect_got_path);
 }
 
+/* A number that is in use is out of sequence (Base 6.3), once that connection was found alive. */
 static void connect_io(struct nvmet_req *req, struct nvmet_ctrl *ctrl)
 {
-	struct nvmet_queue *queue = req->queue;
+	struct nvmet_queue *queue = req->queue,
+			   *old = ctrl->queues[le16_get(connect_cmd(req)->qid)];
 
+	if (old) {
+		if (!nvmet_assoc_wait_for_queue(req, old))
+			nvmet_connect_finish(req, NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR);
+		return;
+	}
 	queue_identify(req);
 	nvmet_ctrl_add_queue(ctrl, queue);
 	queue->connect = req;

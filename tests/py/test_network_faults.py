@@ -2,6 +2,7 @@
 """Connections that end in every way, hosts that come back all at once, a system that has nothing left: no
 acknowledged write is lost, and none that was given up appears on top of a newer one."""
 
+import contextlib
 import ctypes
 import resource
 import socket
@@ -124,9 +125,11 @@ def fill_pages(daemon, queue):
     return commands
 
 
-def test_write_left_in_the_socket(start, tmp_path):
+@pytest.mark.parametrize("anew", ["association", "queue"])
+def test_write_left_in_the_socket(start, tmp_path, anew):
     """A write lies in the socket of a worker that cannot read it, for lack of pages; its host closes that
-    connection and comes back by way of the other worker: the old write is not done any more."""
+    connection and comes back by way of the other worker, all of it or with this queue: the old write is not done any
+    more."""
     conf = tmp_path / "conf"
     conf.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" ); dma_memory = "24M";
 ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }},
@@ -152,12 +155,15 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
         while daemon.counters()["page_waits"] == before:
             assert time.monotonic() < end, "it was done, pages or not"
         there[0].conn.leave()
-        with Host(daemon.address, NQN) as new:
-            write(new.io[0], 0, block(0, 2) * 16)
+        with Host(daemon.address, NQN) if anew == "association" else contextlib.nullcontext(old) as new:
+            if new is old:
+                new.io.append(new.queue(old.io.index(there[0]) + 1))
+                assert worker_of(daemon, new.io[-1]) != full
+            write(new.io[-1], 0, block(0, 2) * 16)
             (tmp_path / "back").touch()
             other.io[0].wait(*waiting)
-            wait_connections(daemon, 3 + len(there) - 1 + 2)
-            assert read(new.io[0], 0, 16) == block(0, 2) * 16
+            wait_connections(daemon, 3 + len(there) - 1 + (1 if new is old else 2))
+            assert read(new.io[-1], 0, 16) == block(0, 2) * 16
     daemon.expect_clean()
 
 
