@@ -46,11 +46,14 @@ static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 
 static void reg_write(struct pcie_device *dev, uint32_t off, unsigned size, uint64_t value)
 {
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
 	struct vfio_device *vfio = vfio_of(dev);
 	uint64_t raw = htole64(value);
 
+	/* Doorbells too, where BAR0 cannot be mapped. */
 	if (pwrite(vfio->fd, &raw, size, (off_t)(vfio->bar0_offset + off)) != (ssize_t)size)
-		log_err("%s: register %xh cannot be written: %s", vfio->bdf, off, strerror(errno));
+		log_limited(&limit, LOG_LEVEL_ERR, "%s: register %xh cannot be written: %s",
+			    vfio->bdf, off, strerror(errno));
 }
 
 static int set_bus_master(struct vfio_device *vfio, bool on)

@@ -99,9 +99,9 @@ static int open_alone(const char *path, int flags)
 			nanosleep(&pause, NULL);
 		fd = open(path, flags, 0600);
 		err = fd < 0 ? -errno : 0;
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			err = errno == EWOULDBLOCK ? -EBUSY : -errno; /* no lock, no SSD */
 			close(fd);
-			err = -EBUSY;
 		}
 	}
 	return err ? err : fd;

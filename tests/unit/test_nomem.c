@@ -9,9 +9,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "pcie/ctrl.h"
+#include "pcie/device.h"
 #include "pcie/dma.h"
+#include "pcie/emul/emul.h"
 #include "target/ns.h"
 #include "target/nvmf.h"
 #include "target/ssd.h"
@@ -312,12 +316,44 @@ static void makers(void **state)
 	fail_from = fail_to = UINT32_MAX;
 }
 
+static int flock_errno;
+
+int __wrap_flock(int fd, int operation);
+
+int __wrap_flock(int fd, int operation)
+{
+	(void)fd;
+	(void)operation;
+	errno = flock_errno;
+	return flock_errno ? -1 : 0;
+}
+
+/* A medium that the kernel has no lock for could be somebody else's too: it is not used. */
+static void no_lock(void **state)
+{
+	struct emul_options options;
+	struct pcie_device *dev;
+	char why[128];
+
+	(void)state;
+	assert_int_equal(emul_options_parse("emulated:file=test_nomem.disk,size=1M", &options, why,
+					    sizeof(why)),
+			 0);
+	flock_errno = ENOLCK;
+	assert_int_equal(emul_device_open(&options, &dev), -ENOLCK);
+	flock_errno = 0;
+	assert_int_equal(emul_device_open(&options, &dev), 0);
+	dev->ops->close(dev);
+	unlink(options.file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fails),
 		cmocka_unit_test(all_fail_for_a_while),
 		cmocka_unit_test(makers),
+		cmocka_unit_test(no_lock),
 	};
 	int failed;
 
