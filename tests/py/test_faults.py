@@ -2,6 +2,7 @@
 """An SSD that breaks down: hosts see a pause and nothing else; what cannot be cured ends in an error that
 says "later", never in a wrong block. docs/reliability.md has the table; each line of it names a test."""
 
+import socket
 import struct
 import threading
 import time
@@ -15,10 +16,10 @@ HOST_PATH_ERROR, WRITE_FAULT = 0x370, 0x280
 BLOCKS = 96  # a queue's; more than any fault.*_after below
 
 
-def launch(start, tmp_path, spec, recovery="20s", timeout="400ms"):
+def launch(start, tmp_path, spec, recovery="20s", timeout="400ms", limits=""):
     """A daemon with two workers and short timeouts on one emulated SSD."""
     path = tmp_path / "conf"
-    path.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" );
+    path.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" ); limits = {{ {limits} }};
 ssds = ( {{ name = "a"; spec = "emulated:{spec}"; command_timeout = "1s"; io_timeout = "{timeout}";
   recovery_timeout = "{recovery}"; }} );
 subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
@@ -354,4 +355,33 @@ def test_a_cache_that_lost_power_while_a_host_was_away(start, tmp_path):
         with Host(daemon.address, NQN, hostid=b"\x33" * 16) as new:
             assert new.io[0].status(0, nsid=1) == 0
         assert there.io[0].status(0, nsid=1) == WRITE_FAULT
+    daemon.expect_clean()
+
+
+def test_a_host_without_a_window_while_the_ssd_is_reset(start, tmp_path):
+    """A host reads nothing, with reads and writes under way, while the SSD is reset and another host goes on: what was
+    acknowledged to either is there, and the first one's pages come back when its time is over."""
+    daemon = launch(start, tmp_path, "size=64M,fault.cfs_after=150,fault.times=1", limits='pdu_timeout = "3s";')
+    with Host(daemon.address, NQN, hostid=b"\x22" * 16) as other:
+        with Host(daemon.address, NQN, entries=64) as host:
+            deaf, idle = host.io[0], daemon.counters()["dma_pages_used"]
+            deaf.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            for lba in range(40):
+                write(deaf, lba, block(lba, 1))
+            for _ in range(16):
+                deaf.start(2, nsid=1, read=1 << 20, **io_fields(4096, 2048))
+            for lba in range(20):
+                deaf.start(1, nsid=1, write=block(lba, 2), inline=True, **io_fields(lba, 1))
+            end, generation = time.monotonic() + 60, 0
+            while not ssd(daemon)["resets"] or "it does not read what it is sent" not in daemon.log():
+                assert time.monotonic() < end, (ssd(daemon), daemon.log()[-2000:])
+                generation += 1
+                work(other.io[0], 1000, generation)
+            while daemon.counters()["dma_pages_used"] > idle:
+                assert time.monotonic() < end, daemon.counters()
+                time.sleep(0.05)
+        for lba in range(BLOCKS):
+            assert read(other.io[0], 1000 + lba, 1) == block(1000 + lba, generation)
+        for lba in range(40):
+            assert read(other.io[0], lba, 1) in (block(lba, 1), block(lba, 2 if lba < 20 else 1))
     daemon.expect_clean()
