@@ -511,6 +511,31 @@ static void deleted_during_reset(void **state)
 	end();
 }
 
+/* Deleted while an Abort names it: its number is not given to another queue, whose command would be
+ * aborted. */
+static void deleted_while_aborted(void **state)
+{
+	(void)state;
+	start("emulated:size=16M,fault.hang=10,fault.times=1,fault.abort=silent");
+	queue();
+	assert_int_equal(made->qid, 1);
+	write_all(0);
+	while (!nvme_ctrl_n_aborts(ctrl))
+		turn();
+	delete_queue();
+	n_deleted = 0;
+	queue();
+	assert_int_equal(made->qid, 2);
+	while (!nvme_ctrl_n_resets(ctrl) || !nvme_ctrl_is_ready(ctrl))
+		turn(); /* the Abort has run out of time */
+	delete_queue();
+	n_deleted = 0;
+	queue();
+	assert_int_equal(made->qid, 1);
+	delete_queue();
+	end();
+}
+
 /* Admin commands of hosts wait as well. */
 static void admin_waits(void **state)
 {
@@ -558,6 +583,7 @@ int main(void)
 		cmocka_unit_test(stays_away),
 		cmocka_unit_test(deleted_meanwhile),
 		cmocka_unit_test(deleted_during_reset),
+		cmocka_unit_test(deleted_while_aborted),
 		cmocka_unit_test(admin_waits),
 	};
 
