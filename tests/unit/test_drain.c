@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon is told to stop, with connections in each state: what is under way is answered, what
+ * may never come is not waited for, and nothing new is begun.
+ */
+#include "tests/unit/unit.h"
+
+#include "target/nvmf.h"
+#include "tests/fuzz/host.h"
+#include "tests/fuzz/rig.h"
+#include "transport/tcp.h"
+
+enum { ADMIN, IDLE, AT_SSD, DATA_DUE, CONNECTING, N_HOSTS };
+
+static struct host hosts[N_HOSTS];
+static bool stopped;
+
+static void settle(void)
+{
+	do
+		rig_settle();
+	while (host_receive_all(hosts, N_HOSTS));
+}
+
+static void connect_queue(unsigned qid)
+{
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = (uint16_t)qid,
+					  .cntlid = hosts[ADMIN].cntlid,
+					  .sqsize = 15,
+					  .cattr = NVMF_CATTR_DISABLE_SQFC };
+
+	host_connect(&hosts[qid], rig_connect(), &how, settle);
+}
+
+static void enable(void)
+{
+	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
+					 .flags = 0x40,
+					 .nsid = le32_set(NVMF_PROPERTY_SET),
+					 .cdw11 = le32_set(NVME_REG_CC),
+					 .cdw12 = le32_set(0x00460001) };
+
+	host_send_command(&hosts[ADMIN], &set_cc, NULL, 0, 0);
+	settle();
+}
+
+static void io(struct host *host, uint16_t cid, uint8_t opcode, uint32_t bytes)
+{
+	const struct nvme_sqe sqe = { .opcode = opcode,
+				      .flags = 0x40,
+				      .cid = le16_set(cid),
+				      .nsid = le32_set(1),
+				      .sgl = { .length = le32_set(bytes),
+					       .type = NVMF_SGL_TRANSPORT },
+				      .cdw12 = le32_set(bytes / 512 - 1) };
+
+	host_send_command(host, &sqe, NULL, 0, 0);
+	settle();
+}
+
+static bool is_closed(unsigned i)
+{
+	return hosts[i].fd < 0;
+}
+
+static void on_stopped(void *arg)
+{
+	(void)arg;
+	stopped = true;
+}
+
+static void each_in_its_own_way(void **state)
+{
+	(void)state;
+	nvme_tcp_stop(rig.tcp, 15000, on_stopped, NULL);
+	settle();
+	assert_true(is_closed(IDLE));
+	assert_true(is_closed(DATA_DUE));
+	assert_false(is_closed(AT_SSD) || is_closed(CONNECTING) || is_closed(ADMIN));
+	io(&hosts[AT_SSD], 2, NVME_IO_READ, 512); /* too late */
+	assert_int_equal(hosts[AT_SSD].n_commands, 2);
+	assert_int_equal(hosts[CONNECTING].entries, 0);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(hosts[AT_SSD].n_commands, 1);
+	assert_true(is_closed(AT_SSD));
+	assert_int_equal(hosts[CONNECTING].entries, 16);
+	assert_true(is_closed(CONNECTING));
+	assert_false(is_closed(ADMIN) || stopped);
+	rig_sleep(1000);
+	settle();
+	assert_true(is_closed(ADMIN));
+	rig_sleep(1000);
+	assert_true(stopped);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < N_HOSTS; i++)
+		hosts[i].fd = -1;
+	for (unsigned qid = 0; qid < CONNECTING; qid++) {
+		connect_queue(qid);
+		assert_int_equal(hosts[qid].entries, 16);
+		if (qid == ADMIN)
+			enable();
+	}
+	rig_hold_ssd(true);
+	io(&hosts[AT_SSD], 1, NVME_IO_READ, 512);
+	io(&hosts[DATA_DUE], 1, NVME_IO_WRITE, 16384);
+	assert_int_equal(hosts[DATA_DUE].n_r2ts, 1);
+	connect_queue(CONNECTING);
+	assert_int_equal(hosts[CONNECTING].n_commands, 1);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(each_in_its_own_way, setup),
+	};
+	int failed;
+
+	rig_init("emulated:size=1M,queues=8");
+	rig_conf.poll_us = 0; /* the clock stands still */
+	rig_start();
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	if (!failed)
+		rig_stop();
+	return failed;
+}
