@@ -66,7 +66,7 @@ static json_t *answer(struct daemon *daemon, const char *line, size_t len)
 		result = error_answer(
 			"expected {\"request\": \"status\" | \"list\" | \"counters\" | …}");
 	else
-		result = report(daemon, name);
+		result = report(daemon, name, request);
 	if (!result)
 		result = command(daemon, name, request);
 	if (!result)

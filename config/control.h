@@ -6,8 +6,11 @@
  *   {"request": "status"}    the daemon, its SSDs, workers, addresses
  *   {"request": "list"}      subsystems, namespaces, controllers
  *   {"request": "counters"}  numbers, flat: what exists now, and totals
- *   {"request": "queues"}    each I/O queue's commands, bytes, errors
- *   {"request": "latency"}   percentiles of each kind of command in each stage
+ *   {"request": "queues"}    each I/O queue's commands, bytes, errors, and time in each stage;
+ *                            with "buckets": true the histogram of the whole, too
+ *   {"request": "pairs"}     each queue pair of the SSDs: interrupts, polls, what was put right
+ *   {"request": "latency"}   percentiles of each kind of command in each stage, of all queues that
+ *                            are and were; "subsystem", "cntlid" and "qid" together: of one queue
  *   {"request": "histograms"} the same as buckets
  * and what command.h lists. Errors are {"error": "…"}.
  */

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,15 +21,20 @@
 
 #define DEFAULT_SOCKET   "/run/nvmetd/control"
 #define ANSWER_TIMEOUT_S 10
+#define DAY_S            86400
 
 static const char usage[] =
 	"usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
 	"  status    the daemon, its SSDs, workers and addresses\n"
 	"  list      subsystems, namespaces, and the hosts that use them\n"
+	"            with their queues' latency\n"
 	"  counters  what exists now, and totals\n"
-	"  queues    each I/O queue's commands, bytes and errors\n"
-	"  latency   of each kind of command in each stage\n"
-	"  histograms                 the same as buckets\n"
+	"  queues    each I/O queue's commands, bytes and errors, and times\n"
+	"  pairs     each queue pair of the SSDs: interrupts against polls\n"
+	"  latency [SUBSYSNQN CNTLID QID]\n"
+	"            of each kind of command in each stage: of all queues, or of one\n"
+	"  histograms [SUBSYSNQN CNTLID QID]\n"
+	"            the same as buckets\n"
 	"  top [SECONDS [COUNT]]      live: what happens each second\n"
 	"  rescan [SSD]               looks at the SSDs' namespaces again\n"
 	"  enable SUBSYSNQN NSID      gives a namespace back to hosts\n"
@@ -148,16 +155,37 @@ static void print_lines(json_t *object)
 	}
 }
 
+/* A number from 1 to max, or 0. */
+static unsigned parse_count(const char *text, unsigned max)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	return *end || value < 1 || value > max ? 0 : (unsigned)value;
+}
+
+/* Of one queue: NAME SUBSYSNQN CNTLID QID. */
+static json_t *make_queue_request(char **argv)
+{
+	unsigned cntlid = parse_count(argv[2], UINT16_MAX), qid = parse_count(argv[3], UINT16_MAX);
+
+	if (!cntlid || !qid)
+		return NULL;
+	return json_pack("{s:s, s:s, s:i, s:i}", "request", argv[0], "subsystem", argv[1], "cntlid",
+			 (int)cntlid, "qid", (int)qid);
+}
+
 /* The command line as a request; NULL: it is none. */
 static json_t *make_request(int argc, char **argv)
 {
 	const char *name = argv[0];
-	char *end;
 
+	if ((strcmp(name, "latency") == 0 || strcmp(name, "histograms") == 0) && argc == 4)
+		return make_queue_request(argv);
 	if (strcmp(name, "enable") == 0 || strcmp(name, "disable") == 0) {
-		long nsid = argc == 3 ? strtol(argv[2], &end, 10) : 0;
+		unsigned nsid = argc == 3 ? parse_count(argv[2], INT_MAX) : 0;
 
-		if (nsid < 1 || *end)
+		if (!nsid)
 			return NULL;
 		return json_pack("{s:s, s:s, s:i, s:b}", "request", "namespace", "subsystem",
 				 argv[1], "nsid", (int)nsid, "enabled", *name == 'e');
@@ -167,19 +195,10 @@ static json_t *make_request(int argc, char **argv)
 	return argc == 1 ? json_pack("{s:s}", "request", name) : NULL;
 }
 
-/* A number from 1 to 86400, or 0. */
-static unsigned parse_count(const char *text)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-
-	return *end || value < 1 || value > 86400 ? 0 : (unsigned)value;
-}
-
 static int run_top(const char *path, int argc, char **argv, bool as_json)
 {
-	unsigned seconds = argc > 1 ? parse_count(argv[1]) : 1;
-	unsigned count = argc > 2 ? parse_count(argv[2]) : 0;
+	unsigned seconds = argc > 1 ? parse_count(argv[1], DAY_S) : 1;
+	unsigned count = argc > 2 ? parse_count(argv[2], DAY_S) : 0;
 
 	if (argc > 3 || !seconds || (argc > 2 && !count)) {
 		fputs(usage, stderr);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * nvmetctl top: asks for counters, queues and histograms, again after each interval, and shows the
- * difference. The daemon keeps no state for it.
+ * difference, in lines of 80 columns at most. The daemon keeps no state for it.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,15 +15,29 @@
 #include "util/hist.h"
 
 #define MAX_LINES 16 /* queues shown: the busiest */
+#define COLUMNS   80
+#define HOST_MAX  16 /* columns for its name */
+
+/* The stages of a queue, as `queues` names their times, and as they are shown. */
+static const struct {
+	const char *key, *name, *short_name;
+} stages[] = {
+	{ "pages_us", "pages", "pages" },
+	{ "network_in_us", "network_in", "in" },
+	{ "ssd_us", "ssd", "ssd" },
+	{ "network_out_us", "network_out", "out" },
+};
 
 struct sample {
 	uint64_t ns;
 	json_t *counters, *queues, *histograms;
 };
 
+/* With the histogram of each queue, if there are queues in it. */
 static json_t *ask_for(const char *path, const char *name)
 {
-	json_t *request = json_pack("{s:s}", "request", name), *answer = NULL;
+	json_t *request = json_pack("{s:s, s:b}", "request", name, "buckets", true);
+	json_t *answer = NULL;
 
 	if (ctl_ask(path, request, &answer) == 0 && json_object_get(answer, "error")) {
 		fprintf(stderr, "nvmetctl: %s\n",
@@ -108,23 +123,47 @@ static void add_buckets(struct hist *hist, const json_t *stage, int sign)
 	}
 }
 
+/* Adds to `item` how many there were in between, and percentiles. */
+static void set_percentiles(json_t *item, const json_t *before, const json_t *after)
+{
+	struct hist hist = { 0 };
+
+	add_buckets(&hist, after, 1);
+	add_buckets(&hist, before, -1);
+	json_object_set_new(item, "count", json_integer((json_int_t)hist_count(&hist)));
+	json_object_set_new(item, "p50_us", json_real((double)hist_percentile(&hist, 0.5) / 1000));
+	json_object_set_new(item, "p99_us", json_real((double)hist_percentile(&hist, 0.99) / 1000));
+}
+
 static json_t *stage_difference(const json_t *before, const json_t *after)
 {
-	struct hist *hist = calloc(1, sizeof(*hist));
 	json_t *item = json_pack("{s:s, s:s}", "command", get_text(after, "command"), "stage",
 				 get_text(after, "stage"));
 
-	if (hist) {
-		add_buckets(hist, after, 1);
-		add_buckets(hist, before, -1);
-		json_object_set_new(item, "count", json_integer((json_int_t)hist_count(hist)));
-		json_object_set_new(item, "p50_us",
-				    json_real((double)hist_percentile(hist, 0.5) / 1000));
-		json_object_set_new(item, "p99_us",
-				    json_real((double)hist_percentile(hist, 0.99) / 1000));
-	}
-	free(hist);
+	set_percentiles(item, before, after);
 	return item;
+}
+
+/* The part of the time that was spent in each stage, and the name of the one with most of it. */
+static void set_parts(json_t *item, const struct sample *old, const struct sample *new,
+		      const json_t *before, const json_t *after)
+{
+	double times[ARRAY_SIZE(stages)], sum = 0;
+	size_t most = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		times[i] = rate(old, new, before, after, stages[i].key);
+		sum += times[i];
+		most = times[i] > times[most] ? i : most;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s_percent", stages[i].name);
+		json_object_set_new(item, name, json_real(sum > 0 ? 100 * times[i] / sum : 0));
+	}
+	json_object_set_new(item, "most_time_in",
+			    sum > 0 ? json_string(stages[most].name) : json_null());
 }
 
 static json_t *queue_difference(const struct sample *old, const struct sample *new,
@@ -139,7 +178,7 @@ static json_t *queue_difference(const struct sample *old, const struct sample *n
 	double reads = rate(old, new, before, after, "reads"),
 	       writes = rate(old, new, before, after, "writes"),
 	       others = rate(old, new, before, after, "others"),
-	       busy_us = rate(old, new, before, after, "busy_us");
+	       busy_us = rate(old, new, before, after, "total_us");
 
 	json_object_set_new(item, "reads_per_s", json_real(reads));
 	json_object_set_new(item, "writes_per_s", json_real(writes));
@@ -152,6 +191,8 @@ static json_t *queue_difference(const struct sample *old, const struct sample *n
 	json_object_set_new(
 		item, "mean_us",
 		json_real(reads + writes + others > 0 ? busy_us / (reads + writes + others) : 0));
+	set_percentiles(item, before, after);
+	set_parts(item, old, new, before, after);
 	return item;
 }
 
@@ -159,11 +200,11 @@ static json_t *queue_difference(const struct sample *old, const struct sample *n
 static json_t *difference(const struct sample *old, const struct sample *new)
 {
 	static const char *const rates[] = { "commands", "bytes_in",   "bytes_out", "recvs",
-					     "sends",    "interrupts", "sleeps",    "looks",
-					     "polled",   "page_waits" };
+					     "sends",    "interrupts", "cq_polls",  "sleeps",
+					     "looks",    "polled",     "page_waits" };
 	static const char *const levels[] = { "connections", "requests", "dma_pages_used",
 					      "dma_pages_total" };
-	json_t *result = json_object(), *queues = json_array(), *stages = json_array();
+	json_t *result = json_object(), *queues = json_array(), *list = json_array();
 	const json_t *after, *before = json_object_get(old->histograms, "stages");
 	size_t i;
 
@@ -181,9 +222,9 @@ static json_t *difference(const struct sample *old, const struct sample *new)
 	json_array_foreach (json_object_get(new->queues, "queues"), i, after)
 		json_array_append_new(queues, queue_difference(old, new, after));
 	json_array_foreach (json_object_get(new->histograms, "stages"), i, after)
-		json_array_append_new(stages, stage_difference(json_array_get(before, i), after));
+		json_array_append_new(list, stage_difference(json_array_get(before, i), after));
 	json_object_set_new(result, "queues", queues);
-	json_object_set_new(result, "stages", stages);
+	json_object_set_new(result, "stages", list);
 	return result;
 }
 
@@ -195,18 +236,43 @@ static double real(const json_t *object, const char *key)
 	return json_number_value(json_object_get(object, key));
 }
 
+/* A line, cut off where the terminal ends. */
+__attribute__((format(printf, 1, 2))) static void put_line(const char *format, ...)
+{
+	char line[COLUMNS + 1];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	printf("%s\n", line);
+}
+
+/* Microseconds in six columns. */
+static const char *time_text(double us, char text[static 16])
+{
+	if (us < 1e5)
+		snprintf(text, 16, us < 100 ? "%.1f" : "%.0f", us);
+	else if (us < 1e7)
+		snprintf(text, 16, "%.0fms", us / 1e3);
+	else
+		snprintf(text, 16, "%.0fs", us / 1e6);
+	return text;
+}
+
 static void print_head(const json_t *now)
 {
-	printf("%lld connections, %lld commands under way; %.0f/s, in %.0f, out %.0f MB/s\n",
-	       (long long)get(now, "connections"), (long long)get(now, "requests"),
-	       real(now, "commands_per_s"), real(now, "bytes_in_per_s") / 1e6,
-	       real(now, "bytes_out_per_s") / 1e6);
-	printf("%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)\n",
-	       real(now, "recvs_per_s"), real(now, "sends_per_s"), real(now, "sleeps_per_s"),
-	       real(now, "looks_per_s"), real(now, "polled_per_s"));
-	printf("%.0f interrupts/s; DMA pages: %lld of %lld, %.0f waits/s\n",
-	       real(now, "interrupts_per_s"), (long long)get(now, "dma_pages_used"),
-	       (long long)get(now, "dma_pages_total"), real(now, "page_waits_per_s"));
+	put_line("%lld connections, %lld commands under way; %.0f/s, in %.0f, out %.0f MB/s",
+		 (long long)get(now, "connections"), (long long)get(now, "requests"),
+		 real(now, "commands_per_s"), real(now, "bytes_in_per_s") / 1e6,
+		 real(now, "bytes_out_per_s") / 1e6);
+	put_line("%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)",
+		 real(now, "recvs_per_s"), real(now, "sends_per_s"), real(now, "sleeps_per_s"),
+		 real(now, "looks_per_s"), real(now, "polled_per_s"));
+	put_line("%.0f interrupts/s, %.0f CQ polls/s; DMA pages: %lld of %lld, %.0f waits/s",
+		 real(now, "interrupts_per_s"), real(now, "cq_polls_per_s"),
+		 (long long)get(now, "dma_pages_used"), (long long)get(now, "dma_pages_total"),
+		 real(now, "page_waits_per_s"));
 }
 
 static void print_stages(const json_t *now)
@@ -214,12 +280,13 @@ static void print_stages(const json_t *now)
 	const json_t *stage;
 	size_t i;
 
-	printf("\n%-8s %-12s %10s %10s %10s\n", "command", "stage", "count", "p50 us", "p99 us");
+	put_line("%s", "");
+	put_line("%-8s %-12s %10s %10s %10s", "command", "stage", "count", "p50 us", "p99 us");
 	json_array_foreach (json_object_get(now, "stages"), i, stage) {
 		if (get(stage, "count"))
-			printf("%-8s %-12s %10lld %10.1f %10.1f\n", get_text(stage, "command"),
-			       get_text(stage, "stage"), (long long)get(stage, "count"),
-			       real(stage, "p50_us"), real(stage, "p99_us"));
+			put_line("%-8s %-12s %10lld %10.1f %10.1f", get_text(stage, "command"),
+				 get_text(stage, "stage"), (long long)get(stage, "count"),
+				 real(stage, "p50_us"), real(stage, "p99_us"));
 	}
 }
 
@@ -235,7 +302,38 @@ static int by_load(const void *a, const void *b)
 	return left < right ? 1 : left > right ? -1 : 0;
 }
 
-/* The busiest queues; a host's name is cut from the left, where it says little. */
+/* "ssd 97%": where most of its time went. */
+static const char *stage_text(const json_t *queue, char text[static 16])
+{
+	const char *most = get_text(queue, "most_time_in");
+	char percent[32];
+
+	snprintf(percent, sizeof(percent), "%s_percent", most);
+	text[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		if (strcmp(stages[i].name, most) == 0)
+			snprintf(text, 16, "%s %.0f%%", stages[i].short_name, real(queue, percent));
+	}
+	return text;
+}
+
+/* A host's name is cut from the left, where it says little. */
+static void print_queue(const json_t *queue)
+{
+	const char *host = get_text(queue, "hostnqn");
+	size_t len = strlen(host);
+	char p50[16], p99[16], stage[16];
+
+	put_line("%-*s %5lld %3lld %2lld %8.0f %8.0f %7.1f %6s %6s %s", HOST_MAX,
+		 len > HOST_MAX ? host + len - HOST_MAX : host, (long long)get(queue, "cntlid"),
+		 (long long)get(queue, "qid"), (long long)get(queue, "worker"),
+		 real(queue, "reads_per_s"), real(queue, "writes_per_s"),
+		 real(queue, "read_mb_per_s") + real(queue, "write_mb_per_s"),
+		 time_text(real(queue, "p50_us"), p50), time_text(real(queue, "p99_us"), p99),
+		 stage_text(queue, stage));
+}
+
+/* The busiest queues. */
 static void print_queues(const json_t *now)
 {
 	const json_t *queues = json_object_get(now, "queues");
@@ -247,21 +345,13 @@ static void print_queues(const json_t *now)
 	for (size_t i = 0; i < n; i++)
 		sorted[i] = json_array_get(queues, i);
 	qsort(sorted, n, sizeof(sorted[0]), by_load);
-	printf("\n%-24s %5s %3s %2s %8s %8s %7s %7s %6s\n", "host", "ctrl", "q", "w", "reads/s",
-	       "writes/s", "rMB/s", "wMB/s", "us");
-	for (size_t i = 0; i < n && i < MAX_LINES; i++) {
-		const char *host = get_text(sorted[i], "hostnqn");
-		size_t len = strlen(host);
-
-		printf("%-24s %5lld %3lld %2lld %8.0f %8.0f %7.1f %7.1f %6.0f\n",
-		       len > 24 ? host + len - 24 : host, (long long)get(sorted[i], "cntlid"),
-		       (long long)get(sorted[i], "qid"), (long long)get(sorted[i], "worker"),
-		       real(sorted[i], "reads_per_s"), real(sorted[i], "writes_per_s"),
-		       real(sorted[i], "read_mb_per_s"), real(sorted[i], "write_mb_per_s"),
-		       real(sorted[i], "mean_us"));
-	}
+	put_line("%s", "");
+	put_line("%-*s %5s %3s %2s %8s %8s %7s %6s %6s %s", HOST_MAX, "host", "ctrl", "q", "w",
+		 "reads/s", "writes/s", "MB/s", "p50 us", "p99 us", "time in");
+	for (size_t i = 0; i < n && i < MAX_LINES; i++)
+		print_queue(sorted[i]);
 	if (n > MAX_LINES)
-		printf("and %zu more\n", n - MAX_LINES);
+		put_line("and %zu more", n - MAX_LINES);
 	free(sorted);
 }
 

@@ -13,7 +13,7 @@
 
 #include "config/conf.h"
 #include "config/daemon.h"
-#include "config/measures.h"
+#include "config/openmetrics.h"
 #include "util/acceptor.h"
 #include "util/log.h"
 
@@ -33,7 +33,7 @@ static void on_metrics(struct evhttp_request *request, void *arg)
 	const struct metrics *metrics = arg;
 	struct evbuffer *out = evbuffer_new();
 
-	if (!out || measures_openmetrics(metrics->daemon, out)) {
+	if (!out || openmetrics_write(metrics->daemon, out)) {
 		evhttp_send_error(request, HTTP_INTERNAL, "out of memory");
 	} else {
 		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", TYPE);

@@ -74,18 +74,23 @@ static json_t *addresses(const struct daemon *daemon)
 static json_t *ssd_status(const struct daemon_ssd *ssd)
 {
 	const struct nvme_ctrl_info *info = nvme_ctrl_info(ssd->ctrl);
+	struct nvme_qpair_stats stats = { 0 };
 
+	if (ssd->ssd)
+		nvmet_ssd_stats(ssd->ssd, &stats);
 	return json_pack(
-		"{s:o, s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:i}", "name",
-		report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec), "numa_node",
+		"{s:o, s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:I, s:I, s:i}",
+		"name", report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
+		"numa_node",
 		ssd->numa_node == NUMA_NO_NODE ? json_null() : json_integer(ssd->numa_node),
 		"ready", nvme_ctrl_is_ready(ssd->ctrl), "state", nvme_ctrl_state_name(ssd->ctrl),
 		"why", nvme_ctrl_why(ssd->ctrl), "resets", nvme_ctrl_n_resets(ssd->ctrl), "aborts",
 		nvme_ctrl_n_aborts(ssd->ctrl), "model", padded(info->id.mn, sizeof(info->id.mn)),
 		"serial", padded(info->id.sn, sizeof(info->id.sn)), "firmware",
 		padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
-		"queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "namespaces",
-		nvme_ctrl_n_ns(ssd->ctrl));
+		"queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "interrupts",
+		(json_int_t)counter_get(&stats.interrupts), "cq_polls",
+		(json_int_t)counter_get(&stats.polls), "namespaces", nvme_ctrl_n_ns(ssd->ctrl));
 }
 
 /* Where it may run, "0-3,8". */
@@ -102,14 +107,20 @@ static json_t *cpus_of(const struct worker *worker)
 
 static json_t *worker_status(const struct worker *worker)
 {
-	return json_pack("{s:i, s:o, s:I, s:I, s:I}", "index", worker->index, "cpus",
-			 cpus_of(worker), "connections",
+	const struct loop_stats *loop = &worker->loop.stats;
+
+	return json_pack("{s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "index", worker->index,
+			 "cpus", cpus_of(worker), "connections",
 			 (json_int_t)counter_get(&worker->stats.connections), "dma_pages_used",
 			 (json_int_t)dma_pool_used(worker->pool), "dma_pages_total",
-			 (json_int_t)dma_pool_total(worker->pool));
+			 (json_int_t)dma_pool_total(worker->pool), "page_waits",
+			 (json_int_t)counter_get(&worker->stats.page_waits), "sleeps",
+			 (json_int_t)counter_get(&loop->sleeps), "looks",
+			 (json_int_t)counter_get(&loop->looks), "polled",
+			 (json_int_t)counter_get(&loop->polled));
 }
 
-static json_t *report_status(const struct daemon *daemon)
+static json_t *report_status(const struct daemon *daemon, const json_t *request)
 {
 	json_t *ssds = json_array(), *workers = json_array();
 
@@ -117,6 +128,7 @@ static json_t *report_status(const struct daemon *daemon)
 		json_array_append_new(ssds, ssd_status(&daemon->ssds[i]));
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		json_array_append_new(workers, worker_status(&daemon->workers[i]));
+	(void)request;
 	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o}", "version", NVMETD_VERSION, "pid",
 			 (int)getpid(), "uptime_s",
 			 (json_int_t)((clock_now_ns() - daemon->started_ns) / NSEC_PER_SEC),
@@ -139,10 +151,14 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 
 static json_t *queue_item(const struct nvmet_queue *queue)
 {
-	return json_pack("{s:i, s:i, s:s, s:i, s:s, s:s}", "qid", queue->qid, "entries",
-			 queue->entries, "peer", queue->peer, "worker", queue->worker->index, "tls",
-			 queue->tls ? queue->tls_how : "none", "authentication",
-			 nvmet_auth_state(queue));
+	json_t *item = json_pack("{s:i, s:i, s:s, s:i, s:s, s:s}", "qid", queue->qid, "entries",
+				 queue->entries, "peer", queue->peer, "worker",
+				 queue->worker->index, "tls", queue->tls ? queue->tls_how : "none",
+				 "authentication", nvmet_auth_state(queue));
+
+	if (queue->qid)
+		json_object_set_new(item, "latency", measures_queue_latency(queue));
+	return item;
 }
 
 static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
@@ -177,11 +193,12 @@ static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
 			 hosts, "namespaces", namespaces, "controllers", ctrls);
 }
 
-static json_t *report_list(const struct daemon *daemon)
+static json_t *report_list(const struct daemon *daemon, const json_t *request)
 {
 	const struct nvmet_subsystem *subsys;
 	json_t *list = json_array();
 
+	(void)request;
 	TAILQ_FOREACH (subsys, &daemon->target.subsystems, link)
 		json_array_append_new(list, subsystem_item(subsys));
 	return json_pack("{s:o}", "subsystems", list);
@@ -193,7 +210,7 @@ static json_t *report_list(const struct daemon *daemon)
 struct totals {
 	uint64_t connections, requests, commands, bytes_in, bytes_out, protocol_errors, page_waits;
 	uint64_t pages_used, pages_total, queue_pairs, queue_users, unknown_cids, interrupts;
-	uint64_t recvs, sends, sleeps, looks, polled;
+	uint64_t cq_polls, lost_interrupts, recvs, sends, sleeps, looks, polled;
 };
 
 static void add_worker(struct totals *totals, const struct worker *worker)
@@ -217,22 +234,24 @@ static void add_worker(struct totals *totals, const struct worker *worker)
 static void add_ssd(struct totals *totals, const struct nvmet_ssd *ssd)
 {
 	const struct nvmet_qpair_share *share;
+	struct nvme_qpair_stats stats;
 
 	totals->queue_pairs += ssd->n_shares;
-	TAILQ_FOREACH (share, &ssd->shares, link) {
+	TAILQ_FOREACH (share, &ssd->shares, link)
 		totals->queue_users += share->n_users;
-		if (!share->qpair)
-			continue;
-		totals->unknown_cids += counter_get(&share->qpair->stats.unknown_cids);
-		totals->interrupts += counter_get(&share->qpair->stats.interrupts);
-	}
+	nvmet_ssd_stats(ssd, &stats);
+	totals->unknown_cids += counter_get(&stats.unknown_cids);
+	totals->interrupts += counter_get(&stats.interrupts);
+	totals->cq_polls += counter_get(&stats.polls);
+	totals->lost_interrupts += counter_get(&stats.lost_interrupts);
 }
 
-static json_t *report_counters(const struct daemon *daemon)
+static json_t *report_counters(const struct daemon *daemon, const json_t *request)
 {
 	struct totals totals = { 0 };
 	json_t *object = json_object();
 
+	(void)request;
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		add_worker(&totals, &daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
@@ -258,6 +277,8 @@ static json_t *report_counters(const struct daemon *daemon)
 		{ "page_waits", totals.page_waits },
 		{ "unknown_cids", totals.unknown_cids },
 		{ "interrupts", totals.interrupts },
+		{ "cq_polls", totals.cq_polls },
+		{ "lost_interrupts", totals.lost_interrupts },
 		{ "recvs", totals.recvs },
 		{ "sends", totals.sends },
 		{ "sleeps", totals.sleeps },
@@ -269,20 +290,21 @@ static json_t *report_counters(const struct daemon *daemon)
 	return object;
 }
 
-json_t *report(const struct daemon *daemon, const char *name)
+json_t *report(const struct daemon *daemon, const char *name, const json_t *request)
 {
 	static const struct {
 		const char *name;
-		json_t *(*make)(const struct daemon *daemon);
+		json_t *(*make)(const struct daemon *daemon, const json_t *request);
 	} reports[] = {
 		{ "status", report_status },     { "list", report_list },
 		{ "counters", report_counters }, { "queues", measures_queues },
 		{ "latency", measures_latency }, { "histograms", measures_histograms },
+		{ "pairs", measures_pairs },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reports); i++) {
 		if (strcmp(name, reports[i].name) == 0)
-			return reports[i].make(daemon);
+			return reports[i].make(daemon, request);
 	}
 	return NULL;
 }

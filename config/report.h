@@ -7,9 +7,9 @@
 
 struct daemon;
 
-/* "status", "list", "counters", "queues", "latency" or "histograms" → a new object, the caller's;
- * NULL for any other name. */
-json_t *report(const struct daemon *daemon, const char *name);
+/* "status", "list", "counters", "queues", "pairs", "latency" or "histograms" → a new object, the
+ * caller's; NULL for any other name. `request`: what narrows it down (control.h), or NULL. */
+json_t *report(const struct daemon *daemon, const char *name, const json_t *request);
 
 /*
  * Hosts choose their NQNs, and JSON takes only UTF-8: a name that is none must not make its owner

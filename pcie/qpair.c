@@ -180,6 +180,7 @@ static bool look(struct loop_poller *poller)
 	device_poll(qp);
 	if (!cq_has_entry(qp))
 		return false;
+	counter_add(&qp->stats.polls, 1);
 	loop_defer(qp->loop, &qp->work);
 	return true;
 }

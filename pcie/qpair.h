@@ -64,6 +64,7 @@ struct nvme_qpair_stats {
 	struct counter completed;
 	struct counter doorbells;
 	struct counter interrupts;
+	struct counter polls; /* looks of the loop that found what no interrupt had announced yet */
 	struct counter unknown_cids;    /* completions that no command asked for */
 	struct counter lost_interrupts; /* looks of the watchdog that found what nobody announced */
 	struct counter overdue;         /* commands that took longer than the timeout */

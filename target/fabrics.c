@@ -19,6 +19,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/host.h"
+#include "target/latency.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -282,6 +283,12 @@ static void connect_io(struct nvmet_req *req, struct nvmet_ctrl *ctrl)
 	if (old) {
 		if (!nvmet_assoc_wait_for_queue(req, old))
 			nvmet_connect_finish(req, NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR);
+		return;
+	}
+	if (!queue->latency) /* else it is left from a Connect that was refused */
+		queue->latency = nvmet_latency_new();
+	if (!queue->latency) {
+		nvmet_connect_finish(req, NVME_SC_CONNECT_BUSY); /* no DNR: the host tries again */
 		return;
 	}
 	queue_identify(req);

@@ -47,7 +47,7 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	}
 	path->outstanding--;
-	nvmet_latency_stage(req, NVMET_STAGE_SSD);
+	nvmet_latency_ssd(req);
 	req->cqe.dw0 = cqe->dw0;
 	req->cqe.dw1 = cqe->dw1;
 	status = nvmet_status_from_ssd(cqe);

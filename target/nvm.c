@@ -16,6 +16,7 @@
 #include "target/ctrl.h"
 #include "target/fuse.h"
 #include "target/io.h"
+#include "target/latency.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -293,6 +294,7 @@ uint16_t nvmet_parse_io(struct nvmet_req *req)
 	req->ns = nvmet_ctrl_ns(req->queue->ctrl, le32_get(req->cmd.nsid));
 	if (!req->ns)
 		return nvmet_req_invalid_ns(req);
+	nvmet_latency_counts(req);
 	/* What the SSD does not offer does not exist for hosts either. */
 	if (op->oncs & ~req->ns->format.oncs)
 		return nvmet_req_invalid_opcode(req);

@@ -20,6 +20,7 @@
 #include "target/auth.h"
 #include "target/ctrl.h"
 #include "target/host.h"
+#include "target/latency.h"
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
@@ -42,6 +43,8 @@ int nvmet_queue_init(struct nvmet_queue *queue)
 
 void nvmet_queue_fini(struct nvmet_queue *queue)
 {
+	nvmet_latency_free(queue->latency);
+	queue->latency = NULL;
 	free(queue->cid_map);
 	queue->cid_map = NULL;
 }
@@ -113,8 +116,10 @@ void nvmet_queue_release_continue(struct nvmet_queue *queue)
 	queue->released_posted = true;
 	nvmet_auth_forget(queue);
 	queue->ctrl = NULL;
-	if (ctrl)
+	if (ctrl) {
+		nvmet_totals_add(queue->target->ended, queue);
 		nvmet_ctrl_remove_queue(ctrl, queue);
+	}
 	loop_post(&queue->worker->loop, &queue->release_msg, released_on_worker);
 }
 

@@ -25,6 +25,7 @@ struct event;
 struct nvme_qpair;
 struct nvmet_auth;
 struct nvmet_ctrl;
+struct nvmet_latency;
 struct nvmet_port;
 struct nvmet_req;
 struct nvmet_target;
@@ -57,11 +58,13 @@ struct nvmet_path {
 	void (*put)(struct nvmet_queue *queue);
 };
 
-/* What its I/O commands amount to, by enum nvmet_dir. Written by the worker, readable by all. */
+#define NVMET_KINDS 3 /* of I/O commands: enum nvmet_dir */
+
+/* What its I/O commands amount to. Written by the worker, readable by all. */
 struct nvmet_queue_stats {
-	struct counter commands[3], bytes[3];
-	struct counter errors;  /* answered with a status other than success */
-	struct counter busy_ns; /* sum of the times from capsule to answer */
+	struct counter commands[NVMET_KINDS], bytes[NVMET_KINDS]; /* answered */
+	struct counter errors;     /* of them, with a status other than success */
+	struct counter page_waits; /* had to wait for DMA pages */
 };
 
 struct nvmet_queue {
@@ -77,6 +80,7 @@ struct nvmet_queue {
 
 	/* Set by Connect on the main thread; constant once `live`. */
 	struct nvmet_ctrl *ctrl;
+	struct nvmet_latency *latency; /* latency.h; the worker writes. NULL: no I/O queue */
 	uint16_t qid;
 	uint16_t entries;  /* SQSIZE + 1: most commands that the host may have outstanding */
 	bool flow_control; /* SQHD counts */

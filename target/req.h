@@ -61,7 +61,10 @@ struct nvmet_req {
 	uint32_t icd_len;      /* bytes of in-capsule data that came with the command */
 	struct dma_buf data;   /* transport's; at least transfer_len bytes when execute is called */
 
-	uint64_t begun_ns, stage_ns; /* when it came, and when it left the last stage (latency.h) */
+	/* Where its time is counted, NULL: nowhere; when it came, and left the last stage
+	 * (latency.h). */
+	struct nvmet_latency *latency;
+	uint64_t begun_ns, stage_ns;
 
 	/* I/O only. */
 	const struct nvmet_nvm_op *op;

@@ -263,6 +263,30 @@ int nvmet_ssd_attach(struct nvmet_path *path)
 	return nvme_qpair_attach(path->qpair, &path->queue->worker->loop);
 }
 
+static void add_stats(struct nvme_qpair_stats *to, const struct nvme_qpair_stats *from)
+{
+	counter_add(&to->submitted, counter_get(&from->submitted));
+	counter_add(&to->completed, counter_get(&from->completed));
+	counter_add(&to->doorbells, counter_get(&from->doorbells));
+	counter_add(&to->interrupts, counter_get(&from->interrupts));
+	counter_add(&to->polls, counter_get(&from->polls));
+	counter_add(&to->unknown_cids, counter_get(&from->unknown_cids));
+	counter_add(&to->lost_interrupts, counter_get(&from->lost_interrupts));
+	counter_add(&to->overdue, counter_get(&from->overdue));
+	counter_add(&to->reissued, counter_get(&from->reissued));
+}
+
+void nvmet_ssd_stats(const struct nvmet_ssd *ssd, struct nvme_qpair_stats *ret_stats)
+{
+	const struct nvmet_qpair_share *share;
+
+	*ret_stats = ssd->ended;
+	TAILQ_FOREACH (share, &ssd->shares, link) {
+		if (share->qpair && !share->counted)
+			add_stats(ret_stats, &share->qpair->stats);
+	}
+}
+
 /* Tells all users that the queue pair is gone for them, and frees the share. */
 static void share_deleted(void *arg)
 {
@@ -286,6 +310,8 @@ static void share_detached(struct loop_msg *msg)
 {
 	struct nvmet_qpair_share *share = container_of(msg, struct nvmet_qpair_share, msg);
 
+	add_stats(&share->ssd->ended, &share->qpair->stats);
+	share->counted = true;
 	nvme_ctrl_delete_qpair(share->ssd->ctrl, share->qpair, share_deleted, share);
 }
 

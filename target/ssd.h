@@ -14,12 +14,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "pcie/qpair.h"
 #include "target/losses.h"
 #include "util/loop.h"
 
 struct event;
 struct nvme_ctrl;
-struct nvme_qpair;
 struct nvmet_path;
 struct nvmet_queue;
 struct nvmet_target;
@@ -35,6 +35,7 @@ struct nvmet_qpair_share {
 	unsigned n_users;
 	unsigned n_putting; /* of the users: those that wait for their commands to end */
 	bool deleting;      /* all users are giving it back, or nobody is left */
+	bool counted;       /* in ssd->ended */
 	bool closing; /* all users were told to close, so that it can be deleted: none may join */
 	struct event *drain_timer;
 	struct loop_msg msg; /* to the worker and back, to detach */
@@ -49,7 +50,8 @@ struct nvmet_ssd {
 	unsigned n_shares;
 	TAILQ_HEAD(, nvmet_path) waiters; /* for a queue pair that is being deleted */
 	bool sharing_logged;
-	struct nvmet_losses losses; /* of its cache */
+	struct nvme_qpair_stats ended; /* of the queue pairs that are gone */
+	struct nvmet_losses losses;    /* of its cache */
 };
 
 int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
@@ -88,6 +90,9 @@ typedef void nvmet_ssd_put_fn(struct nvmet_queue *queue);
  * end in time, the other users' connections are closed too, so that the queue pair can be deleted.
  */
 void nvmet_ssd_put(struct nvmet_queue *queue, unsigned path, nvmet_ssd_put_fn *put);
+
+/* What its queue pairs amount to, with those that are gone: no number goes backwards. */
+void nvmet_ssd_stats(const struct nvmet_ssd *ssd, struct nvme_qpair_stats *ret_stats);
 
 /* I/O queues that a host may be promised now: at least 1. */
 unsigned nvmet_ssd_queues_available(const struct nvmet_ssd *ssd);

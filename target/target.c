@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/ctrl.h"
+#include "target/latency.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "util/check.h"
@@ -31,9 +33,15 @@ int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct wor
 	TAILQ_INIT(&target->ssds);
 	LIST_INIT(&target->hosts);
 	TAILQ_INIT(&target->parked_connects);
+	target->ended = calloc(1, sizeof(*target->ended));
+	if (!target->ended)
+		return -ENOMEM;
 	err = nvmet_subsystem_new(target, NVMF_DISCOVERY_NQN, &discovery);
-	if (err)
+	if (err) {
+		free(target->ended);
+		target->ended = NULL;
 		return err;
+	}
 	discovery->discovery = true;
 	discovery->max_queues = 0;
 	discovery->max_transfer = NVMET_DISCOVERY_TRANSFER;
@@ -53,6 +61,8 @@ void nvmet_target_fini(struct nvmet_target *target)
 	if (target->park_timer)
 		event_free(target->park_timer);
 	target->park_timer = NULL;
+	free(target->ended);
+	target->ended = NULL;
 }
 
 void nvmet_target_add_port(struct nvmet_target *target, struct nvmet_port *port)
@@ -97,6 +107,22 @@ unsigned nvmet_target_n_usable_workers(const struct nvmet_target *target)
 	TAILQ_FOREACH (ssd, &target->ssds, link)
 		n = num_min(n, nvme_ctrl_info(ssd->ctrl)->n_queues);
 	return num_max(n, 1u);
+}
+
+void nvmet_target_each_queue(const struct nvmet_target *target,
+			     void (*fn)(void *arg, const struct nvmet_queue *queue), void *arg)
+{
+	const struct nvmet_subsystem *subsys;
+	const struct nvmet_ctrl *ctrl;
+
+	TAILQ_FOREACH (subsys, &target->subsystems, link) {
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
+			for (unsigned qid = 1; qid <= NVMET_MAX_QUEUES; qid++) {
+				if (ctrl->queues[qid])
+					fn(arg, ctrl->queues[qid]);
+			}
+		}
+	}
 }
 
 struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn)

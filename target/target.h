@@ -18,8 +18,10 @@ struct event;
 struct keyring;
 struct loop;
 struct nvmet_host;
+struct nvmet_queue;
 struct nvmet_ssd;
 struct nvmet_subsystem;
+struct nvmet_totals;
 struct worker;
 
 /* Data of one command to a discovery controller, bytes; its MDTS. Anybody can have one: small, but
@@ -73,6 +75,7 @@ struct nvmet_target {
 	TAILQ_HEAD(, nvmet_port) ports;
 	TAILQ_HEAD(, nvmet_ssd) ssds;
 	LIST_HEAD(, nvmet_host) hosts; /* that have controllers */
+	struct nvmet_totals *ended;    /* what I/O queues that are gone amounted to (latency.h) */
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
 	unsigned n_ctrls, n_discovery_ctrls;     /* in all, and of them */
 	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association (assoc.h) */
@@ -94,6 +97,10 @@ void nvmet_target_discovery_changed(struct nvmet_target *target);
  * pairs has. A queue pair is one worker's, so on a worker without one an I/O queue would be refused
  * for ever. */
 unsigned nvmet_target_n_usable_workers(const struct nvmet_target *target);
+
+/* Calls `fn` for each I/O queue that a controller has, by subsystem, controller and QID. */
+void nvmet_target_each_queue(const struct nvmet_target *target,
+			     void (*fn)(void *arg, const struct nvmet_queue *queue), void *arg);
 
 struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn);
 

@@ -9,7 +9,6 @@
 
 #include "pcie/dma.h"
 #include "security/sandbox.h"
-#include "target/latency.h"
 #include "util/check.h"
 
 int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes)
@@ -22,9 +21,6 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 	if (err)
 		return err;
 	err = dma_pool_new(arena, pool_bytes, &worker->pool);
-	worker->latency = calloc(1, sizeof(*worker->latency));
-	if (!err && !worker->latency)
-		err = -ENOMEM;
 	if (err)
 		worker_fini(worker);
 	return err;
@@ -91,7 +87,5 @@ void worker_fini(struct worker *worker)
 	worker_stop(worker);
 	dma_pool_free(worker->pool);
 	worker->pool = NULL;
-	free(worker->latency);
-	worker->latency = NULL;
 	loop_fini(&worker->loop);
 }

@@ -33,8 +33,6 @@ struct worker_stats {
 	struct counter sends;           /* ever: system calls that sent, or found no room */
 };
 
-struct worker_latency;
-
 #define WORKER_ANY_CPU (-1)
 
 struct worker {
@@ -44,7 +42,6 @@ struct worker {
 	struct dma_pool *pool;
 	struct worker_stats stats;
 	size_t fused_halves; /* of fused commands, on their way to the SSD: bounded (fuse.c) */
-	struct worker_latency *latency; /* latency.h */
 
 	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
 	void *transport;

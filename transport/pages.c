@@ -139,7 +139,7 @@ static bool take(struct nvme_tcp_cmd *cmd)
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
 	note_taken(conn, len);
-	nvmet_latency_stage(&cmd->req, NVMET_STAGE_PAGES);
+	nvmet_latency_pages(&cmd->req);
 	return true;
 }
 
@@ -150,6 +150,7 @@ bool pages_get(struct nvme_tcp_cmd *cmd)
 	if ((privileged(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
 		return true;
 	counter_add(&conn->queue.worker->stats.page_waits, 1);
+	counter_add(&conn->queue.stats.page_waits, 1);
 	cmd->state = CMD_PAGES;
 	if (privileged(cmd))
 		TAILQ_INSERT_HEAD(&conn->waiting, cmd, link);

@@ -42,7 +42,7 @@ static bool parsing(const struct nvme_tcp_conn *conn)
 static void cmd_ready(struct nvme_tcp_cmd *cmd)
 {
 	cmd->state = CMD_EXECUTING;
-	nvmet_latency_stage(&cmd->req, NVMET_STAGE_IN);
+	nvmet_latency_in(&cmd->req);
 	if (cmd->ddgst_error)
 		nvmet_req_complete(&cmd->req, NVME_SC_TRANSIENT_TRANSPORT);
 	else if (cmd->aborted)

@@ -69,9 +69,10 @@ class Daemon:
             self.base = self.counters()
         self.base_fds = self._settled_fds()
 
-    def ctl(self, name):
+    def ctl(self, *arguments):
         """The answer of nvmetctl -o json."""
-        command = [str(BUILD / "nvmetctl"), "--socket", str(self.control), "-o", "json", name]
+        command = [str(BUILD / "nvmetctl"), "--socket", str(self.control), "-o", "json",
+                   *map(str, arguments)]
         return json.loads(subprocess.run(command, check=True, capture_output=True, env=ENV).stdout)
 
     def counters(self):

@@ -14,6 +14,7 @@ import pytest
 from daemon import BUILD, ENV, NQN, run_nvmetd
 from nvmetcp import Host, read, write
 
+STAGES = ("pages", "network_in", "ssd", "network_out", "total")
 ODD_HOST = 'nqn.2014-08.org.nvmexpress:a"b\\c'
 SAMPLE = re.compile(r'^(nvmetd_[a-z_]+)(\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)$')
 
@@ -26,9 +27,8 @@ def measured(start):
     return daemon, re.search(r"metrics: (http://\S+)", daemon.log())[1]
 
 
-def work(host):
+def work(queue):
     """3 reads of 4 KiB, 2 writes of 8 KiB (one by R2T), a flush, an error; nothing else."""
-    queue = host.io[0]
     for _ in range(3):
         read(queue, 0, 8)
     write(queue, 0, bytes(8192))
@@ -49,13 +49,13 @@ def test_queues(measured):
     """Each I/O queue counts its own."""
     daemon, _ = measured
     with Host(daemon.address, NQN, queues=2) as host:
-        work(host)
+        work(host.io[0])
         queues = settled(daemon, "queues", lambda a: a["queues"][0]["errors"])["queues"]
         assert [queue["qid"] for queue in queues] == [1, 2]
         first, second = queues
         assert (first["reads"], first["writes"], first["others"]) == (4, 2, 1)
         assert first["bytes_read"] == 3 * 4096 + 512 and first["bytes_written"] == 2 * 8192
-        assert first["errors"] == 1 and first["busy_us"] >= 0
+        assert first["errors"] == 1 and first["total_us"] >= first["ssd_us"]
         assert second["reads"] == second["writes"] == second["errors"] == 0
         assert first["subsystem"] == NQN and first["peer"].startswith("127.0.0.1:")
 
@@ -69,7 +69,7 @@ def test_latency(measured):
     """Every I/O command passes its stages once; admin commands do not count."""
     daemon, _ = measured
     with Host(daemon.address, NQN) as host:
-        work(host)
+        work(host.io[0])
         found = stages(settled(daemon, "latency", lambda a: stages(a)["other", "network_out"]["count"]))
         for stage in "pages", "network_in", "ssd":
             assert found["read", stage]["count"] == 3
@@ -92,6 +92,92 @@ def test_latency(measured):
         assert sum(n for _, n in histograms["write", "network_in"]["buckets"]) == 3
 
 
+def buckets(answer):
+    """{(command, stage, bucket): count}"""
+    return {(item["command"], item["stage"], index): count
+            for item in answer["stages"] for index, count in item["buckets"]}
+
+
+def test_latency_of_a_queue(measured):
+    """Each queue has its own histograms: in list as percentiles, on request whole; all add up to the totals."""
+    daemon, _ = measured
+    with Host(daemon.address, NQN, queues=3) as host, Host(daemon.address, NQN) as other:
+        work(host.io[0])
+        read(host.io[1], 0, 8)
+        work(other.io[0])
+        settled(daemon, "queues", lambda a: sum(q["reads"] + q["others"] for q in a["queues"]) == 11)
+        found = {}
+        for cntlid, qid in (1, 1), (1, 2), (1, 3), (2, 1):
+            for key, count in buckets(daemon.ctl("histograms", NQN, cntlid, qid)).items():
+                found[key] = found.get(key, 0) + count
+        assert found == buckets(daemon.ctl("histograms"))
+        one = stages(daemon.ctl("latency", NQN, 1, 2))
+        assert [one["read", stage]["count"] for stage in STAGES] == [1, 1, 1, 1, 1]
+        assert not any(one["write", stage]["count"] for stage in STAGES)
+        ctrls = next(s for s in daemon.ctl("list")["subsystems"] if s["nqn"] == NQN)["controllers"]
+        queues = {(c["cntlid"], q["qid"]): q.get("latency") for c in ctrls for q in c["queues"]}
+        assert queues[1, 0] is None and queues[1, 3] == []  # an admin queue, an idle one
+        assert [(item["stage"], item["count"]) for item in queues[2, 1]] == [
+            ("total", 7), ("pages", 5), ("network_in", 6), ("ssd", 6), ("network_out", 7)]
+        assert all(item["p50_us"] <= item["p99_us"] for item in queues[2, 1])
+        for wrong in (NQN, 1, 4), (NQN, 1, 129), (NQN, 3, 1), (NQN + "x", 1, 1), (NQN, "x", 1):
+            with pytest.raises(subprocess.CalledProcessError):
+                daemon.ctl("latency", *wrong)
+
+
+def test_totals_go_on(measured):
+    """What ended queues did stays in the totals, at every moment of their end; and in those of queue pairs."""
+    daemon, url = measured
+    last, hosts = {}, 0
+
+    def look():
+        """No total has gone backwards."""
+        nonlocal last
+        now = {key: value for key, value in scrape(url).items()
+               if not key[0].startswith(("nvmetd_queue_", "nvmetd_pair_"))
+               and key[0].endswith(("_total", "_bucket", "_count", "_sum"))
+               and key[0] != "nvmetd_dma_pages_total"}
+        assert not [key for key in last if now[key] < last[key]]
+        last = now
+
+    for hosts in range(1, 4):
+        with Host(daemon.address, NQN, queues=2) as host:
+            work(host.io[0])
+            work(host.io[1])
+            look()
+        end = time.monotonic() + 60
+        while daemon.counters()["controllers"]:
+            look()
+            assert time.monotonic() < end
+        look()
+        assert last["nvmetd_io_commands_total", '{command="write"}'] == 4 * hosts
+        assert last["nvmetd_io_bytes_total", '{command="write"}'] == 4 * 8192 * hosts
+        assert last["nvmetd_io_errors_total", None] == 2 * hosts
+        assert last["nvmetd_stage_seconds_count", '{command="read",stage="ssd"}'] == 6 * hosts
+        assert last["nvmetd_command_seconds_count", '{command="read"}'] == 8 * hosts
+    daemon.expect_clean()
+
+
+def test_pairs(start):
+    """How the completions of each queue pair were found; the totals outlive it."""
+    daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=20", "--listen",
+                   "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        for _ in range(3):
+            read(host.io[0], 0, 8)
+        pair, = daemon.ctl("pairs")["pairs"]
+        assert pair["submitted"] == pair["completed"] == 3 and pair["users"] == 1
+        assert pair["interrupts"] + pair["cq_polls"] >= 1 and 1 <= pair["doorbells"] <= 3
+        status = daemon.ctl("status")
+        found = pair["interrupts"] + pair["cq_polls"]
+        assert sum(status["ssds"][0][name] for name in ("interrupts", "cq_polls")) >= found
+        assert {"sleeps", "looks", "polled", "page_waits"} <= set(status["workers"][0])
+    daemon.expect_clean()
+    after = daemon.counters()
+    assert daemon.ctl("pairs")["pairs"] == []
+    assert after["interrupts"] + after["cq_polls"] >= found
+
+
 def test_slow_ssd(start):
     """A slow SSD is seen as one."""
     daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=50", "--listen",
@@ -100,6 +186,7 @@ def test_slow_ssd(start):
         read(host.io[0], 0, 8)
         found = stages(settled(daemon, "latency", lambda a: stages(a)["read", "ssd"]["count"]))
         assert found["read", "ssd"]["p50_us"] >= 45000
+        assert found["read", "total"]["p50_us"] >= found["read", "ssd"]["p50_us"]
 
 
 def parse(text):
@@ -134,7 +221,7 @@ def test_openmetrics(measured):
     """The endpoint tells the same as nvmetctl, in a form that parses; hosts' names are escaped."""
     daemon, url = measured
     with Host(daemon.address, NQN, hostnqn=ODD_HOST) as host:
-        work(host)
+        work(host.io[0])
         settled(daemon, "queues", lambda a: a["queues"][0]["errors"])
         samples = scrape(url)
         assert samples["nvmetd_connections", None] == 2
@@ -150,6 +237,24 @@ def test_openmetrics(measured):
             assert buckets == sorted(buckets) and buckets[-1] == count
             assert samples["nvmetd_stage_seconds_count", prefix + "}"] == count
             assert samples["nvmetd_stage_seconds_sum", prefix + "}"] >= 0
+
+
+def test_openmetrics_of_many(start):
+    """The page is as long with a hundred idle queues as without; one that works brings its own lines."""
+    daemon = start("--ssd", "emulated:size=64M,queues=100", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--metrics", "127.0.0.1:0")
+    url = re.search(r"metrics: (http://\S+)", daemon.log())[1]
+    before = set(scrape(url))
+    with Host(daemon.address, NQN, queues=100, entries=2) as host:
+        assert set(scrape(url)) == before
+        read(host.io[1], 0, 8)
+        settled(daemon, "queues", lambda a: a["queues"][1]["reads"])
+        more = set(scrape(url)) - before
+        queue = {name for name, _ in more if name.startswith("nvmetd_queue_")}
+        assert queue == {"nvmetd_queue_commands_total", "nvmetd_queue_bytes_total",
+                         "nvmetd_queue_errors_total", "nvmetd_queue_page_waits_total",
+                         "nvmetd_queue_stage_seconds_total"}
+        assert all('qid="2"' in labels or "ssd=" in labels for _, labels in more) and len(more) < 20
 
 
 def test_endpoint_refuses(measured):
@@ -206,7 +311,8 @@ def test_top(measured):
     text = subprocess.run([*command, "top", "1", "2"], capture_output=True, text=True, env=ENV,
                           check=True).stdout
     assert "commands under way" in text and text.count("read     ssd") == 2
-    assert re.search(r"^\S*nvmetd-load +1 +1 +0 +[1-9]\d* +[1-9]", text, re.M)
+    assert re.search(r"^\S*nvmetd-load +1 +1 +0 +[1-9]\d* +[1-9]\d* +[\d.]+ +[\d.]+(ms|s)? +[\d.]+(ms|s)? "
+                     r"(pages|in|ssd|out) \d+%$", text, re.M), text
     assert max(map(len, text.splitlines())) <= 80
     lines = subprocess.run([*command, "-o", "json", "top", "1", "1"], capture_output=True, text=True,
                            env=ENV, check=True).stdout.splitlines()
@@ -214,7 +320,11 @@ def test_top(measured):
     load.wait()
     now = json.loads(lines[0])
     assert len(lines) == 1 and now["commands_per_s"] > 0
-    assert now["queues"][0]["reads_per_s"] > 0 and now["queues"][0]["mean_us"] > 0
-    assert {item["stage"] for item in now["stages"]} == {"pages", "network_in", "ssd", "network_out"}
+    queue = now["queues"][0]
+    assert queue["reads_per_s"] > 0 and queue["mean_us"] > 0 and queue["count"] > 0
+    assert 0 < queue["p50_us"] <= queue["p99_us"]
+    assert sum(queue[f"{name}_percent"] for name in STAGES[:4]) == pytest.approx(100)
+    assert queue[f"{queue['most_time_in']}_percent"] >= 25
+    assert {item["stage"] for item in now["stages"]} == set(STAGES)
     bad = subprocess.run([*command, "top", "0"], capture_output=True, text=True, env=ENV, check=False)
     assert bad.returncode == 1 and "usage" in bad.stderr
