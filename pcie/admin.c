@@ -337,6 +337,8 @@ static void aer_done(void *arg, const struct nvme_cqe *cqe)
 		nvme_ctrl_rescan(ctrl);
 	if (ctrl->params.events->async_event)
 		ctrl->params.events->async_event(ctrl, dw0, ctrl->params.arg);
+	if ((dw0 & 0xffff) == (NVME_AER_ERROR | NVME_AER_ERROR_PERSISTENT << 8))
+		nvme_ctrl_recover(ctrl, "it reports a persistent internal error");
 }
 
 static void aer_send(struct nvme_ctrl *ctrl)

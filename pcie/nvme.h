@@ -381,6 +381,7 @@ enum nvme_aer_type {
 	NVME_AER_IO = 6,
 	NVME_AER_VENDOR = 7,
 };
+enum nvme_aer_error { NVME_AER_ERROR_PERSISTENT = 0x03 }; /* it serves no command any more */
 enum nvme_aer_notice { NVME_AER_NOTICE_NS_CHANGED = 0x00, NVME_AER_NOTICE_DISCOVERY = 0xf0 };
 #define NVME_AER_DW0(type, info, lid) \
 	((uint32_t)(type) | (uint32_t)(info) << 8 | (uint32_t)(lid) << 16)

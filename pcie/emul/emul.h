@@ -39,6 +39,9 @@
  *   fault.doorbell_after=N
  *                       after N commands of one queue: its doorbell is stuck
  *   fault.cfs_after=N   after N commands of one queue: CSTS.CFS, nothing is answered any more
+ *   fault.internal_after=N
+ *                       after N commands of one queue: an event tells of a persistent internal
+ *                       error, once
  *   fault.smart_after=N after N commands of one queue: too hot, told by an asynchronous event and
  *                       in SMART
  *   fault.shrink_after=N, fault.detach_after=N, fault.attach_after=N
@@ -68,7 +71,8 @@ enum emul_abort { EMUL_ABORT_OBEY, EMUL_ABORT_LATE, EMUL_ABORT_REFUSE, EMUL_ABOR
 struct emul_faults {
 	int op; /* an enum nvme_io_opcode, or -1 for any */
 	unsigned error, status, delay, delay_ms, unknown_cid;
-	unsigned hang, mute_after, doorbell_after, cfs_after, smart_after, gone_after, back_ms;
+	unsigned hang, mute_after, doorbell_after, cfs_after, smart_after, internal_after,
+		gone_after, back_ms;
 	unsigned shrink_after, detach_after, attach_after;
 	unsigned never_ready, times;
 	enum emul_abort abort;

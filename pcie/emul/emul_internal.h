@@ -148,7 +148,7 @@ struct emul {
 	unsigned n_aers;
 	uint32_t event;           /* DW0 of one that no AER has carried yet; 0: none */
 	uint8_t critical_warning; /* in SMART */
-	_Atomic bool smart_told, ns_told;
+	_Atomic bool smart_told, error_told, ns_told;
 
 	/* maintenance.c */
 	char firmware[8];    /* revision */
@@ -162,7 +162,7 @@ struct emul {
 	struct loop *watch_loop;
 	pcie_device_event_fn *watch_fn;
 	void *watch_arg;
-	struct loop_msg gone_msg, smart_msg, ns_msg;
+	struct loop_msg gone_msg, smart_msg, error_msg, ns_msg;
 };
 
 /* device.c: memory of the DMA table at [iova, iova + len), or NULL. Any thread; the table changes

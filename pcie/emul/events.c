@@ -7,12 +7,14 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define WARNING_TEMPERATURE (1u << 1) /* in SMART, and in the event configuration */
-#define SMART_TEMPERATURE   1         /* information of the event: temperature threshold */
+#define WARNING_TEMPERATURE (1u << 1)  /* in SMART, and in the event configuration */
+#define ANY_CONFIGURATION   UINT32_MAX /* errors cannot be configured away */
+#define SMART_TEMPERATURE   1          /* information of the event: temperature threshold */
 
 static void raise_event(struct emul *emul, uint32_t enabled_by, uint32_t dw0)
 {
-	if (!(emul->features[NVME_FEAT_AEC] & enabled_by) || !atomic_load(&emul->sq[0].enabled))
+	if ((enabled_by != ANY_CONFIGURATION && !(emul->features[NVME_FEAT_AEC] & enabled_by)) ||
+	    !atomic_load(&emul->sq[0].enabled))
 		return;
 	if (!emul->n_aers) {
 		emul->event = dw0;
@@ -42,6 +44,14 @@ static void too_hot(struct loop_msg *msg)
 	emul->critical_warning |= WARNING_TEMPERATURE;
 	raise_event(emul, WARNING_TEMPERATURE,
 		    NVME_AER_DW0(NVME_AER_SMART, SMART_TEMPERATURE, NVME_LOG_SMART));
+}
+
+static void internal_error(struct loop_msg *msg)
+{
+	struct emul *emul = container_of(msg, struct emul, error_msg);
+
+	raise_event(emul, ANY_CONFIGURATION,
+		    NVME_AER_DW0(NVME_AER_ERROR, NVME_AER_ERROR_PERSISTENT, NVME_LOG_ERROR));
 }
 
 static void namespaces_changed(struct emul *emul)
@@ -77,6 +87,8 @@ void emul_events_count(struct emul *emul, unsigned n_commands)
 		return;
 	if (due(faults->smart_after, n_commands) && !atomic_exchange(&emul->smart_told, true))
 		loop_post(emul->watch_loop, &emul->smart_msg, too_hot);
+	if (due(faults->internal_after, n_commands) && !atomic_exchange(&emul->error_told, true))
+		loop_post(emul->watch_loop, &emul->error_msg, internal_error);
 	if ((due(faults->shrink_after, n_commands) || due(faults->detach_after, n_commands) ||
 	     due(faults->attach_after, n_commands)) &&
 	    !atomic_exchange(&emul->ns_told, true))

@@ -13,8 +13,8 @@ bool emul_fault_any(const struct emul_faults *faults)
 {
 	return faults->error || faults->delay || faults->unknown_cid || faults->hang ||
 	       faults->mute_after || faults->doorbell_after || faults->cfs_after ||
-	       faults->gone_after || faults->smart_after || faults->shrink_after ||
-	       faults->detach_after || faults->attach_after;
+	       faults->gone_after || faults->smart_after || faults->internal_after ||
+	       faults->shrink_after || faults->detach_after || faults->attach_after;
 }
 
 static bool every(unsigned n, unsigned count)

@@ -62,6 +62,8 @@ static const struct key keys[] = {
 	{ "fault.cfs_after", KEY_UINT, OPT(faults.cfs_after), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.smart_after", KEY_UINT, OPT(faults.smart_after), 1, UINT32_MAX,
 	  "a number from 1" },
+	{ "fault.internal_after", KEY_UINT, OPT(faults.internal_after), 1, UINT32_MAX,
+	  "a number from 1" },
 	{ "fault.shrink_after", KEY_UINT, OPT(faults.shrink_after), 1, UINT32_MAX,
 	  "a number from 1" },
 	{ "fault.detach_after", KEY_UINT, OPT(faults.detach_after), 1, UINT32_MAX,

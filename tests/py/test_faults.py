@@ -202,6 +202,20 @@ def test_never_ready_again(start, tmp_path):
     daemon.expect_clean()
 
 
+def test_an_event_of_an_internal_error(start, tmp_path):
+    """The SSD says that it serves no command any more: reset, without waiting for a command to time out."""
+    daemon = launch(start, tmp_path, "size=16M,fault.internal_after=40", timeout="1m")
+    with Host(daemon.address, NQN) as host:
+        end, generation = time.monotonic() + 60, 0
+        while not ssd(daemon)["resets"] or ssd(daemon)["state"] != "ready":
+            assert time.monotonic() < end, ssd(daemon)
+            generation += 1
+            work(host.io[0], 0, generation)
+        assert "it reports a persistent internal error: resetting it" in daemon.log()
+        work(host.io[0], 0, generation + 1)
+    daemon.expect_clean()
+
+
 def test_another_ssd_in_its_place(start, tmp_path):
     """It comes back with another serial number: nothing is written to that one."""
     daemon = launch(start, tmp_path, "size=16M,fault.gone_after=10,fault.back_ms=100,fault.back_as=OTHER")
