@@ -122,6 +122,7 @@ static int dev_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
 static int dev_reset(struct pcie_device *dev)
 {
 	(void)dev;
+	liar.n_resets++;
 	return liar.real->ops->reset(liar.real);
 }
 
@@ -135,6 +136,8 @@ static void dev_poll(struct pcie_device *dev, uint16_t qid)
 static int dev_watch(struct pcie_device *dev, struct loop *on, pcie_device_event_fn *fn, void *arg)
 {
 	(void)dev;
+	liar.tell = fn;
+	liar.tell_arg = arg;
 	return liar.real->ops->watch(liar.real, on, fn, arg);
 }
 

@@ -31,6 +31,9 @@ struct liar {
 	struct nvme_sqe sent[1024]; /* by CID */
 	unsigned n_aers;            /* sent */
 	uint32_t highest_write;     /* of all register offsets */
+	unsigned n_resets;          /* of the function */
+	pcie_device_event_fn *tell; /* the driver what happens to the device */
+	void *tell_arg;
 
 	/* Set before liar_start(). */
 	uint64_t cap_clear, cap_set;

@@ -414,6 +414,25 @@ static void storm_of_events(void **state)
 	liar_end();
 }
 
+/* The machine tells of an uncorrected error on the bus: the function is reset, not just disabled.
+ */
+static void error_on_the_bus(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	liar_start("emulated:size=1M,queues=2", NULL);
+	liar_create();
+	before = liar.n_resets;
+	liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
+	while (!nvme_ctrl_n_resets(liar_ctrl) || !nvme_ctrl_is_ready(liar_ctrl))
+		liar_run_for(10);
+	assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 1);
+	assert_int_equal(liar.n_resets, before + 1);
+	liar_delete();
+	liar_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup(cid_of_nobody, liar_reset),
 		cmocka_unit_test_setup(queue_commands_refused, liar_reset),
 		cmocka_unit_test_setup(storm_of_events, liar_reset),
+		cmocka_unit_test_setup(error_on_the_bus, liar_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
