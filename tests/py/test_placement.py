@@ -17,14 +17,15 @@ from daemon import BUILD, ENV, PATIENCE_S, run_nvmetd
 from nvmetcp import Connection, Host
 
 NQN = "nqn.2026-11.io.nvmetd:one"
-CONF = """listen = ( "127.0.0.1:0", "[::1]:0" );
+CONF = """limits = { handshake_timeout = "10m"; };
+listen = ( "127.0.0.1:0", "[::1]:0" );
 ssds = ( { name = "a"; spec = "emulated:size=16M"; } );
 subsystems = ( { nqn = "nqn.2026-11.io.nvmetd:one"; allow_any_host = true;
                  namespaces = ( { nsid = 1; ssd = "a"; } ); } );
 """
 CPUS = sorted(os.sched_getaffinity(0))
 SYS_PIDFD_GETFD = 438
-SO_PRIORITY, SO_BUSY_POLL, SO_INCOMING_CPU = 12, 46, 49
+SO_PRIORITY, SO_BUSY_POLL = 12, 46
 SO_ATTACH_FILTER, ETH_P_ALL = 26, 3
 
 
@@ -174,8 +175,14 @@ def on_cpu(cpu):
         os.sched_setaffinity(0, before)
 
 
+def packets_move():
+    """Whether somebody has the loopback device hand packets to other CPUs (RPS)."""
+    cpus = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")  # only where the kernel can do that
+    return cpus.exists() and int(cpus.read_text().replace(",", ""), 16) != 0
+
+
 two_cpus = pytest.mark.skipif(
-    len(CPUS) < 2 or int(Path("/sys/class/net/lo/queues/rx-0/rps_cpus").read_text().replace(",", ""), 16),
+    len(CPUS) < 2 or packets_move(),
     reason="takes two CPUs, and a loopback device that leaves packets where they are")
 
 
@@ -186,9 +193,7 @@ def test_incoming_cpu(start, tmp_path, index):
     daemon = start("-c", write_conf(tmp_path, f"workers = 2; worker_cpus = [{CPUS[0]}, {CPUS[1]}];\n"
                                               "tcp = { prefer_incoming_cpu = true; };\n"))
     for address in daemon.addresses:
-        with on_cpu(CPUS[index]), Host(address, NQN, queues=3) as host:
-            with their_end(daemon.process, host.admin.conn) as sock:
-                assert sock.getsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU) == CPUS[index]
+        with on_cpu(CPUS[index]), Host(address, NQN, queues=3):
             assert workers_of_queues(daemon) == [index] * 4
         daemon.expect_clean()
 
