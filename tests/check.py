@@ -2,7 +2,8 @@
 """Builds the project in every variant and runs every test suite; the last line counts the tests.
 
 A suite is a function that returns a Count. Output of long steps goes to build/check/*.log and is
-shown when a step fails. Run through ./check, which installs what is needed.
+shown when a step fails. Suites that wait more than they compute run beside each other (STAGES). Run
+through ./check, which installs what is needed.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -55,8 +57,16 @@ class Count:
                      self.skipped + other.skipped)
 
 
+held = threading.local()  # .lines: what a suite says while another runs beside it, for its end
+building = threading.Lock()  # a build uses all CPUs, and two suites may want the same one
+
+
 def log(text):
-    print(text, flush=True)
+    lines = getattr(held, "lines", None)
+    if lines is None:
+        print(text, flush=True)
+    else:
+        lines.append(text)
 
 
 def run(name, command, env=None, tail=60, timeout=3600):
@@ -82,11 +92,12 @@ def build(variant):
     """Configures and builds one variant, warnings being errors; returns its folder or None."""
     env, options = VARIANTS[variant]
     folder = TOP / "build" / variant
-    if not (folder / "build.ninja").exists():
-        command = ["meson", "setup", str(folder), "--werror", *options]
-        if not run(f"setup-{variant}", command, env):
-            return None
-    return folder if run(f"build-{variant}", ["ninja", "-C", str(folder)]) else None
+    with building:
+        if not (folder / "build.ninja").exists():
+            command = ["meson", "setup", str(folder), "--werror", *options]
+            if not run(f"setup-{variant}", command, env):
+                return None
+        return folder if run(f"build-{variant}", ["ninja", "-C", str(folder)]) else None
 
 
 # --- style: the tree itself -----------------------------------------------------------------------
@@ -336,7 +347,33 @@ def vm():
     return pytest("vm", "gcc", ["tests/vm"], timeout=2700)
 
 
-SUITES = {suite.__name__: suite for suite in (style, unit, py, threads, coverage, fuzz, vm)}
+# One stage after the other; in a stage the lanes run beside each other, the suites of a lane in turn.
+# Wire-level tests wait for deadlines most of the time: on two CPUs, two lanes of them take little
+# longer than one. Fuzzers and the guest, which is emulated, compute.
+STAGES = (((style, unit),), ((py, threads), (coverage,)), ((fuzz, vm),))
+SUITES = {suite.__name__: suite for stage in STAGES for lane in stage for suite in lane}
+
+
+def run_lane(suites, hold):
+    """Runs suites in turn; `hold`: another lane is running, a suite's lines come together at its end."""
+    total = Count()
+    for suite in suites:
+        start = time.monotonic()
+        held.lines = [] if hold else None
+        log(f"{suite.__name__}: {suite.__doc__}")
+        total += suite()
+        log(f"  ({time.monotonic() - start:.0f} s)")
+        lines, held.lines = held.lines, None
+        if lines:
+            log("\n".join(lines))
+    return total
+
+
+def run_stage(lanes):
+    """Runs the lanes of a stage beside each other."""
+    lanes = [lane for lane in lanes if lane]
+    with ThreadPoolExecutor(max(len(lanes), 1)) as pool:
+        return sum(pool.map(lambda lane: run_lane(lane, len(lanes) > 1), lanes), Count())
 
 
 def main():
@@ -353,12 +390,10 @@ def main():
         if name not in SUITES:
             parser.error(f"no suite {name}; there are {', '.join(SUITES)}")
     OUT.mkdir(parents=True, exist_ok=True)
+    wanted = args.suite or list(SUITES)
     total = Count()
-    for name in args.suite or SUITES:
-        start = time.monotonic()
-        log(f"{name}: {SUITES[name].__doc__}")
-        total += SUITES[name]()
-        log(f"  ({time.monotonic() - start:.0f} s)")
+    for stage in STAGES:
+        total += run_stage([[suite for suite in lane if suite.__name__ in wanted] for lane in stage])
     log(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     return 1 if total.failed or not total.passed else 0
 
