@@ -51,6 +51,24 @@ if grep -q guest_shell /proc/cmdline; then
 	setsid cttyhack chroot /newroot /bin/bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
 	poweroff -f
 fi
+# The job as a service of the machine's own systemd, which takes over as the first process.
+if grep -q guest_systemd /proc/cmdline; then
+	mkdir -p /newroot/run/systemd/system
+	cat >/newroot/run/systemd/system/job.service <<-'END'
+		[Unit]
+		After=sysinit.target
+		[Service]
+		Type=oneshot
+		StandardInput=null
+		StandardOutput=tty
+		StandardError=tty
+		TTYPath=/dev/ttyS0
+		Environment=HOME=/root LANG=C.UTF-8
+		ExecStart=/bin/sh -c '/bin/bash /job/run; echo "guest-exit $$?"; sync; busybox poweroff -f'
+	END
+	: >/newroot/etc/fstab # nothing of the machine's is to be mounted
+	exec switch_root /newroot /lib/systemd/systemd --unit=job.service --show-status=0
+fi
 chroot /newroot /bin/bash /job/run </dev/null
 echo "guest-exit $?"
 sync
