@@ -43,10 +43,13 @@ static void forget(struct nvmet_losses *losses, struct nvmet_loss_host *host)
 
 void nvmet_losses_fini(struct nvmet_losses *losses)
 {
-	struct nvmet_loss_host *host;
+	struct nvmet_loss_host *host = TAILQ_FIRST(&losses->hosts), *next;
 
-	while ((host = TAILQ_FIRST(&losses->hosts)) != NULL)
-		forget(losses, host);
+	for (; host; host = next) {
+		next = TAILQ_NEXT(host, link);
+		free(host);
+	}
+	nvmet_losses_init(losses);
 }
 
 void nvmet_losses_add(struct nvmet_losses *losses)

@@ -149,9 +149,10 @@ static void leave(struct nvmet_path *path)
 {
 	struct nvmet_qpair_share *share = path->share;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is on the list once */
 	nvmet_losses_leave(&share->ssd->losses, path, clock_now_ns());
 	TAILQ_REMOVE(&share->users, path, link);
-	share->n_users--; /* NOLINT(clang-analyzer-core.NullDereference): it is on the list once */
+	share->n_users--;
 	if (path->putting)
 		share->n_putting--;
 	path->share = NULL;
