@@ -375,7 +375,7 @@ def test_a_cache_that_lost_power_while_a_host_was_away(start, tmp_path):
 def test_a_host_without_a_window_while_the_ssd_is_reset(start, tmp_path):
     """A host reads nothing, with reads and writes under way, while the SSD is reset and another host goes on: what was
     acknowledged to either is there, and the first one's pages come back when its time is over."""
-    daemon = launch(start, tmp_path, "size=64M,fault.cfs_after=150,fault.times=1", limits='pdu_timeout = "3s";')
+    daemon = launch(start, tmp_path, "size=64M,fault.cfs_after=150,fault.times=1", limits='pdu_timeout = "6s";')
     with Host(daemon.address, NQN, hostid=b"\x22" * 16) as other:
         with Host(daemon.address, NQN, entries=64) as host:
             deaf, idle = host.io[0], daemon.counters()["dma_pages_used"]
