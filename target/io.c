@@ -18,6 +18,7 @@
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
+#include "util/log.h"
 
 static void io_submit(struct nvmet_req *req);
 
@@ -28,8 +29,15 @@ static void io_submit(struct nvmet_req *req);
  */
 static uint16_t flush_status(const struct nvmet_req *req, struct nvmet_path *path, uint16_t status)
 {
-	if (status || !nvmet_losses_tell(&req->ns->ssd->losses, path, req->ns))
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
+
+	if (status || !nvmet_losses_tell(&req->ns->ssd->losses, path, req->ns, req->begun_ns))
 		return status;
+	log_limited(&limit, LOG_LEVEL_WARN,
+		    "%s: namespace %u: Flush fails, for the SSD %s lost its write cache: earlier "
+		    "writes "
+		    "may be missing",
+		    req->queue->peer, req->ns->nsid, req->ns->ssd->spec);
 	return NVME_SC_WRITE_FAULT | NVME_STATUS_DNR;
 }
 

@@ -79,19 +79,30 @@ static struct nvmet_loss_host *find(const struct nvmet_losses *losses,
 	return NULL;
 }
 
-/* Room for one more, at the cost of whoever has been away for longest. */
-static void make_room(struct nvmet_losses *losses)
+/* Who has been away for longest, of this host NQN (NULL: of all). NULL: nobody is away. */
+static struct nvmet_loss_host *longest_away(const struct nvmet_losses *losses, const char *hostnqn)
+{
+	struct nvmet_loss_host *host;
+
+	TAILQ_FOREACH (host, &losses->hosts, link) {
+		if (host->n_paths == 0 && (!hostnqn || strcmp(host->hostnqn, hostnqn) == 0))
+			return host;
+	}
+	return NULL;
+}
+
+/* Room for one more: host IDs cost nothing, so one host NQN's first push out each other. */
+static void make_room(struct nvmet_losses *losses, const char *hostnqn)
 {
 	struct nvmet_loss_host *host;
 
 	if (losses->n_hosts < NVMET_LOSS_HOSTS)
 		return;
-	TAILQ_FOREACH (host, &losses->hosts, link) {
-		if (host->n_paths == 0) {
-			forget(losses, host);
-			return;
-		}
-	}
+	host = longest_away(losses, hostnqn);
+	if (!host)
+		host = longest_away(losses, NULL);
+	if (host)
+		forget(losses, host);
 }
 
 /* NULL: no memory. */
@@ -101,7 +112,7 @@ static struct nvmet_loss_host *remember(struct nvmet_losses *losses, const struc
 
 	if (!host)
 		return NULL;
-	make_room(losses);
+	make_room(losses, ctrl->hostnqn);
 	host->subsys = ctrl->subsys;
 	snprintf(host->hostnqn, sizeof(host->hostnqn), "%s", ctrl->hostnqn);
 	memcpy(host->hostid, ctrl->hostid, sizeof(host->hostid));
@@ -145,6 +156,7 @@ void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 
 	path->losses_known = atomic_load(&losses->count);
 	path->told_ns = 0;
+	path->told_seen = false;
 	if (!host)
 		host = remember(losses, ctrl);
 	path->loss_host = host;
@@ -170,15 +182,14 @@ static void settle(struct nvmet_loss_host *host, const struct nvmet_path *path)
 	}
 }
 
-void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path, uint64_t now)
+void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path)
 {
 	struct nvmet_loss_host *host = path->loss_host;
 
 	path->loss_host = NULL;
 	if (!host)
 		return;
-	if (path->told_ns && now - path->told_ns >= NVMET_LOSS_SEEN_NS &&
-	    path->losses_known == atomic_load(&losses->count))
+	if (path->told_seen && path->losses_known == atomic_load(&losses->count))
 		settle(host, path);
 	host->n_paths--;
 	TAILQ_REMOVE(&losses->hosts, host, link);
@@ -186,7 +197,7 @@ void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path, ui
 }
 
 bool nvmet_losses_tell(const struct nvmet_losses *losses, struct nvmet_path *path,
-		       const struct nvmet_ns *ns)
+		       const struct nvmet_ns *ns, uint64_t begun)
 {
 	const uint64_t bit = UINT64_C(1) << (ns->nsid % 64);
 	uint64_t *untold = &path->queue->untold.bits[ns->nsid / 64];
@@ -196,9 +207,13 @@ bool nvmet_losses_tell(const struct nvmet_losses *losses, struct nvmet_path *pat
 		path->losses_known = count;
 		owe(path, ns->subsys, NULL);
 	}
-	if (!(*untold & bit))
+	if (!(*untold & bit)) {
+		if (path->told_ns && begun >= path->told_ns + NVMET_LOSS_SEEN_NS)
+			path->told_seen = true;
 		return false;
+	}
 	*untold &= ~bit;
+	path->told_seen = false;
 	path->told_ns = clock_now_ns();
 	return true;
 }

@@ -25,8 +25,10 @@ struct nvmet_subsystem;
 
 #define NVMET_LOSS_HOSTS 1024
 
-/* A host's queue that ended so soon after it was told may not have seen it: hosts give a command
- * that is not answered 30 s (Linux), and then begin a new association. */
+/* A host has seen the answer when a Flush comes this long after it on the same queue: it gives a
+ * command that is not answered 30 s (Linux), and then leaves the connection. That the queue is
+ * still here says nothing: without keep-alive it outlasts a network that carries nothing any more.
+ */
 #define NVMET_LOSS_SEEN_NS (UINT64_C(60) * 1000000000)
 
 /* A set of a subsystem's namespaces, by host NSID. */
@@ -61,14 +63,14 @@ void nvmet_losses_add(struct nvmet_losses *losses);
 /* A path to this SSD, of an I/O queue of `ctrl`, begins. Main thread; the worker has not got it. */
 void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		       const struct nvmet_ctrl *ctrl);
-/* It ends. Main thread; the worker has let go of it. `now`: clock_now_ns(). */
-void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path, uint64_t now);
+/* It ends. Main thread; the worker has let go of it. */
+void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path);
 
 /*
  * The SSD has executed a Flush of `ns`, which is a namespace of this path's SSD: whether the host
- * must be told now that writes before it may be lost. Worker.
+ * must be told now that writes before it may be lost. `begun`: when it came. Worker.
  */
 bool nvmet_losses_tell(const struct nvmet_losses *losses, struct nvmet_path *path,
-		       const struct nvmet_ns *ns);
+		       const struct nvmet_ns *ns, uint64_t begun);
 
 #endif

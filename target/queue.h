@@ -45,6 +45,7 @@ struct nvmet_path {
 	uint32_t outstanding;  /* commands of this queue at the SSD */
 	uint32_t losses_known; /* how many of the SSD's `untold` takes account of */
 	uint64_t told_ns;      /* when the host was last told of one; 0: never */
+	bool told_seen;        /* it has seen that */
 	bool draining;         /* the last of them sends `msg` to the main thread */
 
 	struct nvmet_queue *queue;

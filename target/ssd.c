@@ -19,7 +19,6 @@
 #include "target/queue.h"
 #include "target/target.h"
 #include "target/worker.h"
-#include "util/clock.h"
 #include "util/log.h"
 
 #define DRAIN_TIMEOUT_S 10
@@ -150,7 +149,7 @@ static void leave(struct nvmet_path *path)
 	struct nvmet_qpair_share *share = path->share;
 
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is on the list once */
-	nvmet_losses_leave(&share->ssd->losses, path, clock_now_ns());
+	nvmet_losses_leave(&share->ssd->losses, path);
 	TAILQ_REMOVE(&share->users, path, link);
 	share->n_users--;
 	if (path->putting)

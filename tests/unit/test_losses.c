@@ -24,14 +24,20 @@ static struct nvmet_path *begin(unsigned i, const struct nvmet_ctrl *ctrl)
 	return &queues[i].paths[0];
 }
 
-static void end(struct nvmet_path *path, unsigned seconds)
+static bool told_later(struct nvmet_path *path, uint32_t nsid, unsigned seconds)
 {
-	nvmet_losses_leave(&losses, path, clock_now_ns() + seconds * SECOND);
+	return nvmet_losses_tell(&losses, path, nvmet_subsystem_ns(subsys, nsid),
+				 clock_now_ns() + seconds * SECOND);
 }
 
 static bool told(struct nvmet_path *path, uint32_t nsid)
 {
-	return nvmet_losses_tell(&losses, path, nvmet_subsystem_ns(subsys, nsid));
+	return told_later(path, nsid, 0);
+}
+
+static void end(struct nvmet_path *path)
+{
+	nvmet_losses_leave(&losses, path);
 }
 
 static int setup(void **state)
@@ -66,8 +72,8 @@ static void who_is_there(void **state)
 			assert_false(told(two, nsid));
 		}
 	}
-	end(one, 0);
-	end(two, 0);
+	end(one);
+	end(two);
 }
 
 /* It is told when it comes back; a host that was never here is not. */
@@ -76,15 +82,15 @@ static void who_was_away(void **state)
 	struct nvmet_path *path = begin(0, &host);
 
 	(void)state;
-	end(path, 0);
+	end(path);
 	nvmet_losses_add(&losses);
 	path = begin(0, &other);
 	assert_false(told(path, 1));
-	end(path, 0);
+	end(path);
 	path = begin(0, &host);
 	assert_true(told(path, 1));
 	assert_false(told(path, 1));
-	end(path, 0);
+	end(path);
 }
 
 /* Told, and gone at once: it may not have seen it. Then it has, of the namespace that it flushed.
@@ -96,19 +102,22 @@ static void who_may_not_have_seen_it(void **state)
 	(void)state;
 	nvmet_losses_add(&losses);
 	assert_true(told(path, 1));
-	end(path, 59);
+	assert_false(told_later(path, 1, 59));
+	end(path);
 	path = begin(0, &host);
 	assert_true(told(path, 1));
-	end(path, 60);
+	assert_false(told_later(path, 1, 60));
+	end(path);
 	path = begin(0, &host);
 	assert_false(told(path, 1));
 	assert_true(told(path, 2));
+	assert_false(told_later(path, 1, 60));
 	nvmet_losses_add(&losses); /* and another, of which it does not know yet */
-	end(path, 60);
+	end(path);
 	path = begin(0, &host);
 	assert_true(told(path, 1));
 	assert_true(told(path, 2));
-	end(path, 0);
+	end(path);
 }
 
 static void come_and_go(unsigned n)
@@ -118,7 +127,7 @@ static void come_and_go(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		many.hostid[0] = (uint8_t)i;
 		many.hostid[1] = (uint8_t)(i >> 8);
-		end(begin(1, &many), 0);
+		end(begin(1, &many));
 	}
 }
 
@@ -131,28 +140,49 @@ static void who_was_forgotten(void **state)
 	come_and_go(NVMET_LOSS_HOSTS);
 	assert_int_equal(losses.n_hosts, NVMET_LOSS_HOSTS);
 	assert_true(losses.forgot);
-	end(begin(1, &other), 0);
+	end(begin(1, &other));
 	assert_int_equal(losses.n_hosts, NVMET_LOSS_HOSTS);
 	nvmet_losses_add(&losses);
 	assert_true(told(path, 1));
-	end(path, 60);
+	assert_false(told_later(path, 1, 60));
+	end(path);
 	path = begin(0, &host);
 	assert_false(told(path, 1));
 	host.hostid[0] = 77; /* a stranger */
 	path = begin(1, &host);
 	assert_true(told(path, 1));
-	end(path, 0);
+	end(path);
 }
 
 /* Forgotten after the loss. */
 static void who_was_forgotten_untold(void **state)
 {
 	(void)state;
-	end(begin(0, &host), 0);
+	end(begin(0, &host));
 	nvmet_losses_add(&losses);
 	come_and_go(NVMET_LOSS_HOSTS);
 	assert_true(told(begin(0, &host), 1));
-	end(&queues[0].paths[0], 0);
+	end(&queues[0].paths[0]);
+}
+
+/* One host NQN with many host IDs costs nobody else's memory. */
+static void who_is_crowded_out(void **state)
+{
+	struct nvmet_path *path;
+
+	(void)state;
+	end(begin(0, &other)); /* will never come back, so it stays untold */
+	end(begin(0, &host));
+	nvmet_losses_add(&losses);
+	path = begin(0, &host);
+	assert_true(told(path, 1));
+	assert_true(told(path, 2));
+	assert_false(told_later(path, 1, 60));
+	end(path);
+	come_and_go(2 * NVMET_LOSS_HOSTS);
+	path = begin(0, &host);
+	assert_false(told(path, 1)); /* it knows */
+	end(path);
 }
 
 int main(void)
@@ -163,6 +193,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_may_not_have_seen_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten_untold, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_crowded_out, setup, teardown),
 	};
 	int failed;
 
