@@ -77,17 +77,20 @@ json_t *measures_queue_latency(const struct nvmet_queue *queue)
 /* Sums of the times in each stage, and of the whole. */
 static void add_times(json_t *item, const struct nvmet_queue *queue, bool with_buckets)
 {
+	struct hist total;
+
 	for (unsigned stage = 0; stage < NVMET_STAGES; stage++) {
-		struct hist hist;
 		char name[24];
 
-		read_stage(queue, stage, &hist);
 		snprintf(name, sizeof(name), "%s_us", nvmet_stage_name(stage));
-		json_object_set_new(item, name,
-				    json_integer((json_int_t)(counter_get(&hist.sum) / 1000)));
-		if (with_buckets && stage == NVMET_STAGE_TOTAL)
-			json_object_set_new(item, "buckets", buckets(&hist));
+		json_object_set_new(
+			item, name,
+			json_integer((json_int_t)(nvmet_latency_sum(queue, stage) / 1000)));
 	}
+	if (!with_buckets)
+		return;
+	read_stage(queue, NVMET_STAGE_TOTAL, &total);
+	json_object_set_new(item, "buckets", buckets(&total));
 }
 
 struct queue_list {

@@ -215,13 +215,9 @@ static void add_page_waits(struct evbuffer *out, const struct nvmet_queue *queue
 static void add_stage_sums(struct evbuffer *out, const struct nvmet_queue *queue)
 {
 	for (unsigned stage = 0; stage < NVMET_STAGE_TOTAL; stage++) {
-		struct hist hist = { 0 };
-
-		for (unsigned i = 0; i < NVMET_KINDS; i++)
-			nvmet_latency_add(&hist, queue, kinds[i], stage);
 		add_name(out, "queue_stage_seconds", queue);
 		evbuffer_add_printf(out, ",stage=\"%s\"} %.9f\n", nvmet_stage_name(stage),
-				    seconds(&hist.sum));
+				    (double)nvmet_latency_sum(queue, stage) / 1e9);
 	}
 }
 

@@ -49,6 +49,17 @@ void nvmet_latency_add(struct hist *to, const struct nvmet_queue *queue, enum nv
 		hist_add(to, 0, counter_get(&latency->at_once[kind]));
 }
 
+uint64_t nvmet_latency_sum(const struct nvmet_queue *queue, enum nvmet_stage stage)
+{
+	uint64_t sum = 0;
+
+	for (unsigned kind = 0; kind < NVMET_KINDS; kind++) {
+		if (queue->latency && counter_get(&queue->stats.commands[kind]))
+			sum += counter_get(&queue->latency->stages[kind][stage].sum);
+	}
+	return sum;
+}
+
 void nvmet_totals_add(struct nvmet_totals *to, const struct nvmet_queue *queue)
 {
 	const struct nvmet_queue_stats *stats = &queue->stats;

@@ -130,6 +130,8 @@ static inline void nvmet_latency_end(struct nvmet_req *req)
  */
 void nvmet_latency_add(struct hist *to, const struct nvmet_queue *queue, enum nvmet_dir kind,
 		       enum nvmet_stage stage);
+/* ns that commands of all kinds spent in a stage of the queue. Main thread. */
+uint64_t nvmet_latency_sum(const struct nvmet_queue *queue, enum nvmet_stage stage);
 /* Adds what a queue amounts to. Main thread. */
 void nvmet_totals_add(struct nvmet_totals *to, const struct nvmet_queue *queue);
 /* All I/O queues that are there, and those that were. A new object; free() it. NULL: no memory.

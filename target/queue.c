@@ -117,7 +117,8 @@ void nvmet_queue_release_continue(struct nvmet_queue *queue)
 	nvmet_auth_forget(queue);
 	queue->ctrl = NULL;
 	if (ctrl) {
-		nvmet_totals_add(queue->target->ended, queue);
+		if (queue->qid)
+			nvmet_totals_add(queue->target->ended, queue);
 		nvmet_ctrl_remove_queue(ctrl, queue);
 	}
 	loop_post(&queue->worker->loop, &queue->release_msg, released_on_worker);

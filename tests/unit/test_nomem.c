@@ -47,6 +47,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 bool __wrap_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf);
+struct nvmet_latency *__real_nvmet_latency_new(void);
+struct nvmet_latency *__wrap_nvmet_latency_new(void);
 
 void *__wrap_malloc(size_t size)
 {
@@ -56,6 +58,11 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t n, size_t size)
 {
 	return fails() ? NULL : __real_calloc(n, size);
+}
+
+struct nvmet_latency *__wrap_nvmet_latency_new(void) /* by mmap */
+{
+	return fails() ? NULL : __real_nvmet_latency_new();
 }
 
 void *__wrap_realloc(void *old, size_t size)
