@@ -63,6 +63,7 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 	const struct timeval timeout = clock_timeval(ms);
 
 	conn->timer_armed = true;
+	conn->timer_ms = ms;
 	conn->rx_bytes_seen = conn->rx_bytes;
 	conn->granted_seen = conn->n_receiving ? conn->granted_bytes : UINT64_MAX;
 	conn->tx_acked_seen = conn->want_write ? acked(conn) : UINT64_MAX;
@@ -85,9 +86,7 @@ static bool awaits_host(const struct nvme_tcp_conn *conn)
 /* Whether enough bytes moved since the timer was set, or it was set for something else. */
 static bool enough(const struct nvme_tcp_conn *conn, uint64_t bytes, uint64_t seen)
 {
-	const uint64_t ms = conn->queue.target->limits.pdu_timeout_ms;
-
-	return seen == UINT64_MAX || bytes - seen >= ms * LEAST_RATE / 1000;
+	return seen == UINT64_MAX || bytes - seen >= (uint64_t)conn->timer_ms * LEAST_RATE / 1000;
 }
 
 /* Too little came of what is awaited. */

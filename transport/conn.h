@@ -98,6 +98,7 @@ struct nvme_tcp_conn {
 
 	/* Progress, as the timer sees it. `_seen`: when it was set; UINT64_MAX begins anew. */
 	bool timer_armed;
+	unsigned timer_ms;                    /* that it was set for */
 	uint64_t rx_bytes, rx_bytes_seen;     /* of the PDU under way */
 	uint64_t granted_bytes, granted_seen; /* of data that R2Ts asked for, while some is due */
 	uint64_t tx_acked_seen;               /* while some waits for room in the socket */
