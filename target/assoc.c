@@ -22,11 +22,8 @@
 #include "util/clock.h"
 #include "util/loop.h"
 
-#define PARK_TIME (5 * NSEC_PER_SEC) /* from its capsule on */
-#define PARK_LOOK           \
-	{                   \
-		.tv_sec = 1 \
-	} /* between looks at who has waited for as long */
+#define PARK_TIME    (5 * NSEC_PER_SEC) /* from its capsule on */
+#define PARK_LOOK_MS 1000               /* between looks at who has waited for as long */
 
 static bool same_host(const struct nvmet_ctrl *ctrl, const struct nvmet_req *connect)
 {
@@ -104,7 +101,7 @@ static void unpark(struct nvmet_req *req)
 
 static void park_look(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval again = PARK_LOOK;
+	const struct timeval again = clock_timeval(PARK_LOOK_MS);
 	struct nvmet_target *target = arg;
 	uint64_t now = clock_now_ns();
 	struct nvmet_req *req, *next;
@@ -125,7 +122,7 @@ static void park_look(evutil_socket_t fd, short what, void *arg)
 static void park(struct nvmet_req *req, const struct nvmet_ctrl *waits_for)
 {
 	struct nvmet_target *target = req->queue->target;
-	const struct timeval soon = PARK_LOOK;
+	const struct timeval soon = clock_timeval(PARK_LOOK_MS);
 
 	if (!target->park_timer)
 		target->park_timer = evtimer_new(target->loop->base, park_look, target);

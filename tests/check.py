@@ -361,11 +361,13 @@ def run_lane(suites, hold):
         start = time.monotonic()
         held.lines = [] if hold else None
         log(f"{suite.__name__}: {suite.__doc__}")
-        total += suite()
-        log(f"  ({time.monotonic() - start:.0f} s)")
-        lines, held.lines = held.lines, None
-        if lines:
-            log("\n".join(lines))
+        try:
+            total += suite()
+        finally:
+            log(f"  ({time.monotonic() - start:.0f} s)")
+            lines, held.lines = held.lines, None
+            if lines:
+                log("\n".join(lines))
     return total
 
 
