@@ -35,6 +35,7 @@ struct initiator_params {
 	unsigned depth;                /* slots, 1 .. INITIATOR_DEPTH_MAX */
 	bool digests;                  /* of headers and of data */
 	const char *tls_key;           /* file with the key for TLS; NULL: none */
+	int send_buffer;               /* SO_SNDBUF in bytes; 0: the kernel's choice */
 };
 
 /* Connects a queue. *cntlid is written by the admin queue, read by the others. NULL: a message was

@@ -188,7 +188,7 @@ static int fabrics_connect(struct initiator_queue *queue, const struct initiator
 	return 0;
 }
 
-static int dial(const char *addr, const char *port)
+static int dial(const char *addr, const char *port, int send_buffer)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *info = NULL;
@@ -197,6 +197,8 @@ static int dial(const char *addr, const char *port)
 
 	if (getaddrinfo(addr, port, &hints, &info) == 0)
 		fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && send_buffer)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
 	if (fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
 		fprintf(stderr, "initiator: %s port %s: %s\n", addr, port, strerror(errno));
 		close(fd);
@@ -229,7 +231,7 @@ struct initiator_queue *initiator_connect(const struct initiator_params *params,
 	queue->digests = params->digests;
 	queue->slots = calloc(params->depth, sizeof(queue->slots[0]));
 	queue->in = malloc(RECV_SIZE);
-	queue->fd = dial(params->addr, params->port);
+	queue->fd = dial(params->addr, params->port, params->send_buffer);
 	if (!queue->slots || !queue->in || queue->fd < 0 || secure(queue, params) ||
 	    handshake(queue) || fabrics_connect(queue, params, cntlid)) {
 		initiator_close(queue);

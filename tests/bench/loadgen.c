@@ -363,6 +363,7 @@ static int usage(void)
 		"  --rate N       commands a second (default: as many as the depth allows)\n"
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
 		"  --beside N     one more connection at depth N, which is not counted\n"
+		"  --send-buffer N  bytes of the socket's: the longest that one sendmsg may take\n"
 		"  --cpu N        run on this CPU\n");
 
 	return 2;
@@ -379,6 +380,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "rate", required_argument, NULL, 'r' },
 		{ "idle", required_argument, NULL, 'i' },
 		{ "beside", required_argument, NULL, 'b' },
+		{ "send-buffer", required_argument, NULL, 'B' },
 		{ "cpu", required_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -395,6 +397,8 @@ static int parse(int argc, char **argv, struct options *options)
 		options->params.digests |= option == 'D';
 		if (option == 'T')
 			options->params.tls_key = optarg;
+		if (option == 'B')
+			options->params.send_buffer = atoi(optarg);
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;
 		options->beside = option == 'b' ? (unsigned)atoi(optarg) : options->beside;
 		options->idle = option == 'i' ? (unsigned)atoi(optarg) : options->idle;
