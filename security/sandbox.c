@@ -275,6 +275,8 @@ int sandbox_enter(enum sandbox_role role)
 		err = seccomp_load(ctx);
 	seccomp_release(ctx);
 	if (err)
-		log_err("system calls cannot be restricted: %s", strerror(-err));
+		log_err("system calls cannot be restricted: %s: a filter around this process "
+			"(SystemCallFilter=, a container's profile) must allow seccomp(2)",
+			strerror(-err));
 	return err;
 }

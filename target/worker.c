@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "pcie/dma.h"
 #include "security/sandbox.h"
@@ -31,7 +32,7 @@ static void *worker_main(void *arg)
 	struct worker *worker = arg;
 
 	if (sandbox_enter(SANDBOX_WORKER))
-		must(!"a worker without its sandbox");
+		_exit(EXIT_FAILURE); /* nothing is served yet, and nothing will be without it */
 	loop_run(&worker->loop);
 	return NULL;
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is left to a running daemon: read back from /proc."""
 
+import ctypes
+import errno
 import json
 import os
 import pwd
 import shutil
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -40,12 +43,42 @@ def test_no_privileges(start):
             assert int(thread["CapBnd"], 16) == 0
 
 
-def test_filters(tmp_path, monkeypatch):
-    """Every thread has a seccomp filter. Of the build without sanitizers, which need calls of their own."""
+def plain_build():
+    """The build without sanitizers, which need system calls of their own."""
     build = TOP / "build" / "gcc"
     result = subprocess.run(["ninja", "-C", build, "-n", "nvmetd"], capture_output=True, text=True, check=False)
     assert "no work to do" in result.stdout, f"build/gcc is not up to date (./check py makes it):\n{result.stdout}"
-    monkeypatch.setattr("daemon.BUILD", build)
+    return build
+
+
+def refuse_filters():
+    """In a child: seccomp(2), and prctl(2) with PR_SET_SECCOMP, fail from now on."""
+    def op(code, jump_true, jump_false, value):
+        return struct.pack("HBBI", code, jump_true, jump_false, value)
+
+    load, equal, end = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS; BPF_JMP | BPF_JEQ; BPF_RET
+    code = b"".join((op(load, 0, 0, 0), op(equal, 4, 0, 317), op(equal, 0, 2, 157), op(load, 0, 0, 16),
+                     op(equal, 1, 0, 22), op(end, 0, 0, 0x7fff0000), op(end, 0, 0, 0x50000 | errno.EPERM)))
+    text = ctypes.create_string_buffer(code, len(code))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(text)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter that refuses knows x86-64's numbers")
+def test_a_filter_that_is_refused():
+    """A daemon whose threads cannot be restricted does not start: it says so, and what to do."""
+    run = subprocess.run([plain_build() / "nvmetd", "--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0",
+                          "--nqn", NQN, "--workers", "2"], capture_output=True, text=True, check=False,
+                         timeout=60, preexec_fn=refuse_filters)
+    assert run.returncode == 1, run
+    assert "must allow seccomp(2)" in run.stderr and "ready: listening" not in run.stderr
+
+
+def test_filters(tmp_path, monkeypatch):
+    """Every thread has a seccomp filter."""
+    monkeypatch.setattr("daemon.BUILD", plain_build())
     image = tmp_path / "image"
     image.write_bytes(bytes(16 << 20))
     daemon = Daemon(tmp_path, "--ssd", f"emulated:file={image}", "--listen", "127.0.0.1:0", "--nqn", NQN,
