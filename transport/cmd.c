@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "target/worker.h"
 #include "transport/conn.h"
@@ -15,13 +16,14 @@
  */
 int cmd_slots_make(struct nvme_tcp_conn *conn, unsigned n)
 {
-	struct nvme_tcp_cmd *cmds = calloc(n, sizeof(*cmds));
+	/* Not calloc(): it clears, and so touches, what the heap has used before. */
+	struct nvme_tcp_cmd *cmds = malloc(n * sizeof(*cmds));
 
 	if (!cmds)
 		return -ENOMEM;
 	must(!conn->first_cmds);
 	conn->first_cmds = conn->cmds;
-	conn->n_first_cmds = conn->n_cmds;
+	conn->n_first_cmds = conn->n_used_cmds;
 	conn->cmds = cmds;
 	conn->n_cmds = n;
 	conn->n_used_cmds = 0;
@@ -37,6 +39,7 @@ static struct nvme_tcp_cmd *take_fresh(struct nvme_tcp_conn *conn)
 	if (conn->n_used_cmds == conn->n_cmds)
 		return NULL;
 	cmd = &conn->cmds[conn->n_used_cmds];
+	memset(cmd, 0, sizeof(*cmd));
 	cmd->conn = conn;
 	cmd->index = (uint16_t)conn->n_used_cmds++;
 	cmd->req.queue = &conn->queue;

@@ -404,7 +404,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 {
 	struct nvme_tcp_conn *conn = conn_of(queue);
 
-	for (unsigned i = 0; i < conn->n_cmds; i++) {
+	for (unsigned i = 0; i < conn->n_used_cmds; i++) {
 		struct nvme_tcp_cmd *cmd = &conn->cmds[i];
 
 		if (cmd->state == CMD_FREE || cmd->state == CMD_SENDING ||

@@ -72,7 +72,7 @@ struct nvme_tcp_conn {
 	struct nvme_tcp_cmd *cmds;
 	unsigned n_cmds, n_used_cmds;    /* the rest was never touched */
 	struct nvme_tcp_cmd *first_cmds; /* from before Connect, once there are others */
-	unsigned n_first_cmds;
+	unsigned n_first_cmds;           /* that were used */
 	struct nvme_tcp_cmd_list free_cmds;
 	unsigned n_busy;      /* slots in use */
 	unsigned n_receiving; /* of them, granted data that has not all come */

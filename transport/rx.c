@@ -156,7 +156,7 @@ static void take_data(struct nvme_tcp_conn *conn)
 {
 	const struct nvme_tcp_data *data = (const void *)conn->header;
 	unsigned ttag = le16_get(data->ttag);
-	struct nvme_tcp_cmd *cmd = ttag < conn->n_cmds ? &conn->cmds[ttag] : NULL;
+	struct nvme_tcp_cmd *cmd = ttag < conn->n_used_cmds ? &conn->cmds[ttag] : NULL;
 	struct pdu_verdict verdict;
 
 	/* A tag of ours, of a write whose R2T has left. */

@@ -6,10 +6,12 @@ import re
 import resource
 import socket
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from daemon import NQN
+from daemon import NQN, plain_build
 from nvmetcp import DISCOVERY_NQN, Connection, Host, Queue, Status, read
 
 
@@ -163,3 +165,24 @@ def test_an_ssd_of_several_is_gone(start, tmp_path):
                 assert len(read(other.io[0], 0, 1)) == 512
                 assert other.io[0].status(2, nsid=2, read=512) == 0x370
     daemon.expect_clean()
+
+
+def resident_kib(daemon):
+    """Memory of its own, neither DMA memory nor code."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1])
+
+
+def test_memory_of_idle_queues(start, tmp_path, monkeypatch):
+    """An admin and an I/O queue of 128 entries each that do nothing take less than 64 KiB together, also in memory
+    that others have used before."""
+    monkeypatch.setattr("daemon.BUILD", plain_build())
+    daemon = start("-c", conf(tmp_path))
+    for _ in range(2):
+        with ExitStack() as stack:
+            before = resident_kib(daemon)
+            for _ in range(60):
+                stack.enter_context(Host(daemon.address, NQN))
+            grown = resident_kib(daemon) - before
+        daemon.expect_clean()
+        assert grown < 60 * 64, f"{grown / 60:.0f} KiB for each host"

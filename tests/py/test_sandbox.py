@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import BUILD, ENV, NQN, TOP, Daemon
+from daemon import BUILD, ENV, NQN, TOP, Daemon, plain_build
 from nvmetcp import Connection, Host, read, write
 
 
@@ -41,14 +41,6 @@ def test_no_privileges(start):
             assert int(thread[name], 16) == 0, (thread["Name"], name)
         if os.geteuid() == 0:
             assert int(thread["CapBnd"], 16) == 0
-
-
-def plain_build():
-    """The build without sanitizers, which need system calls of their own."""
-    build = TOP / "build" / "gcc"
-    result = subprocess.run(["ninja", "-C", build, "-n", "nvmetd"], capture_output=True, text=True, check=False)
-    assert "no work to do" in result.stdout, f"build/gcc is not up to date (./check py makes it):\n{result.stdout}"
-    return build
 
 
 def refuse_filters():
