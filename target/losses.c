@@ -170,16 +170,23 @@ void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		owe(path, ctrl->subsys, NULL);
 }
 
-/* What this queue has told of, its host knows. */
+/* What this queue has told of, its host knows. When that is all that is on this SSD, nothing is
+ * left to tell: the set began with all NSIDs, those of other SSDs and of nothing included. */
 static void settle(struct nvmet_loss_host *host, const struct nvmet_path *path)
 {
+	bool left = false;
+
 	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
 		const uint64_t bit = UINT64_C(1) << (nsid % 64);
 
-		if (is_of(atomic_load(&host->subsys->ns[nsid]), path) &&
-		    !(path->queue->untold.bits[nsid / 64] & bit))
+		if (!is_of(atomic_load(&host->subsys->ns[nsid]), path))
+			continue;
+		if (!(path->queue->untold.bits[nsid / 64] & bit))
 			host->untold.bits[nsid / 64] &= ~bit;
+		left = left || (host->untold.bits[nsid / 64] & bit);
 	}
+	if (!left)
+		host->untold = (struct nvmet_ns_set){ { 0 } };
 }
 
 void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path)

@@ -2,6 +2,8 @@
 /* Who is told of a cache that was lost: hosts that stay, come back, or are forgotten. */
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
+
 #include "pcie/ctrl.h"
 #include "target/ctrl.h"
 #include "target/losses.h"
@@ -185,6 +187,29 @@ static void who_is_crowded_out(void **state)
 	end(path);
 }
 
+/* Everybody has been told, and is forgotten then: strangers owe nothing. */
+static void who_was_told_and_forgotten(void **state)
+{
+	struct nvmet_ctrl many = { .subsys = subsys };
+	struct nvmet_path *path = begin(0, &host);
+
+	(void)state;
+	nvmet_losses_add(&losses);
+	assert_true(told(path, 1));
+	assert_true(told(path, 2));
+	assert_false(told_later(path, 1, 60));
+	end(path);
+	for (unsigned i = 0; i < NVMET_LOSS_HOSTS; i++) {
+		snprintf(many.hostnqn, sizeof(many.hostnqn), "nqn.%u", i);
+		end(begin(1, &many));
+	}
+	assert_true(losses.forgot);
+	assert_false(losses.untold);
+	path = begin(1, &other);
+	assert_false(told(path, 1));
+	end(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +219,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_was_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten_untold, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_crowded_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_was_told_and_forgotten, setup, teardown),
 	};
 	int failed;
 
