@@ -263,6 +263,7 @@ int main(int argc, char **argv)
 	static struct result result;
 	int fds[2];
 	pid_t server;
+	char ready;
 
 	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
 		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
@@ -275,8 +276,6 @@ int main(int argc, char **argv)
 	if (!raw.message)
 		die("memory");
 	memset(raw.message, 1, (REQUEST + bytes) * raw.depth);
-	if (copy)
-		make_medium(&raw);
 	make_pair(fds);
 	server = fork();
 	if (server < 0)
@@ -285,10 +284,17 @@ int main(int argc, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[0]);
 		pin(server_cpu);
+		/* Its own: what the parent had written, each first write here would copy (fork). */
+		if (copy)
+			make_medium(&raw);
+		if (send(fds[1], "", 1, 0) != 1)
+			die("send");
 		serve(&raw, fds[1]);
 	}
 	close(fds[1]);
 	pin(client_cpu);
+	if (recv(fds[0], &ready, 1, 0) != 1)
+		die("the server");
 	ask(&raw, fds[0], &result);
 	printf("per_second=%.0f mb_per_second=%.1f p50_us=%.1f p99_us=%.1f\n",
 	       (double)result.ended * 1e9 / (double)result.ns,
