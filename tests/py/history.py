@@ -326,7 +326,8 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid =
         """The figures."""
         return {name: sum(getattr(writer, name) for writer in self.writers)
                 for name in ("operations", "reconnects", "errors")} | {
-                    "faults": self.faults, "restarts": self.restarts, "lost": 0}
+                    "faults": self.faults, "restarts": self.restarts,
+                    "wrong": sum(isinstance(writer.failure, Wrong) for writer in self.writers)}
 
 
 def main():

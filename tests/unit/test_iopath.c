@@ -22,7 +22,8 @@
 #define DEPTH      15 /* what a socket holds in either direction */
 #define BLOCK      4096
 #define PAYLOAD    512 /* bytes: what is copied at once and is no header */
-#define CALLS_PART 5   /* one system call for so many commands: 0.2 */
+#define MAX_TURNS  100
+#define CALLS_PART 5 /* one system call for so many commands: 0.2 */
 
 /* Of payload, how much of it the emulated SSD copies with memcpy(). */
 #ifdef __SANITIZE_THREAD__
@@ -241,14 +242,20 @@ static uint64_t doorbells(void)
 	return counter_get(&share->qpair->stats.doorbells);
 }
 
-/* The daemon's side only: the host copies, too. */
+/* One wake-up, of the daemon's side only: the host copies, too. */
+static void turn_counted(void)
+{
+	n_syscalls++; /* libevent's epoll_wait */
+	counting = true;
+	loop_turn(&rig.workers[0].loop, false);
+	counting = false;
+}
+
 static void settle_counted(void)
 {
-	do {
-		counting = true;
-		loop_turn(&rig.workers[0].loop, false);
-		counting = false;
-	} while (host_receive(&io));
+	do
+		turn_counted();
+	while (host_receive(&io));
 }
 
 static void begin_counting(void)
@@ -257,8 +264,8 @@ static void begin_counting(void)
 	n_copied = 0;
 }
 
-/* All that a host sends at once is taken with one system call, told to the SSD with one doorbell
- * and answered with one system call; one more of each is allowed for. */
+/* All that a host sends at once is found by one epoll_wait, taken with one readv, told to the SSD
+ * with one doorbell (one more is allowed for) and answered with one sendmsg. */
 static void deep_queue(uint8_t opcode, const void *data)
 {
 	uint64_t rung;
@@ -267,9 +274,12 @@ static void deep_queue(uint8_t opcode, const void *data)
 		send_io(opcode, cid, BLOCK, data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT, data);
 	rung = doorbells();
 	begin_counting();
-	settle_counted();
+	for (unsigned i = 0; i < MAX_TURNS && io.n_commands; i++) {
+		turn_counted();
+		host_receive(&io);
+	}
 	assert_int_equal(io.n_commands, 0);
-	assert_in_range(n_syscalls, 2, DEPTH / CALLS_PART);
+	assert_in_range(n_syscalls, 3, DEPTH / CALLS_PART);
 	assert_in_range(doorbells() - rung, 1, 2);
 }
 
