@@ -17,8 +17,12 @@ static json_t *refuse(const char *why)
 
 static json_t *rescan(struct daemon *daemon, const json_t *request)
 {
-	const char *name = json_string_value(json_object_get(request, "ssd"));
+	const json_t *ssd_name = json_object_get(request, "ssd");
+	const char *name = json_string_value(ssd_name);
 	unsigned n = 0;
+
+	if (ssd_name && !name)
+		return refuse("expected \"ssd\": a name, or nothing for all");
 
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
 		const struct daemon_ssd *ssd = &daemon->ssds[i];

@@ -189,6 +189,7 @@ def test_operator_errors(shared, arguments, expected):
     ({"request": "namespace", "subsystem": NQN, "nsid": 1}, "enabled"),
     ({"request": "namespace", "subsystem": NQN, "nsid": 5000, "enabled": True}, "no such namespace"),
     ({"request": "namespace", "subsystem": 7, "nsid": 1, "enabled": True}, "no subsystem"),
+    ({"request": "rescan", "ssd": 5}, "a name"),
 ])
 def test_request_errors(shared, line, expected):
     """The socket itself, with what nvmetctl would not send."""
