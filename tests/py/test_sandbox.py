@@ -7,9 +7,9 @@ import json
 import os
 import pwd
 import shutil
-import stat
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -107,22 +107,26 @@ def test_first_line_of_a_worker(tmp_path):
     assert daemon.returncode == 0 and "protocol error" in log, (daemon.returncode, log)
 
 
+@pytest.fixture(name="open_folder")
+def make_open_folder():
+    """Not below pytest's own folder: another pytest that begins takes others' access to that away."""
+    folder = Path(tempfile.mkdtemp(prefix="nvmetd-user-", dir="/var/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_user(start, tmp_path):
+def test_user(open_folder, start, tmp_path):
     """Started as root it becomes who the configuration says; its files and its socket are that user's."""
     nobody = pwd.getpwnam("nobody")
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for parent in [folder, *folder.parents[:4]]:
-        parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
-    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
     conf = tmp_path / "nvmet.conf"
     conf.write_text(f"""
 user = "nobody"; listen = ( "127.0.0.1:0" );
 ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }} );
 subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
 """)
-    daemon = start("-c", conf, folder=folder)
+    daemon = start("-c", conf, folder=open_folder)
     for thread in tasks(daemon):
         assert thread["Uid"].split() == [str(nobody.pw_uid)] * 4
         assert thread["Gid"].split() == [str(nobody.pw_gid)] * 4
