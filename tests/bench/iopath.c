@@ -74,18 +74,6 @@ static void connect_queue(struct host *host, uint16_t qid, uint16_t entries, boo
 	must(host->entries == entries);
 }
 
-static void enable(void)
-{
-	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
-					 .flags = 0x40,
-					 .nsid = le32_set(NVMF_PROPERTY_SET),
-					 .cdw11 = le32_set(NVME_REG_CC),
-					 .cdw12 = le32_set(0x00460001) };
-
-	host_send_command(&admin, &set_cc, NULL, 0, 0);
-	settle();
-}
-
 static size_t put(uint8_t *to, const void *from, size_t len)
 {
 	memcpy(to, from, len);
@@ -194,7 +182,7 @@ int main(int argc, char **argv)
 	rig_start();
 	admin.fd = io.fd = -1;
 	connect_queue(&admin, 0, 32, false);
-	enable();
+	host_enable(&admin, settle);
 	connect_queue(&io, 1, DEPTH_MAX + 1, batch.digests);
 	rig_sleep(1000); /* whoever connected was modest (share.h) */
 	make_batch(&batch);

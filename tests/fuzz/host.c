@@ -500,3 +500,15 @@ void host_connect(struct host *host, int fd, const struct host_connect *how, voi
 	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
 	settle();
 }
+
+void host_enable(struct host *host, void (*settle)(void))
+{
+	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
+					 .flags = 0x40,
+					 .nsid = le32_set(NVMF_PROPERTY_SET),
+					 .cdw11 = le32_set(NVME_REG_CC),
+					 .cdw12 = le32_set(0x00460001) };
+
+	host_send_command(host, &set_cc, NULL, 0, 0);
+	settle();
+}

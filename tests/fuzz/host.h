@@ -89,5 +89,8 @@ struct host_connect {
 };
 /* A new connection, ICReq and Connect; `settle` is called after each, for the answer. */
 void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void));
+/* Sets CC.EN of the controller whose admin queue this is, with 64 and 16 byte entries; `settle` is
+ * called for the answer. */
+void host_enable(struct host *host, void (*settle)(void));
 
 #endif

@@ -44,14 +44,7 @@ static bool is_connected(void)
 /* An association ends while the SSD does not answer, and the host comes back. */
 static void come_back(void)
 {
-	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
-					 .flags = 0x40,
-					 .nsid = le32_set(NVMF_PROPERTY_SET),
-					 .cdw11 = le32_set(NVME_REG_CC),
-					 .cdw12 = le32_set(0x00460001) };
-
-	host_send_command(admin, &set_cc, NULL, 0, 0);
-	settle();
+	host_enable(admin, settle);
 	connect_queue(io, 1);
 	assert_int_equal(io->entries, 16);
 	rig_hold_ssd(true);

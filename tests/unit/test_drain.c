@@ -34,18 +34,6 @@ static void connect_queue(unsigned qid)
 	host_connect(&hosts[qid], rig_connect(), &how, settle);
 }
 
-static void enable(void)
-{
-	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
-					 .flags = 0x40,
-					 .nsid = le32_set(NVMF_PROPERTY_SET),
-					 .cdw11 = le32_set(NVME_REG_CC),
-					 .cdw12 = le32_set(0x00460001) };
-
-	host_send_command(&hosts[ADMIN], &set_cc, NULL, 0, 0);
-	settle();
-}
-
 static void io(struct host *host, uint16_t cid, uint8_t opcode, uint32_t bytes)
 {
 	const struct nvme_sqe sqe = { .opcode = opcode,
@@ -105,7 +93,7 @@ static int setup(void **state)
 		connect_queue(qid);
 		assert_int_equal(hosts[qid].entries, 16);
 		if (qid == ADMIN)
-			enable();
+			host_enable(&hosts[ADMIN], settle);
 	}
 	rig_hold_ssd(true);
 	io(&hosts[AT_SSD], 1, NVME_IO_READ, 512);

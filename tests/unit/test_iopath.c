@@ -198,14 +198,7 @@ static void work(void)
 static void connect_queues(uint8_t digests)
 {
 	connect_queue(&admin, 0, 0);
-	host_send_command(&admin,
-			  &(const struct nvme_sqe){ .opcode = NVME_OPCODE_FABRICS,
-						    .flags = 0x40,
-						    .nsid = le32_set(NVMF_PROPERTY_SET),
-						    .cdw11 = le32_set(NVME_REG_CC),
-						    .cdw12 = le32_set(0x00460001) },
-			  NULL, 0, 0);
-	settle();
+	host_enable(&admin, settle);
 	connect_queue(&io, 1, digests);
 	rig_sleep(1000); /* who has just come is modest, and others make room for it (share.h) */
 }

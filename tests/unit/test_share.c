@@ -41,17 +41,10 @@ static void connect_queue(struct host *host, uint16_t qid)
 
 static int setup(void **state)
 {
-	const struct nvme_sqe set_cc = { .opcode = NVME_OPCODE_FABRICS,
-					 .flags = 0x40,
-					 .nsid = le32_set(NVMF_PROPERTY_SET),
-					 .cdw11 = le32_set(NVME_REG_CC),
-					 .cdw12 = le32_set(0x00460001) };
-
 	(void)state;
 	admin->fd = greedy->fd = modest->fd = -1;
 	connect_queue(admin, 0);
-	host_send_command(admin, &set_cc, NULL, 0, 0);
-	settle();
+	host_enable(admin, settle);
 	connect_queue(greedy, 1);
 	connect_queue(modest, 2);
 	rig_sleep(1000); /* whoever connected was modest */
