@@ -11,11 +11,12 @@
 #include "util/check.h"
 #include "util/num.h"
 
-/* A gap longer than this many times the longest look counts as this many: one pause between two
+/* A gap longer than this many times the longest look counts as this many: a pause between two
  * bursts is soon forgotten, a handful of them is not. */
-#define GAP_CLIP   8u
+#define GAP_CLIP   3u
 #define GAP_WEIGHT 8u /* each gap is an eighth of the mean */
 #define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
+#define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
 #define LOOK_STEPS 8u /* looks at the file descriptors in a mean gap: each is a system call */
 
 static void loop_run_deferred(struct loop *loop)
@@ -96,11 +97,26 @@ void loop_set_poll(struct loop *loop, unsigned max_us)
 	loop->gap_ns = GAP_CLIP * loop->poll_max_ns; /* nothing is known: as if idle */
 }
 
+/*
+ * Sleeping makes gaps longer than they would be: our wake-up is part of them, and so is that of a
+ * host which had time to fall asleep as well. So a loop that sleeps would go on sleeping, where one
+ * that looks would go on looking, with the same host. While gaps are short enough for that, one
+ * of a few wake-ups looks all the same.
+ */
+static bool worth_a_try(struct loop *loop)
+{
+	if (loop->last_gap_ns >= GAP_CLIP * loop->poll_max_ns || ++loop->untried < TRY_EVERY)
+		return false;
+	loop->untried = 0;
+	loop->trying = true;
+	return true;
+}
+
 /* How long to look after a wake-up that brought traffic: not at all when the next traffic usually
  * takes longer than looking may. */
-static uint32_t poll_bound(const struct loop *loop)
+static uint32_t poll_bound(struct loop *loop)
 {
-	if (loop->gap_ns > loop->poll_max_ns)
+	if (loop->gap_ns > loop->poll_max_ns && !worth_a_try(loop))
 		return 0;
 	return num_min(num_max(LOOK_GAPS * loop->gap_ns, loop->poll_max_ns / LOOK_GAPS),
 		       loop->poll_max_ns);
@@ -108,10 +124,15 @@ static uint32_t poll_bound(const struct loop *loop)
 
 static void learn_gap(struct loop *loop, uint64_t gap_ns)
 {
-	uint64_t clipped = num_min(gap_ns, (uint64_t)GAP_CLIP * loop->poll_max_ns);
+	uint32_t clipped = (uint32_t)num_min(gap_ns, (uint64_t)GAP_CLIP * loop->poll_max_ns);
 
-	loop->gap_ns =
-		(uint32_t)((loop->gap_ns * (uint64_t)(GAP_WEIGHT - 1) + clipped) / GAP_WEIGHT);
+	if (loop->trying && clipped < loop->poll_max_ns)
+		loop->gap_ns = clipped; /* the mean is of gaps that sleeping had made so long */
+	else
+		loop->gap_ns = (uint32_t)((loop->gap_ns * (uint64_t)(GAP_WEIGHT - 1) + clipped) /
+					  GAP_WEIGHT);
+	loop->last_gap_ns = clipped;
+	loop->trying = false;
 }
 
 static void ask_pollers(struct loop *loop)
@@ -133,9 +154,9 @@ static void look_at_events(struct loop *loop)
  * Looks until the bound is over, there is traffic, or another event left work to do: at the pollers
  * all the time, at the file descriptors at once, and again from half a mean gap on.
  */
-static void look_for_traffic(struct loop *loop)
+static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 {
-	uint64_t now = loop->quiet_since_ns, end = now + poll_bound(loop), next = now;
+	uint64_t now = loop->quiet_since_ns, end = now + bound_ns, next = now;
 
 	do {
 		ask_pollers(loop);
@@ -159,13 +180,13 @@ static void sleep_for_events(struct loop *loop)
 
 static void look_or_sleep(struct loop *loop)
 {
-	bool expected = loop->traffic && poll_bound(loop);
+	uint32_t bound = loop->traffic ? poll_bound(loop) : 0;
 
 	if (loop->traffic)
 		loop->quiet_since_ns = clock_now_ns();
 	loop->traffic = false;
-	if (expected)
-		look_for_traffic(loop);
+	if (bound)
+		look_for_traffic(loop, bound);
 	if (!loop->traffic && TAILQ_EMPTY(&loop->deferred))
 		sleep_for_events(loop);
 	if (loop->traffic)

@@ -240,6 +240,36 @@ static void looking(void **state)
 	prey_fini(&prey, event);
 }
 
+/* Turns of a loop that sleeps, whose gaps are `gap_ns` each, until it looked; at most 100. */
+static unsigned turns_until_a_look(struct prey *prey, uint32_t gap_ns)
+{
+	unsigned turns = 0;
+
+	while (!counter_get(&prey->loop.stats.polled) && turns++ < 100) {
+		prey->loop.gap_ns = prey->loop.last_gap_ns = gap_ns;
+		prey->loop.traffic = true;
+		loop_turn(&prey->loop, true);
+	}
+	return turns;
+}
+
+/* Asleep because of gaps that sleeping itself may have made: now and then it tries to look, and
+ * goes on when that pays. Gaps that are long by themselves are left alone. */
+static void looking_is_tried(void **state)
+{
+	struct prey prey;
+	struct event *event = prey_init(&prey, 300000);
+	const uint32_t longest = prey.loop.gap_ns; /* what an idle loop starts with */
+
+	(void)state;
+	assert_int_equal(turns_until_a_look(&prey, longest), 101);
+	assert_in_range(turns_until_a_look(&prey, longest - 1), 2, 20);
+	assert_true(prey.loop.gap_ns < prey.loop.poll_max_ns); /* believed at once */
+	loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&prey.loop.stats.polled), 2);
+	prey_fini(&prey, event);
+}
+
 static void not_looking(void **state)
 {
 	struct prey prey;
@@ -335,6 +365,7 @@ int main(void)
 		cmocka_unit_test(messages_in_order),
 		cmocka_unit_test(cancelled_task),
 		cmocka_unit_test(looking),
+		cmocka_unit_test(looking_is_tried),
 		cmocka_unit_test(not_looking),
 		cmocka_unit_test(histogram_buckets),
 		cmocka_unit_test(histogram_percentiles),
