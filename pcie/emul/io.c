@@ -11,7 +11,8 @@
 #include "util/num.h"
 
 #define CACHE_LINE   64u
-#define EXPECT_BYTES 1024u /* the CPU sees the rest coming by itself */
+#define L2_CACHE     2 /* of __builtin_prefetch(): the first one is too small for what is ahead */
+#define EXPECT_BYTES 4096u /* of longer ones the CPU sees the rest coming by itself */
 
 /* Where a command lies on the medium. */
 struct extent {
@@ -427,7 +428,7 @@ void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe)
 	const struct emul *emul = sq->emul;
 	struct extent extent;
 
-	if (!emul->media.ram || sqe->opcode != NVME_IO_READ ||
+	if (!emul->media.ram || (sqe->opcode != NVME_IO_READ && sqe->opcode != NVME_IO_WRITE) ||
 	    le32_get(sqe->nsid) - 1 >= emul->options.namespaces ||
 	    command_extent(emul, sqe, &extent))
 		return;
@@ -435,7 +436,7 @@ void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe)
 		extent.len = EXPECT_BYTES;
 #pragma GCC unroll 8
 	for (uint64_t at = 0; at < extent.len; at += CACHE_LINE)
-		__builtin_prefetch(emul->media.ram + extent.offset + at);
+		__builtin_prefetch(emul->media.ram + extent.offset + at, 0, L2_CACHE);
 }
 
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)

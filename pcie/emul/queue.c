@@ -198,12 +198,24 @@ static bool may_fetch(const struct emul_sq *sq)
 	       sq->free_slot != UINT16_MAX;
 }
 
+/* Lets the CPU fetch the blocks of the command that comes `n` after the next one, if it is there.
+ */
+static void expect(const struct emul_sq *sq, uint32_t n)
+{
+	uint32_t queued = sq->tail - sq->head + (sq->tail < sq->head ? sq->entries : 0);
+	uint32_t at = sq->head + n;
+
+	if (sq->qid && n < queued)
+		emul_io_expect(sq, &sq->ring[at < sq->entries ? at : at - sq->entries]);
+}
+
 static void sq_run(struct emul_sq *sq)
 {
 	struct emul *emul = sq->emul;
 	struct emul_cq *cq = &emul->cq[sq->cqid];
 	bool faulty = sq->qid && emul->faulty;
 
+	expect(sq, 1);
 	while (may_fetch(sq)) {
 		struct nvme_sqe sqe =
 			sq->ring[sq->head]; /* a copy: the driver's memory may change */
@@ -212,9 +224,8 @@ static void sq_run(struct emul_sq *sq)
 
 		if (fault == EMUL_FAULT_STOP)
 			return;
+		expect(sq, 2); /* one ahead is too late: a command takes less than its blocks */
 		sq->head = after(sq, sq->head);
-		if (sq->qid && sq->head != sq->tail)
-			emul_io_expect(sq, &sq->ring[sq->head]);
 		if (!sq->qid) {
 			run_admin(sq, &sqe);
 			continue;
