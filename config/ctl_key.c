@@ -24,7 +24,7 @@ static const char usage[] =
 struct options {
 	const char *host, *subsystem;
 	enum hash_id hash;
-	bool has_hash;
+	bool has_hash, help;
 	uint64_t length; /* 0: what fits the hash */
 };
 
@@ -52,6 +52,7 @@ static int parse_hash(const char *word, enum hash_id *ret_hash)
 	return -EINVAL;
 }
 
+/* 0, or 1 after saying what is wrong. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
@@ -59,19 +60,26 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{ "subsystem", required_argument, NULL, 'n' },
 		{ "hash", required_argument, NULL, 'm' },
 		{ "length", required_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "q:n:m:l:", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "q:n:m:l:h", known, NULL)) != -1) {
 		if (option == 'q')
 			options->host = optarg;
 		else if (option == 'n')
 			options->subsystem = optarg;
 		else if (option == 'm' && parse_hash(optarg, &options->hash) == 0)
 			options->has_hash = true;
-		else if (option != 'l' || num_parse_u64(optarg, 32, 64, &options->length))
-			return -EINVAL;
+		else if (option == 'm')
+			return bad("--hash", "expected none, sha256, sha384 or sha512");
+		else if (option == 'l' && num_parse_u64(optarg, 32, 64, &options->length))
+			return bad("--length", "expected a number of bytes: 32, 48 or 64");
+		else if (option == 'h')
+			options->help = true;
+		else if (option == '?')
+			return 1;
 	}
 	return 0;
 }
@@ -204,9 +212,13 @@ int ctl_key(int argc, char **argv)
 	struct options options = { .hash = HASH_NONE };
 	const char *what;
 
-	if (parse_options(argc, argv, &options) || argc - optind != 2) {
+	if (parse_options(argc, argv, &options) || (!options.help && argc - optind != 2)) {
 		fputs(usage, stderr);
 		return 1;
+	}
+	if (options.help) {
+		fputs(usage, stdout);
+		return 0;
 	}
 	what = argv[optind];
 	if (strcmp(what, "generate") == 0)

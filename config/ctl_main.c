@@ -74,8 +74,9 @@ int ctl_ask(const char *path, const json_t *request, json_t **ret_answer)
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	fd = connect_to(&addr);
 	if (fd < 0) {
-		fprintf(stderr, "nvmetctl: %s: %s (does nvmetd run, with this control socket?)\n",
-			path, strerror(-fd));
+		fprintf(stderr, "nvmetctl: %s: %s (%s)\n", path, strerror(-fd),
+			fd == -EACCES ? "it is for root and the user of the daemon"
+				      : "does nvmetd run, with this control socket?");
 		return fd;
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -164,6 +165,12 @@ static unsigned parse_count(const char *text, unsigned max)
 	return *end || value < 1 || value > max ? 0 : (unsigned)value;
 }
 
+static int bad_arguments(const char *name)
+{
+	fprintf(stderr, "nvmetctl: %s: these are not its arguments\n%s", name, usage);
+	return 1;
+}
+
 /* Of one queue: NAME SUBSYSNQN CNTLID QID. */
 static json_t *make_queue_request(char **argv)
 {
@@ -200,10 +207,8 @@ static int run_top(const char *path, int argc, char **argv, bool as_json)
 	unsigned seconds = argc > 1 ? parse_count(argv[1], DAY_S) : 1;
 	unsigned count = argc > 2 ? parse_count(argv[2], DAY_S) : 0;
 
-	if (argc > 3 || !seconds || (argc > 2 && !count)) {
-		fputs(usage, stderr);
-		return 1;
-	}
+	if (argc > 3 || !seconds || (argc > 2 && !count))
+		return bad_arguments(argv[0]);
 	return ctl_top(path, seconds, count, as_json);
 }
 
@@ -269,11 +274,13 @@ int main(int argc, char **argv)
 		path = DEFAULT_SOCKET;
 	if (optind < argc && strcmp(argv[optind], "top") == 0)
 		return run_top(path, argc - optind, argv + optind, as_json);
-	request = optind < argc ? make_request(argc - optind, argv + optind) : NULL;
-	if (!request) {
-		fputs(usage, stderr);
+	if (optind == argc) {
+		fprintf(stderr, "nvmetctl: a command is missing\n%s", usage);
 		return 1;
 	}
+	request = make_request(argc - optind, argv + optind);
+	if (!request)
+		return bad_arguments(argv[optind]);
 	status = run(path, request, as_json);
 	json_decref(request);
 	return status;

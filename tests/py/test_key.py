@@ -47,13 +47,21 @@ def test_generate_inspect_derive(tmp_path, arguments, prefix, length):
     (("generate", "tls", "--hash", "sha512"), "32 or 48 bytes"),
     (("generate", "tls", "--length", "64", "--hash", "none"), "32 or 48 bytes"),
     (("generate", "dhchap", "--length", "33"), "32, 48 or 64"),
-    (("generate", "dhchap", "--hash", "md5"), "usage:"), (("inspect", "/nowhere"), "No such file"),
+    (("generate", "dhchap", "--hash", "md5"), "expected none, sha256"),
+    (("generate", "dhchap", "--length", "4"), "expected a number of bytes"),
+    (("inspect", "/nowhere"), "No such file"),
     (("derive", "/nowhere"), "expected --host"), (("frobnicate", "x"), "usage:"),
 ])
 def test_mistakes(arguments, text):
     """What is wrong is said."""
     status, output, error = key(*arguments)
     assert status == 1 and output == "" and text in error
+
+
+def test_help():
+    """Help is no mistake."""
+    status, output, error = key("--help")
+    assert status == 0 and output.startswith("usage:") and error == ""
 
 
 def test_unsafe_file(tmp_path):
