@@ -339,7 +339,10 @@ static int start_worker(struct daemon *daemon, unsigned index)
 		err = worker_pin(worker, conf->worker_cpus[index]);
 		if (err)
 			log_err("worker_cpus: worker %u cannot run on CPU %u: %s", index,
-				conf->worker_cpus[index], strerror(-err));
+				conf->worker_cpus[index],
+				err == -EINVAL ? "there is none, or this process may not use it "
+						 "(taskset, CPUAffinity=)"
+					       : strerror(-err));
 	}
 	return err;
 }

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/conf.h"
 #include "config/conf_hosts.h"
@@ -200,6 +201,10 @@ static int read_file(struct conf *conf, const char *file)
 	if (conf_read(conf, file ? file : DEFAULT_FILE, why, sizeof(why)) == 0)
 		return 0;
 	fprintf(stderr, "%s\n", why);
+	if (!file && access(DEFAULT_FILE, F_OK) < 0)
+		fputs("nvmetd: -c names another file; --ssd and --listen need none (nvmetd "
+		      "--help)\n",
+		      stderr);
 	return -EINVAL;
 }
 

@@ -89,12 +89,15 @@ static int read_size(struct reader *reader, const config_setting_t *setting, con
 {
 	const char *text = config_setting_get_string(setting);
 	uint64_t value = is_integer(setting) ? (uint64_t)config_setting_get_int64(setting) : 0;
+	char min[NUM_TEXT_SIZE], max[NUM_TEXT_SIZE];
 
 	if (text ? num_parse_size(text, key->min, key->max, &value)
-		 : value < key->min || value > key->max)
-		return fail(reader, setting,
-			    "%s: expected a size from %lluK to %lluK, such as \"64M\"", key->name,
-			    (unsigned long long)key->min >> 10, (unsigned long long)key->max >> 10);
+		 : value < key->min || value > key->max) {
+		num_format_size(key->min, min);
+		num_format_size(key->max, max);
+		return fail(reader, setting, "%s: expected a size from \"%s\" to \"%s\"", key->name,
+			    min, max);
+	}
 	*to = value;
 	return 0;
 }
@@ -103,12 +106,15 @@ static int read_duration(struct reader *reader, const config_setting_t *setting,
 			 const struct key *key, unsigned *to)
 {
 	const char *text = config_setting_get_string(setting);
+	char min[NUM_TEXT_SIZE], max[NUM_TEXT_SIZE];
 	uint64_t value;
 
-	if (!text || num_parse_duration_ms(text, key->min, key->max, &value))
-		return fail(reader, setting,
-			    "%s: expected a time from %llums to %llums, such as \"10s\"", key->name,
-			    (unsigned long long)key->min, (unsigned long long)key->max);
+	if (!text || num_parse_duration_ms(text, key->min, key->max, &value)) {
+		num_format_duration_ms(key->min, min);
+		num_format_duration_ms(key->max, max);
+		return fail(reader, setting, "%s: expected a time from \"%s\" to \"%s\"", key->name,
+			    min, max);
+	}
 	*to = (unsigned)value;
 	return 0;
 }

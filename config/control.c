@@ -231,7 +231,11 @@ int control_new(struct daemon *daemon, const char *path, struct control **ret_co
 	strncpy(control->addr.sun_path, path, sizeof(control->addr.sun_path) - 1);
 	fd = bind_path(&control->addr);
 	if (fd < 0) {
-		log_err("control socket %s: %s", path, strerror(-fd));
+		log_err("control socket %s: %s", path,
+			fd == -ENOENT       ? "its folder does not exist"
+			: fd == -EADDRINUSE ? "another nvmetd has it"
+			: fd == -EEXIST     ? "there is something else of this name"
+					    : strerror(-fd));
 		free(control);
 		return fd;
 	}

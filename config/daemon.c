@@ -141,7 +141,14 @@ static void log_ready(const struct daemon *daemon)
 
 static void go_live(struct daemon *daemon)
 {
-	if (apply_exports(daemon) || apply_listeners(daemon) || apply_sandbox(daemon)) {
+	int err = apply_exports(daemon);
+
+	if (!err)
+		err = apply_listeners(daemon);
+	if (!err)
+		err = apply_sandbox(daemon);
+	if (err) {
+		log_err("not started: %s", strerror(-err));
 		daemon_stop(daemon, 1);
 		return;
 	}
@@ -350,11 +357,14 @@ static int start(struct daemon *daemon)
 int daemon_run(const struct conf *conf)
 {
 	struct daemon daemon = { .conf = conf, .started_ns = clock_now_ns() };
+	int err;
 
 	log_set_level(conf->log_level);
 	tzset(); /* a worker may not open the time zone's file with its first line */
 	log_info("nvmetd %s", NVMETD_VERSION);
-	if (start(&daemon)) {
+	err = start(&daemon);
+	if (err) {
+		log_err("not started: %s", strerror(-err));
 		daemon.status = 1;
 	} else {
 		for (unsigned i = 0; i < daemon.n_ssds && !daemon.status; i++)

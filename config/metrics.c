@@ -84,8 +84,8 @@ int metrics_new(struct daemon *daemon, const struct conf_listen *listen,
 	    acceptor_init(&metrics->acceptor, daemon->loop.base,
 			  evhttp_bound_socket_get_listener(bound), "metrics")) {
 		err = errno ? -errno : -ENOMEM;
-		log_err("metrics: cannot listen on %s port %s: %s", listen->addr, listen->port,
-			strerror(-err));
+		log_err("metrics: cannot listen on %s port %s: %s%s", listen->addr, listen->port,
+			strerror(-err), acceptor_hint(-err));
 		metrics_free(metrics);
 		return err;
 	}

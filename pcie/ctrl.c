@@ -270,6 +270,18 @@ static void ask_limits(struct nvme_ctrl *ctrl)
 		nvme_ctrl_fail(ctrl, "out of memory");
 }
 
+/* A text field of Identify, padded with spaces (Base 1.4.2), for %.*s. */
+#define PADDED(field) text_len(field, sizeof(field)), (field)
+
+static int text_len(const char *text, size_t size)
+{
+	size_t len = strnlen(text, size);
+
+	while (len && text[len - 1] == ' ')
+		len--;
+	return (int)len;
+}
+
 /* What hosts were told of it, and what its queue pairs and their commands rely on. */
 static bool same_ssd(const struct nvme_ctrl *ctrl, const struct nvme_id_ctrl *now)
 {
@@ -294,8 +306,8 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	if (ctrl->known && !same_ssd(ctrl, ctrl->buf.va)) {
 		const struct nvme_id_ctrl *now = ctrl->buf.va;
 
-		log_err("%s: found %.40s serial %.20s where %.40s serial %.20s was", ctrl->name,
-			now->mn, now->sn, info->id.mn, info->id.sn);
+		log_err("%s: found %.*s, serial %.*s, where %.*s, serial %.*s, was", ctrl->name,
+			PADDED(now->mn), PADDED(now->sn), PADDED(info->id.mn), PADDED(info->id.sn));
 		nvme_ctrl_fail(ctrl, "another SSD is in its place");
 		return;
 	}
@@ -307,8 +319,8 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	info->max_transfer = least_transfer(ctrl);
 	info->oncs = le16_get(info->id.oncs);
 	info->volatile_write_cache = info->id.vwc & NVME_VWC_PRESENT;
-	log_info("%s: %.40s serial %.20s firmware %.8s", ctrl->name, info->id.mn, info->id.sn,
-		 info->id.fr);
+	log_info("%s: %.*s, serial %.*s, firmware %.*s", ctrl->name, PADDED(info->id.mn),
+		 PADDED(info->id.sn), PADDED(info->id.fr));
 	ask_limits(ctrl);
 }
 

@@ -281,7 +281,8 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 	fd = bind_socket(info, &tcp->options);
 	freeaddrinfo(info);
 	if (fd < 0) {
-		log_err("cannot listen on %s port %s: %s", addr, service, strerror(-fd));
+		log_err("cannot listen on %s port %s: %s%s", addr, service, strerror(-fd),
+			acceptor_hint(-fd));
 		return fd;
 	}
 	listener = calloc(1, sizeof(*listener));

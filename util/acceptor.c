@@ -63,3 +63,21 @@ void acceptor_fini(struct acceptor *acceptor)
 	event_free(acceptor->rest);
 	acceptor->rest = NULL;
 }
+
+const char *acceptor_hint(int number)
+{
+	switch (number) {
+	case EADDRINUSE:
+		return " (another program listens there: ss -ltnp)";
+	case EADDRNOTAVAIL:
+		return " (no interface of this machine has the address: ip address)";
+	case EACCES:
+		return " (a port below 1024 takes CAP_NET_BIND_SERVICE)";
+	case EAFNOSUPPORT:
+		return " (the kernel has no IPv6)";
+	case EINVAL:
+		return " (a link-local address names its interface: fe80::1%eth0)";
+	default:
+		return "";
+	}
+}

@@ -2,7 +2,7 @@
 /*
  * What a listener does when accept() fails, which it does when the process is out of file
  * descriptors: a connection that waits stays readable, so looking again at once would spin. It
- * rests for a second, and says why.
+ * rests for a second, and says why. And what to say of an address that cannot be listened on.
  *
  * Main thread.
  */
@@ -31,5 +31,8 @@ int acceptor_init(struct acceptor *acceptor, struct event_base *base,
 		  struct evconnlistener *listener, const char *name);
 /* Before the listener is freed. One that is all zeroes is allowed. */
 void acceptor_fini(struct acceptor *acceptor);
+/* What to do about bind() or listen() of an IP address that failed with this errno, to be put
+ * behind strerror(): " (…)", or "". */
+const char *acceptor_hint(int number);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Checked parsing of numbers, sizes and durations; overflow-checked and rounding arithmetic. Pure.
+/* Numbers, sizes and durations from and to texts; overflow-checked and rounding arithmetic. Pure.
  */
 #ifndef NVMETD_UTIL_NUM_H
 #define NVMETD_UTIL_NUM_H
@@ -17,6 +17,11 @@ int num_parse_size(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 /* Milliseconds: a number with "ms" or "s" or "m" behind it: "500ms", "10s", "2m"; 0 needs no unit.
  */
 int num_parse_duration_ms(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
+
+#define NUM_TEXT_SIZE 24
+/* The shortest text that num_parse_size() or num_parse_duration_ms() makes the same number of. */
+void num_format_size(uint64_t bytes, char text[static NUM_TEXT_SIZE]);
+void num_format_duration_ms(uint64_t ms, char text[static NUM_TEXT_SIZE]);
 
 /* True when a + b, or a * b, does not fit; *ret is then undefined. */
 static inline bool num_add_overflow(uint64_t a, uint64_t b, uint64_t *ret)

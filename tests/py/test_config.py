@@ -176,9 +176,9 @@ def test_include(tmp_path):
     ('dma_memory = "1M";', "dma_memory: expected a size"),
     ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
     ('max_transfer = "48K";', "no power of two"),
-    ('max_transfer = "4K";', "max_transfer: expected a size from 8K"),  # MDTS 0 is no limit
+    ('max_transfer = "4K";', "max_transfer: expected a size from \"8K\" to \"1M\""),  # MDTS 0 is no limit
     ('log_level = "loud";', 'expected "error", "warning"'),
-    ('limits = { handshake_timeout = "1h"; };', "handshake_timeout: expected a time"),
+    ('limits = { handshake_timeout = "1h"; };', 'handshake_timeout: expected a time from "100ms" to "10m"'),
     ("limits = { conections = 1; };", "conections: there is no such key here"),
     ("limits = 3;", "expected a group"),
 ])
@@ -213,7 +213,29 @@ def test_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", f"127.0.0.1:{port}")
-    assert status == 1 and f"cannot listen on 127.0.0.1 port {port}: Address already in use" in error
+    assert status == 1 and "not started: Address already in use" in error
+    assert (f"cannot listen on 127.0.0.1 port {port}: Address already in use (another program"
+            in error)
+
+
+def test_no_such_address():
+    """An address of another machine: the message says where to look."""
+    status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", "192.0.2.1:4420")
+    assert status == 1 and "cannot listen on 192.0.2.1 port 4420: " in error
+    assert "no interface of this machine has the address: ip address" in error
+
+
+def test_control_socket_in_use(start, tmp_path):
+    """A second daemon with the control socket of the first, a file of that name, no such folder."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0")
+    (tmp_path / "file").write_text("precious")
+    for path, text in ((daemon.control, "another nvmetd has it"),
+                       (tmp_path / "file", "there is something else of this name"),
+                       (tmp_path / "none" / "control", "its folder does not exist")):
+        status, error = run_nvmetd("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0",
+                                   "--control", str(path))
+        assert status == 1 and f"control socket {path}: {text}" in error
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_medium_in_use(start, tmp_path):

@@ -33,6 +33,27 @@ static void sizes(void **state)
 	assert_int_equal(num_parse_u64("0x10", 0, 100, &v), -EINVAL);
 }
 
+static void texts(void **state)
+{
+	char text[NUM_TEXT_SIZE];
+
+	(void)state;
+	num_format_size(0, text);
+	assert_string_equal(text, "0");
+	num_format_size(1536, text);
+	assert_string_equal(text, "1536");
+	num_format_size(UINT64_C(5) << 40, text);
+	assert_string_equal(text, "5T");
+	num_format_size(UINT64_MAX, text);
+	assert_string_equal(text, "18446744073709551615");
+	num_format_duration_ms(1500, text);
+	assert_string_equal(text, "1500ms");
+	num_format_duration_ms(90000, text);
+	assert_string_equal(text, "90s");
+	num_format_duration_ms(600000, text);
+	assert_string_equal(text, "10m");
+}
+
 static void durations(void **state)
 {
 	uint64_t v;
@@ -359,6 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(texts),
 		cmocka_unit_test(durations),
 		cmocka_unit_test(arithmetic),
 		cmocka_unit_test(wire_order),
