@@ -18,6 +18,10 @@
 #define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
 #define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
 #define LOOK_STEPS 8u /* looks at the file descriptors in a mean gap: each is a system call */
+#define AT_ONCE                                                                          \
+	8u /* traffic that was there at once: seldom, when less than one time in so many \
+	    */
+#define ALWAYS 65536u /* of loop->at_once */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -150,20 +154,31 @@ static void look_at_events(struct loop *loop)
 	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
+/* Whether the first look at the file descriptors found traffic: it may have been there at once. */
+static void learn_at_once(struct loop *loop, bool was_there)
+{
+	loop->at_once -= loop->at_once / GAP_WEIGHT;
+	loop->at_once += was_there ? ALWAYS / GAP_WEIGHT : 0;
+}
+
 /*
  * Looks until the bound is over, there is traffic, or another event left work to do: at the pollers
- * all the time, at the file descriptors at once, and again from half a mean gap on.
+ * all the time, at the file descriptors at once, when that often pays, and from half a mean gap on.
  */
 static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 {
-	uint64_t now = loop->quiet_since_ns, end = now + bound_ns, next = now;
+	uint32_t gap = num_min(loop->gap_ns, bound_ns / 2);
+	uint64_t now = loop->quiet_since_ns, end = now + bound_ns, half = now + gap / 2;
+	uint64_t next = loop->at_once < ALWAYS / AT_ONCE ? half : now;
+	unsigned looks = 0;
 
 	do {
 		ask_pollers(loop);
 		if (!loop->traffic && now >= next) {
 			look_at_events(loop);
-			next = num_max(loop->quiet_since_ns + loop->gap_ns / 2,
-				       now + loop->gap_ns / LOOK_STEPS);
+			if (!looks++)
+				learn_at_once(loop, loop->traffic);
+			next = num_max(half, now + gap / LOOK_STEPS);
 		}
 		if (loop->traffic || !TAILQ_EMPTY(&loop->deferred))
 			break;

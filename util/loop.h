@@ -66,13 +66,13 @@ struct loop {
 	struct loop_tasks late; /* the next wake-up's, behind all others; it does not sleep */
 	uint32_t turn;          /* counts wake-ups */
 	LIST_HEAD(, loop_poller) pollers;
-	uint32_t poll_max_ns; /* longest time to look before sleeping; 0: never */
-	uint32_t gap_ns;      /* running mean of the time without traffic between two wake-ups */
-	uint32_t
-		last_gap_ns; /* the last one of them; cut to GAP_CLIP of the longest look, as all */
-	unsigned untried;    /* sleeps since the loop tried whether looking would pay */
-	bool trying;         /* it does now */
-	bool traffic;        /* this wake-up brought some */
+	uint32_t poll_max_ns;    /* longest time to look before sleeping; 0: never */
+	uint32_t gap_ns;         /* running mean of the time without traffic between two wake-ups */
+	uint32_t last_gap_ns;    /* the last one; both are cut to GAP_CLIP of the longest look */
+	uint32_t at_once;        /* how often the first look finds traffic, of 65,536 */
+	unsigned untried;        /* sleeps since the loop last tried whether looking would pay */
+	bool trying;             /* it does now */
+	bool traffic;            /* this wake-up brought some */
 	uint64_t quiet_since_ns; /* when the last one that did was over */
 	uint64_t now_ns;         /* loop_tick() */
 	struct loop_stats stats;

@@ -291,6 +291,27 @@ static void looking_is_tried(void **state)
 	prey_fini(&prey, event);
 }
 
+/* Where the first look has seldom found anything, it is not done at once. */
+static void looking_at_once(void **state)
+{
+	struct prey prey;
+	struct event *event = prey_init(&prey, 300000);
+	unsigned asked;
+
+	(void)state;
+	prey.loop.gap_ns = 2 * NSEC_PER_MSEC;
+	prey.loop.traffic = true;
+	loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&prey.loop.stats.looks), 1);
+	assert_true(prey.asked > 1);
+
+	asked = prey.asked;
+	loop_turn(&prey.loop, true); /* it found something: now it does */
+	assert_int_equal(counter_get(&prey.loop.stats.looks), 2);
+	assert_int_equal(prey.asked, asked + 1);
+	prey_fini(&prey, event);
+}
+
 static void not_looking(void **state)
 {
 	struct prey prey;
@@ -388,6 +409,7 @@ int main(void)
 		cmocka_unit_test(cancelled_task),
 		cmocka_unit_test(looking),
 		cmocka_unit_test(looking_is_tried),
+		cmocka_unit_test(looking_at_once),
 		cmocka_unit_test(not_looking),
 		cmocka_unit_test(histogram_buckets),
 		cmocka_unit_test(histogram_percentiles),
