@@ -164,6 +164,11 @@ def check_licences():
     return not missing
 
 
+def check_manuals():
+    """The manual pages are well-formed."""
+    return run("manuals", ["mandoc", "-T", "lint", "-W", "warning", *tracked("docs/*.[158]")])
+
+
 def check_tidy():
     """clang-tidy, with the checks and size limits of .clang-tidy."""
     folder = build("clang")
@@ -184,10 +189,10 @@ def check_release():
 
 
 def style():
-    """Format, layers, sizes, stand-alone headers, licences, clang-tidy, the release build."""
+    """Format, layers, sizes, stand-alone headers, licences, manuals, clang-tidy, the release build."""
     count = Count()
     for check in (check_format, check_layers, check_sizes, check_headers, check_licences,
-                  check_tidy, check_release):
+                  check_manuals, check_tidy, check_release):
         good = check()
         log(f"  {'ok  ' if good else 'FAIL'} {check.__doc__}")
         count += Count(passed=int(good), failed=int(not good))

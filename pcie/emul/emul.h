@@ -21,11 +21,15 @@
  *   ms=BYTES         metadata of each block, 0 .. 128; memory only; default 0
  *   separate=0|1     it is transferred in a buffer of its own, not behind the block; default 0
  *   pi=0|1|2|3       type of the protection information in its first 8 bytes; default 0: none
- *   fna=0|1|2|3      Format reaches all namespaces: always (1), when it erases securely (2);
- * default 0 fused=0|1        offer fused Compare and Write; memory only; default 0 cache=0|1 on a
- * file, for tests: what is written reaches it with Flush, FUA or an orderly end only, and is lost
- * otherwise; default 0 Faults, each counted on every I/O queue by itself, so that they repeat
- * exactly: fault.op=read|write|compare|flush|any  which I/O commands count; default any
+ *   fna=0|1|2|3      Format reaches all namespaces: always (1), when it erases securely (2), both;
+ *                    default 0
+ *   fused=0|1        offer fused Compare and Write; memory only; default 0
+ *   cache=0|1        on a file, for tests: what is written reaches it with Flush, FUA or an orderly
+ *                    end only, and is lost otherwise; default 0
+ *
+ * Faults, each counted on every I/O queue by itself, so that they repeat exactly:
+ *   fault.op=read|write|compare|flush|any
+ *                       which I/O commands count; default any
  *   fault.error=N       every Nth ends with fault.status and is not done
  *   fault.status=CODE   SCT and SC as one number, default 0x281 (Unrecovered Read Error)
  *   fault.delay=N       every Nth is answered fault.delay_ms later (default 100)

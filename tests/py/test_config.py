@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 
@@ -28,6 +29,25 @@ def check(tmp_path, text):
 def test_example():
     """The example is a valid configuration."""
     assert run_nvmetd("-n", "-c", TOP / "nvmet.conf.example") == (0, "")
+
+
+def test_documented():
+    """Every key is in nvmet.conf(5) and in the example, every option in nvmetd(8) and --help."""
+    manual, example = ((TOP / name).read_text() for name in ("docs/nvmet.conf.5", "nvmet.conf.example"))
+    source = (TOP / "config/conf_file.c").read_text()
+    keys = set(re.findall(r'^\t+{ "(\w+)",\s+KEY_', source, re.M))
+    assert {"workers", "pdu_timeout", "prefer_incoming_cpu", "ssd_nsid"} <= keys
+    for key in keys:
+        assert re.search(rf"^\.(It )?Cm {key}\b", manual, re.M), key
+        assert re.search(rf"\b{key} = ", example), key
+    manual = (TOP / "docs/nvmetd.8").read_text()
+    usage = subprocess.run([BUILD / "nvmetd", "--help"], capture_output=True, text=True, env=ENV,
+                           check=True).stdout
+    options = re.findall(r'^\t{ "([\w-]+)", \w+_argument', (TOP / "config/args.c").read_text(), re.M)
+    assert {"ssd", "dma-memory", "help"} <= set(options)
+    for option in options:
+        assert f".It Fl -{option} " in manual or f", Fl -{option}" in manual, option
+        assert f"--{option}" in usage, option
 
 
 def test_good(tmp_path):
