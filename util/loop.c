@@ -21,7 +21,8 @@
 #define AT_ONCE                                                                          \
 	8u /* traffic that was there at once: seldom, when less than one time in so many \
 	    */
-#define ALWAYS 65536u /* of loop->at_once */
+#define ALWAYS     65536u /* of loop->at_once */
+#define UNSEEN_MAX 4u     /* looks in a row that what pollers find may save */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -145,10 +146,12 @@ static void ask_pollers(struct loop *loop)
 
 	LIST_FOREACH (poller, &loop->pollers, link)
 		loop->traffic |= poller->look(poller);
+	loop->unseen += loop->traffic;
 }
 
 static void look_at_events(struct loop *loop)
 {
+	loop->unseen = 0;
 	counter_add(&loop->stats.looks, 1);
 	/* Without EVLOOP_ONCE libevent goes on as long as it finds something. */
 	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
@@ -164,6 +167,7 @@ static void learn_at_once(struct loop *loop, bool was_there)
 /*
  * Looks until the bound is over, there is traffic, or another event left work to do: at the pollers
  * all the time, at the file descriptors at once, when that often pays, and from half a mean gap on.
+ * What pollers find does not keep sockets, messages and timers waiting for long.
  */
 static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 {
@@ -174,7 +178,9 @@ static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 
 	do {
 		ask_pollers(loop);
-		if (!loop->traffic && now >= next) {
+		if (loop->traffic && loop->unseen >= UNSEEN_MAX) {
+			look_at_events(loop);
+		} else if (!loop->traffic && now >= next) {
 			look_at_events(loop);
 			if (!looks++)
 				learn_at_once(loop, loop->traffic);
@@ -187,8 +193,14 @@ static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 	counter_add(&loop->stats.polled, loop->traffic);
 }
 
+static bool is_stopping(const struct loop *loop)
+{
+	return __atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE);
+}
+
 static void sleep_for_events(struct loop *loop)
 {
+	loop->unseen = 0;
 	counter_add(&loop->stats.sleeps, 1);
 	event_base_loop(loop->base, EVLOOP_ONCE);
 }
@@ -202,7 +214,8 @@ static void look_or_sleep(struct loop *loop)
 	loop->traffic = false;
 	if (bound)
 		look_for_traffic(loop, bound);
-	if (!loop->traffic && TAILQ_EMPTY(&loop->deferred))
+	/* What wakes a loop that is to stop may have been seen while it looked. */
+	if (!loop->traffic && TAILQ_EMPTY(&loop->deferred) && !is_stopping(loop))
 		sleep_for_events(loop);
 	if (loop->traffic)
 		learn_gap(loop, clock_now_ns() - loop->quiet_since_ns);
@@ -226,7 +239,7 @@ void loop_turn(struct loop *loop, bool wait)
 void loop_run(struct loop *loop)
 {
 	loop_run_deferred(loop); /* what set-up left behind, before the first sleep */
-	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE))
+	while (!is_stopping(loop))
 		loop_turn(loop, true);
 }
 

@@ -72,6 +72,7 @@ struct loop {
 	uint32_t at_once;        /* how often the first look finds traffic, of 65,536 */
 	unsigned untried;        /* sleeps since the loop last tried whether looking would pay */
 	bool trying;             /* it does now */
+	unsigned unseen;         /* wake-ups by pollers since the last look at file descriptors */
 	bool traffic;            /* this wake-up brought some */
 	uint64_t quiet_since_ns; /* when the last one that did was over */
 	uint64_t now_ns;         /* loop_tick() */

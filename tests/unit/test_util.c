@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -97,9 +98,12 @@ static void wire_order(void **state)
 
 #define MESSAGES 20000
 
+struct prey;
+
 struct counted {
 	struct loop_msg msg;
 	unsigned number;
+	struct prey *prey;
 };
 
 static struct loop loop;
@@ -171,9 +175,10 @@ struct prey {
 	struct loop loop;
 	struct loop_poller poller;
 	int fd;
-	bool again;     /* each event causes the next one */
-	bool found;     /* what the poller says next */
-	unsigned asked; /* times it was */
+	bool again;      /* each event causes the next one */
+	unsigned events; /* that came */
+	unsigned found;  /* times that the poller will say so */
+	unsigned asked;  /* times it was */
 };
 
 static void on_prey(evutil_socket_t fd, short what, void *arg)
@@ -185,6 +190,7 @@ static void on_prey(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	assert_int_equal(read(fd, &n, sizeof(n)), sizeof(n));
 	loop_traffic(&prey->loop);
+	prey->events++;
 	if (prey->again)
 		assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 }
@@ -192,11 +198,12 @@ static void on_prey(evutil_socket_t fd, short what, void *arg)
 static bool prey_look(struct loop_poller *poller)
 {
 	struct prey *prey = container_of(poller, struct prey, poller);
-	bool found = prey->found;
 
 	prey->asked++;
-	prey->found = false;
-	return found;
+	if (!prey->found)
+		return false;
+	prey->found--;
+	return true;
 }
 
 static struct event *prey_init(struct prey *prey, unsigned poll_us)
@@ -239,7 +246,7 @@ static void looking(void **state)
 	assert_true(counter_get(&stats->polled) > 0 && prey.asked > 0);
 	assert_true(prey.loop.gap_ns <= prey.loop.poll_max_ns);
 
-	prey.found = true; /* a poller that finds something saves the look at the rest */
+	prey.found = 1; /* a poller that finds something saves the look at the rest */
 	looks = counter_get(&stats->looks);
 	loop_turn(&prey.loop, true);
 	assert_int_equal(counter_get(&stats->looks), looks);
@@ -295,11 +302,11 @@ static void looking_is_tried(void **state)
 static void looking_at_once(void **state)
 {
 	struct prey prey;
-	struct event *event = prey_init(&prey, 300000);
+	struct event *event = prey_init(&prey, 1400000); /* the machine may be busy */
 	unsigned asked;
 
 	(void)state;
-	prey.loop.gap_ns = 2 * NSEC_PER_MSEC;
+	prey.loop.gap_ns = 200 * NSEC_PER_MSEC;
 	prey.loop.traffic = true;
 	loop_turn(&prey.loop, true);
 	assert_int_equal(counter_get(&prey.loop.stats.looks), 1);
@@ -309,6 +316,97 @@ static void looking_at_once(void **state)
 	loop_turn(&prey.loop, true); /* it found something: now it does */
 	assert_int_equal(counter_get(&prey.loop.stats.looks), 2);
 	assert_int_equal(prey.asked, asked + 1);
+	prey_fini(&prey, event);
+}
+
+static void write_to_prey(evutil_socket_t fd, short what, void *arg)
+{
+	const uint64_t one = 1;
+	struct prey *prey = arg;
+
+	(void)fd;
+	(void)what;
+	assert_int_equal(write(prey->fd, &one, sizeof(one)), sizeof(one));
+}
+
+/* What a loop tries to find need not be there at once, however long its gaps have become. More than
+ * one try, for the machine may take the CPU away for as long as one lasts. */
+static void looking_is_tried_for_a_while(void **state)
+{
+	const struct timeval at_once = { .tv_sec = 0 };
+	struct prey prey;
+	struct event *event = prey_init(&prey, 20000), *later;
+	const uint32_t longest = prey.loop.gap_ns;
+
+	(void)state;
+	later = evtimer_new(prey.loop.base, write_to_prey, &prey);
+	assert_non_null(later);
+	prey.again = false;
+	loop_turn(&prey.loop, true); /* the event that prey_init() leaves */
+	for (unsigned i = 0; i < 50 && !counter_get(&prey.loop.stats.polled); i++) {
+		prey.loop.gap_ns = prey.loop.last_gap_ns = longest - 1;
+		prey.loop.untried = UINT_MAX / 2;
+		prey.loop.traffic = true;
+		assert_int_equal(evtimer_add(later, &at_once), 0); /* runs with the first look */
+		loop_turn(&prey.loop, true);
+	}
+	assert_int_equal(counter_get(&prey.loop.stats.polled), 1);
+	event_free(later);
+	prey_fini(&prey, event);
+}
+
+/* A poller that always finds something does not keep events waiting. */
+static void pollers_leave_room(void **state)
+{
+	struct prey prey;
+	struct event *event = prey_init(&prey, 1000);
+
+	(void)state;
+	loop_turn(&prey.loop, true);
+	prey.events = 0;
+	prey.found = UINT_MAX;
+	for (unsigned i = 0; i < 100; i++) {
+		prey.loop.gap_ns = 0;
+		loop_turn(&prey.loop, true);
+	}
+	assert_int_equal(counter_get(&prey.loop.stats.polled), 100);
+	assert_in_range(prey.events, 100 / 8, 100 / 2);
+	prey_fini(&prey, event);
+}
+
+static void stop_it(struct loop_msg *msg)
+{
+	loop_stop(&container_of(msg, struct counted, msg)->prey->loop);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	*(bool *)arg = true;
+}
+
+/* The wake-up of loop_stop() may come while the loop looks: it does not sleep after that. */
+static void stopped_while_looking(void **state)
+{
+	const struct timeval late = { .tv_sec = 60 };
+	struct prey prey;
+	struct event *event = prey_init(&prey, 1000), *timer;
+	struct counted message = { .prey = &prey };
+	bool was_late = false;
+
+	(void)state;
+	timer = evtimer_new(prey.loop.base, on_late, &was_late);
+	assert_non_null(timer);
+	assert_int_equal(evtimer_add(timer, &late), 0);
+	prey.again = false;
+	loop_turn(&prey.loop, true);
+	prey.loop.gap_ns = 0;
+	prey.loop.traffic = true;
+	loop_post(&prey.loop, &message.msg, stop_it);
+	loop_run(&prey.loop);
+	assert_false(was_late);
+	event_free(timer);
 	prey_fini(&prey, event);
 }
 
@@ -410,6 +508,9 @@ int main(void)
 		cmocka_unit_test(looking),
 		cmocka_unit_test(looking_is_tried),
 		cmocka_unit_test(looking_at_once),
+		cmocka_unit_test(looking_is_tried_for_a_while),
+		cmocka_unit_test(pollers_leave_room),
+		cmocka_unit_test(stopped_while_looking),
 		cmocka_unit_test(not_looking),
 		cmocka_unit_test(histogram_buckets),
 		cmocka_unit_test(histogram_percentiles),
