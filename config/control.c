@@ -9,6 +9,8 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -24,14 +26,14 @@
 #include "util/log.h"
 
 #define MAX_CLIENTS   16
-#define MAX_REQUEST   4096
-#define MAX_ANSWER    (4u << 20) /* a client that does not read loses the connection at this */
+#define MAX_REQUEST   4096 /* bytes of a line, its end included */
 #define CLIENT_IDLE_S 60
 
 struct client {
 	LIST_ENTRY(client) link;
 	struct control *control;
 	struct bufferevent *bev;
+	bool ended; /* its side: nothing more will be asked */
 };
 
 struct control {
@@ -41,6 +43,7 @@ struct control {
 	struct acceptor acceptor;
 	LIST_HEAD(, client) clients;
 	unsigned n_clients;
+	struct log_limit limit;
 };
 
 static void client_free(struct client *client)
@@ -80,52 +83,84 @@ static bool reply(struct client *client, const char *line, size_t len)
 	struct evbuffer *out = bufferevent_get_output(client->bev);
 	json_t *result = answer(client->control->daemon, line, len);
 	char *text = json_dumps(result, JSON_COMPACT);
-	bool good = text && evbuffer_get_length(out) < MAX_ANSWER &&
-		    evbuffer_add_printf(out, "%s\n", text) > 0;
+	bool good = text && evbuffer_add_printf(out, "%s\n", text) > 0;
 
 	free(text);
 	json_decref(result);
 	return good;
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+/* The next request, the caller's; NULL: there is none yet. The last one of a client that has ended
+ * its side needs no end of line: half an object is no JSON. */
+static char *next_line(struct client *client, size_t *ret_len)
 {
-	struct evbuffer *in = bufferevent_get_input(bev);
-	struct client *client = arg;
+	struct evbuffer *in = bufferevent_get_input(client->bev);
+	char *line = evbuffer_readln(in, ret_len, EVBUFFER_EOL_LF);
+
+	if (line || !client->ended || !evbuffer_get_length(in))
+		return line;
+	*ret_len = evbuffer_get_length(in);
+	line = malloc(*ret_len);
+	if (line)
+		evbuffer_remove(in, line, *ret_len);
+	return line;
+}
+
+/* One request at a time: the next one is looked at when the answer has left, so that a client that
+ * does not read has one answer waiting, however many it asks for. */
+static void serve(struct client *client)
+{
+	bool good = true;
 	char *line;
 	size_t len;
 
-	while ((line = evbuffer_readln(in, &len, EVBUFFER_EOL_LF)) != NULL) {
-		bool good = reply(client, line, len);
-
-		free(line);
-		if (!good) {
-			client_free(client);
-			return;
-		}
-	}
-	if (evbuffer_get_length(in) >= MAX_REQUEST)
+	if (evbuffer_get_length(bufferevent_get_output(client->bev)))
+		return;
+	line = next_line(client, &len);
+	if (line)
+		good = reply(client, line, len);
+	else if (client->ended ||
+		 evbuffer_get_length(bufferevent_get_input(client->bev)) >= MAX_REQUEST)
+		good = false;
+	free(line);
+	if (!good)
 		client_free(client);
 }
 
-static void on_drained(struct bufferevent *bev, void *arg)
+static void on_ready(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
-	client_free(arg);
+	serve(arg);
 }
 
 /* The end, an error, or idle for too long. A client may end its side behind its last request: what
  * it asked for is still sent, as long as it goes on reading. */
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
-	if ((what & BEV_EVENT_EOF) && evbuffer_get_length(bufferevent_get_output(bev)))
-		bufferevent_setcb(bev, NULL, on_drained, on_event, arg);
-	else
-		client_free(arg);
+	struct client *client = arg;
+
+	(void)bev;
+	if (what & BEV_EVENT_EOF) {
+		client->ended = true;
+		serve(client);
+	} else {
+		client_free(client);
+	}
+}
+
+/* Says why, as far as the socket takes it at once. */
+static void turn_away(int fd, const char *why)
+{
+	char text[128];
+	int len = snprintf(text, sizeof(text), "{\"error\":\"%s\"}\n", why);
+
+	if (send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_debug("control socket: a client that is turned away: %s", strerror(errno));
+	close(fd);
 }
 
 /* The socket's mode lets nobody else in; that it was not changed is not ours to trust. */
-static bool is_allowed(int fd)
+static bool is_allowed(struct control *control, int fd)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t len = sizeof(peer);
@@ -133,7 +168,8 @@ static bool is_allowed(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
 	    (peer.uid == 0 || peer.uid == geteuid()))
 		return true;
-	log_warn("control socket: user %u may not use it", (unsigned)peer.uid);
+	log_limited(&control->limit, LOG_LEVEL_WARN, "control socket: user %u may not use it",
+		    (unsigned)peer.uid);
 	return false;
 }
 
@@ -146,13 +182,20 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 
 	(void)addr;
 	(void)len;
-	if (!is_allowed(fd)) {
-		close(fd);
+	if (!is_allowed(control, fd)) {
+		turn_away(fd, "it is for root and the user of the daemon");
 		return;
 	}
-	client = control->n_clients < MAX_CLIENTS ? calloc(1, sizeof(*client)) : NULL;
+	if (control->n_clients >= MAX_CLIENTS) {
+		log_limited(&control->limit, LOG_LEVEL_WARN,
+			    "control socket: %u clients are there, one more is turned away",
+			    control->n_clients);
+		turn_away(fd, "too many clients of the control socket");
+		return;
+	}
+	client = calloc(1, sizeof(*client));
 	if (!client) {
-		close(fd);
+		turn_away(fd, "out of memory");
 		return;
 	}
 	client->control = control;
@@ -165,7 +208,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	}
 	LIST_INSERT_HEAD(&control->clients, client, link);
 	control->n_clients++;
-	bufferevent_setcb(client->bev, on_read, NULL, on_event, client);
+	bufferevent_setcb(client->bev, on_ready, on_ready, on_event, client);
 	bufferevent_set_timeouts(client->bev, &idle, &idle);
 	bufferevent_setwatermark(client->bev, EV_READ, 0, MAX_REQUEST);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
@@ -226,6 +269,7 @@ int control_new(struct daemon *daemon, const char *path, struct control **ret_co
 	if (!control)
 		return -ENOMEM;
 	control->daemon = daemon;
+	control->limit = (struct log_limit)LOG_LIMIT_INIT(10);
 	LIST_INIT(&control->clients);
 	control->addr.sun_family = AF_UNIX;
 	strncpy(control->addr.sun_path, path, sizeof(control->addr.sun_path) - 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The control socket: a UNIX stream socket, mode 0600. A client sends one request a line, a JSON
- * object with "request"; it gets one line back, a JSON object. Main thread.
+ * object with "request"; it gets one line back, a JSON object. The last line may be without its end
+ * when the client ends its side behind it. Main thread.
  *
  *   {"request": "status"}    the daemon, its SSDs, workers, addresses
  *   {"request": "list"}      subsystems, namespaces, controllers

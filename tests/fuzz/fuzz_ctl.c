@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The control socket, with a host connected so that there is something to tell. An input is what a
- * client sends, in parts: 255 ends a part, 254 too, and lets a minute pass. Each line is answered
- * with one JSON object, or the connection ends.
+ * client sends, in parts: 255 ends a part, 254 too, and lets a minute pass. Each line, and what is
+ * left when the client ends its side, is answered with one JSON object, or the connection ends.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -129,16 +129,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unsigned asked = 0, answered = 0;
+	bool rest = false; /* the end of what was sent is no end of line */
 
 	n_answers = 0;
 	must(fd >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0);
 	while (size) {
 		size_t len = 0;
+		ssize_t n;
 
 		while (len < size && data[len] < TIME_PASSES)
 			len++;
-		if (send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
-			asked += count_lines(data, len);
+		n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n > 0) {
+			asked += count_lines(data, (size_t)n);
+			rest = data[n - 1] != '\n';
+		}
 		answered += receive(fd);
 		if (len < size && data[len] == TIME_PASSES)
 			rig_sleep(61000);
@@ -148,6 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	shutdown(fd, SHUT_WR);
 	answered += receive(fd);
+	asked += rest;
 	if (n_answers)
 		fuzz_fail("an answer without an end");
 	if (answered > asked)
