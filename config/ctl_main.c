@@ -17,6 +17,7 @@
 
 #include "config/ctl.h"
 #include "config/ctl_key.h"
+#include "config/ctl_text.h"
 #include "config/version.h"
 
 #define DEFAULT_SOCKET   "/run/nvmetd/control"
@@ -97,7 +98,7 @@ int ctl_ask(const char *path, const json_t *request, json_t **ret_answer)
 static void print_value(const json_t *value)
 {
 	if (json_is_string(value))
-		printf("%s", json_string_value(value));
+		ctl_text_print(stdout, json_string_value(value));
 	else if (json_is_integer(value))
 		printf("%lld", (long long)json_integer_value(value));
 	else if (json_is_real(value))
@@ -106,6 +107,13 @@ static void print_value(const json_t *value)
 		printf("-");
 	else
 		printf("%s", json_is_true(value) ? "yes" : "no");
+}
+
+static void print_item(const json_t *item, int indent)
+{
+	printf("%*s", indent, "");
+	print_value(item);
+	printf("\n");
 }
 
 /* Scalars of an object on one line; lists below it, indented. */
@@ -139,7 +147,7 @@ static void print_text(json_t *object, int indent)
 				       (long long)json_integer_value(json_array_get(item, 0)),
 				       (long long)json_integer_value(json_array_get(item, 1)));
 			else
-				printf("%*s%s\n", indent + 2, "", json_string_value(item));
+				print_item(item, indent + 2);
 		}
 	}
 }
@@ -254,6 +262,7 @@ int main(int argc, char **argv)
 	json_t *request;
 	int option, status;
 
+	ctl_text_init();
 	if (argc > 1 && strcmp(argv[1], "key") == 0)
 		return ctl_key(argc - 1, argv + 1);
 	while ((option = getopt_long(argc, argv, "s:o:vh", options, NULL)) != -1) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/ctl.h"
+#include "config/ctl_text.h"
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/hist.h"
@@ -17,6 +18,7 @@
 #define MAX_LINES 16 /* queues shown: the busiest */
 #define COLUMNS   80
 #define HOST_MAX  16 /* columns for its name */
+#define LINE_SIZE 1024
 
 /* The stages of a queue, as `queues` names their times, and as they are shown. */
 static const struct {
@@ -239,13 +241,14 @@ static double real(const json_t *object, const char *key)
 /* A line, cut off where the terminal ends. */
 __attribute__((format(printf, 1, 2))) static void put_line(const char *format, ...)
 {
-	char line[COLUMNS + 1];
+	char line[LINE_SIZE], fit[LINE_SIZE];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	printf("%s\n", line);
+	ctl_text_fit(fit, sizeof(fit), line, COLUMNS, false);
+	printf("%s\n", fit);
 }
 
 /* Microseconds in six columns. */
@@ -320,12 +323,12 @@ static const char *stage_text(const json_t *queue, char text[static 16])
 /* A host's name is cut from the left, where it says little. */
 static void print_queue(const json_t *queue)
 {
-	const char *host = get_text(queue, "hostnqn");
-	size_t len = strlen(host);
-	char p50[16], p99[16], stage[16];
+	char host[LINE_SIZE / 2], p50[16], p99[16], stage[16];
+	unsigned columns =
+		ctl_text_fit(host, sizeof(host), get_text(queue, "hostnqn"), HOST_MAX, true);
 
-	put_line("%-*s %5lld %3lld %2lld %8.0f %8.0f %7.1f %6s %6s %s", HOST_MAX,
-		 len > HOST_MAX ? host + len - HOST_MAX : host, (long long)get(queue, "cntlid"),
+	put_line("%s%*s %5lld %3lld %2lld %8.0f %8.0f %7.1f %6s %6s %s", host,
+		 (int)(HOST_MAX - columns), "", (long long)get(queue, "cntlid"),
 		 (long long)get(queue, "qid"), (long long)get(queue, "worker"),
 		 real(queue, "reads_per_s"), real(queue, "writes_per_s"),
 		 real(queue, "read_mb_per_s") + real(queue, "write_mb_per_s"),

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "util/check.h"
+
 size_t utf8_char(const char *text, size_t len)
 {
 	/* By length: the first byte's mask and value, and the least that needs so many bytes. */
@@ -16,6 +18,11 @@ size_t utf8_char(const char *text, size_t len)
 		[3] = { 0xf0, 0xe0, 0x800 },
 		[4] = { 0xf8, 0xf0, 0x10000 },
 	};
+	/* C0; DEL and C1; ends of line and paragraph, and what turns the direction of what follows.
+	 */
+	static const struct {
+		uint32_t first, last;
+	} hidden[] = { { 0, 0x1f }, { 0x7f, 0x9f }, { 0x2028, 0x202e }, { 0x2066, 0x2069 } };
 	const uint8_t *bytes = (const uint8_t *)text;
 
 	for (size_t n = 1; n <= 4 && n <= len; n++) {
@@ -30,7 +37,11 @@ size_t utf8_char(const char *text, size_t len)
 		}
 		if (code < forms[n].least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
 			return 0;
-		return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 0 : n;
+		for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
+			if (code >= hidden[i].first && code <= hidden[i].last)
+				return 0;
+		}
+		return n;
 	}
 	return 0;
 }

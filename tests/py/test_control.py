@@ -3,11 +3,16 @@
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import time
+import unicodedata
 
-from daemon import BUILD, ENV
+import pytest
+
+from daemon import BUILD, ENV, NQN
+from nvmetcp import Host, Queue, Status
 
 ONE = "--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0"
 
@@ -68,4 +73,34 @@ def test_too_many_clients(start):
         while "too many clients" not in (answer := nvmetctl(daemon.control, "status")).stderr:
             assert time.monotonic() < end, answer
         assert answer.returncode == 1 and "16 clients are there" in daemon.log()
+    daemon.expect_clean()
+
+
+WIDE, MARKED = "nqn." + "漢" * 12, "nqn." + "e\N{COMBINING ACUTE ACCENT}" * 20
+
+
+def columns(text):
+    """That a terminal takes for it."""
+    return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "FW" else 1
+               for char in text)
+
+
+def test_wide_names(start):
+    """Names of hosts are cut and padded by columns, not bytes, and never within a character; what a terminal
+    would obey does not reach it, in no locale."""
+    daemon = start(*ONE, "--nqn", NQN, "--allow-host", WIDE, "--allow-host", MARKED)
+    with Host(daemon.address, NQN, hostnqn=WIDE), Host(daemon.address, NQN, hostnqn=MARKED):
+        for locale in "C", "C.UTF-8":
+            top = subprocess.run([str(BUILD / "nvmetctl"), "--socket", str(daemon.control), "top", "1", "1"],
+                                 capture_output=True, env={**ENV, "LC_ALL": locale}, check=True).stdout.decode()
+            assert max(map(columns, top.splitlines())) <= 80
+            rows = top[top.index("host "):].splitlines()
+            assert {row.split()[0] for row in rows[1:]} == {"漢" * 8, MARKED[-32:]}
+            assert {columns(row[:re.search(r" +[12] +1 +0 ", row).start()]) for row in rows[1:]} == {16}
+            assert {columns(row[:re.search(r" +[12] +1 ", row).end()]) for row in rows[1:]} == {27}
+        assert WIDE in nvmetctl(daemon.control, "list").stdout
+    for name in "nqn.a\x1b[2J", "nqn.a\u009b2J", "nqn.a\u202eb", "nqn.a\u2028b":
+        with Queue(daemon.address) as queue, pytest.raises(Status):
+            queue.connect(NQN, hostnqn=name)
+    assert not set("\x1b\x9b\u009b\u202e\u2028") & set(daemon.log())
     daemon.expect_clean()

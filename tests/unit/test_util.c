@@ -488,6 +488,10 @@ static void utf8(void **state)
 		{ "\xf0\x80\x80\xaf", 4, 0 }, /* overlong */
 		{ "\xed\xa0\x80", 3, 0 },     /* surrogate */
 		{ "\xf4\x90\x80\x80", 4, 0 }, /* beyond the last */
+		{ "\xe2\x80\xa8", 3, 0 },     /* a line ends */
+		{ "\xe2\x80\xae", 3, 0 },     /* what follows goes to the left */
+		{ "\xe2\x81\xa9", 3, 0 },     /* and back */
+		{ "\xe2\x80\xaf", 3, 3 },     /* a narrow space */
 	};
 
 	(void)state;
