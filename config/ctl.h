@@ -10,6 +10,9 @@
  * {"error": …}; or -errno (printed). */
 int ctl_ask(const char *path, const json_t *request, json_t **ret_answer);
 
+/* Prints what an answer has as "error". */
+void ctl_print_error(const json_t *answer);
+
 /*
  * nvmetctl top: once every `seconds` what happened in them, for `count` times (0: until it is
  * interrupted). As text for a terminal of 80 columns, or one JSON object a line. Exit status.

@@ -4,25 +4,20 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "config/ctl.h"
 #include "config/ctl_key.h"
 #include "config/ctl_text.h"
 #include "config/version.h"
+#include "util/check.h"
 
-#define DEFAULT_SOCKET   "/run/nvmetd/control"
-#define ANSWER_TIMEOUT_S 10
-#define DAY_S            86400
+#define DEFAULT_SOCKET "/run/nvmetd/control"
+#define DAY_S          86400
 
 static const char usage[] =
 	"usage: nvmetctl [--socket PATH] [-o text|json] COMMAND\n"
@@ -42,58 +37,6 @@ static const char usage[] =
 	"  disable SUBSYSNQN NSID     takes a namespace away from hosts\n"
 	"  key …                      makes and shows keys; nvmetctl key for more\n"
 	"The socket is " DEFAULT_SOCKET " unless --socket or NVMETD_CONTROL names another.\n";
-
-/* A daemon that hangs, or has too many clients, must not make us hang or die. */
-static int connect_to(const struct sockaddr_un *addr)
-{
-	const struct timeval patience = { .tv_sec = ANSWER_TIMEOUT_S };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), err;
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
-	    connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
-	return fd;
-}
-
-int ctl_ask(const char *path, const json_t *request, json_t **ret_answer)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	json_error_t error;
-	FILE *stream;
-	int fd;
-
-	if (strlen(path) >= sizeof(addr.sun_path)) {
-		fprintf(stderr, "nvmetctl: %s: too long for a UNIX socket\n", path);
-		return -EINVAL;
-	}
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	fd = connect_to(&addr);
-	if (fd < 0) {
-		fprintf(stderr, "nvmetctl: %s: %s (%s)\n", path, strerror(-fd),
-			fd == -EACCES ? "it is for root and the user of the daemon"
-				      : "does nvmetd run, with this control socket?");
-		return fd;
-	}
-	signal(SIGPIPE, SIG_IGN);
-	json_dumpfd(request, fd, JSON_COMPACT);
-	dprintf(fd, "\n");
-	shutdown(fd, SHUT_WR);
-	stream = fdopen(fd, "r");
-	*ret_answer = stream ? json_loadf(stream, JSON_DISABLE_EOF_CHECK, &error) : NULL;
-	if (stream)
-		fclose(stream);
-	else
-		close(fd);
-	if (!*ret_answer)
-		fprintf(stderr, "nvmetctl: no answer from %s\n", path);
-	return *ret_answer ? 0 : -EIO;
-}
 
 static void print_value(const json_t *value)
 {
@@ -173,9 +116,11 @@ static unsigned parse_count(const char *text, unsigned max)
 	return *end || value < 1 || value > max ? 0 : (unsigned)value;
 }
 
-static int bad_arguments(const char *name)
+static int bad_command(const char *name, const char *why)
 {
-	fprintf(stderr, "nvmetctl: %s: these are not its arguments\n%s", name, usage);
+	fprintf(stderr, "nvmetctl: ");
+	ctl_text_print(stderr, name);
+	fprintf(stderr, ": %s\n%s", why, usage);
 	return 1;
 }
 
@@ -190,24 +135,65 @@ static json_t *make_queue_request(char **argv)
 			 (int)cntlid, "qid", (int)qid);
 }
 
-/* The command line as a request; NULL: it is none. */
+static json_t *make_namespace_request(char **argv)
+{
+	unsigned nsid = parse_count(argv[2], INT_MAX);
+
+	if (!nsid)
+		return NULL;
+	return json_pack("{s:s, s:s, s:i, s:b}", "request", "namespace", "subsystem", argv[1],
+			 "nsid", (int)nsid, "enabled", argv[0][0] == 'e');
+}
+
+static json_t *make_rescan_request(char **argv)
+{
+	return json_pack("{s:s, s:s}", "request", argv[0], "ssd", argv[1]);
+}
+
+/* The command line as a request; NULL: it is none (printed). */
 static json_t *make_request(int argc, char **argv)
 {
-	const char *name = argv[0];
+	/* With `argc` words; without `make` the name is all there is to say. */
+	static const struct {
+		const char *name;
+		int argc;
+		json_t *(*make)(char **argv);
+	} commands[] = {
+		{ "status", 1, NULL },
+		{ "list", 1, NULL },
+		{ "counters", 1, NULL },
+		{ "queues", 1, NULL },
+		{ "pairs", 1, NULL },
+		{ "latency", 1, NULL },
+		{ "latency", 4, make_queue_request },
+		{ "histograms", 1, NULL },
+		{ "histograms", 4, make_queue_request },
+		{ "rescan", 1, NULL },
+		{ "rescan", 2, make_rescan_request },
+		{ "enable", 3, make_namespace_request },
+		{ "disable", 3, make_namespace_request },
+	};
+	json_t *request = NULL;
+	bool known = false;
 
-	if ((strcmp(name, "latency") == 0 || strcmp(name, "histograms") == 0) && argc == 4)
-		return make_queue_request(argv);
-	if (strcmp(name, "enable") == 0 || strcmp(name, "disable") == 0) {
-		unsigned nsid = argc == 3 ? parse_count(argv[2], INT_MAX) : 0;
-
-		if (!nsid)
-			return NULL;
-		return json_pack("{s:s, s:s, s:i, s:b}", "request", "namespace", "subsystem",
-				 argv[1], "nsid", (int)nsid, "enabled", *name == 'e');
+	for (size_t i = 0; i < ARRAY_SIZE(commands) && !request; i++) {
+		if (strcmp(commands[i].name, argv[0]) != 0)
+			continue;
+		known = true;
+		if (commands[i].argc != argc)
+			continue;
+		request = commands[i].make ? commands[i].make(argv)
+					   : json_pack("{s:s}", "request", argv[0]);
 	}
-	if (strcmp(name, "rescan") == 0 && argc == 2)
-		return json_pack("{s:s, s:s}", "request", name, "ssd", argv[1]);
-	return argc == 1 ? json_pack("{s:s}", "request", name) : NULL;
+	if (!request) {
+		fprintf(stderr, "nvmetctl: ");
+		ctl_text_print(stderr, argv[0]);
+		fprintf(stderr,
+			known ? ": these are not its arguments\n%s"
+			      : ": there is no such command\n%s",
+			usage);
+	}
+	return request;
 }
 
 static int run_top(const char *path, int argc, char **argv, bool as_json)
@@ -216,7 +202,7 @@ static int run_top(const char *path, int argc, char **argv, bool as_json)
 	unsigned count = argc > 2 ? parse_count(argv[2], DAY_S) : 0;
 
 	if (argc > 3 || !seconds || (argc > 2 && !count))
-		return bad_arguments(argv[0]);
+		return bad_command(argv[0], "these are not its arguments");
 	return ctl_top(path, seconds, count, as_json);
 }
 
@@ -229,8 +215,7 @@ static int run(const char *path, const json_t *request, bool as_json)
 	if (ctl_ask(path, request, &answer))
 		return 1;
 	if (json_object_get(answer, "error")) {
-		fprintf(stderr, "nvmetctl: %s\n",
-			json_string_value(json_object_get(answer, "error")));
+		ctl_print_error(answer);
 		status = 1;
 	} else if (as_json) {
 		json_dumpf(answer, stdout, JSON_INDENT(2));
@@ -281,15 +266,15 @@ int main(int argc, char **argv)
 	}
 	if (!path)
 		path = DEFAULT_SOCKET;
-	if (optind < argc && strcmp(argv[optind], "top") == 0)
-		return run_top(path, argc - optind, argv + optind, as_json);
 	if (optind == argc) {
 		fprintf(stderr, "nvmetctl: a command is missing\n%s", usage);
 		return 1;
 	}
+	if (strcmp(argv[optind], "top") == 0)
+		return run_top(path, argc - optind, argv + optind, as_json);
 	request = make_request(argc - optind, argv + optind);
 	if (!request)
-		return bad_arguments(argv[optind]);
+		return 1;
 	status = run(path, request, as_json);
 	json_decref(request);
 	return status;

@@ -42,8 +42,7 @@ static json_t *ask_for(const char *path, const char *name)
 	json_t *answer = NULL;
 
 	if (ctl_ask(path, request, &answer) == 0 && json_object_get(answer, "error")) {
-		fprintf(stderr, "nvmetctl: %s\n",
-			json_string_value(json_object_get(answer, "error")));
+		ctl_print_error(answer);
 		json_decref(answer);
 		answer = NULL;
 	}

@@ -6,13 +6,14 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import time
 import unicodedata
 
 import pytest
 
-from daemon import BUILD, ENV, NQN
-from nvmetcp import Host, Queue, Status
+from daemon import BUILD, ENV, NQN, TOP
+from nvmetcp import Host, Queue, Status, write
 
 ONE = "--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0"
 
@@ -74,6 +75,101 @@ def test_too_many_clients(start):
             assert time.monotonic() < end, answer
         assert answer.returncode == 1 and "16 clients are there" in daemon.log()
     daemon.expect_clean()
+
+
+def keys_of(answer, parent=""):
+    """{"subsystems", "subsystems.nqn", …}"""
+    if isinstance(answer, list):
+        return {key for item in answer for key in keys_of(item, parent)}
+    if not isinstance(answer, dict):
+        return set()
+    return {parent + key for key in answer} | {
+        below for key, value in answer.items() for below in keys_of(value, f"{parent}{key}.")}
+
+
+def documented():
+    """{command: keys}, from the man page."""
+    text = (TOP / "docs" / "nvmetctl.1").read_text().partition(".Sh JSON\n")[2].partition("\n.Sh ")[0]
+    commands = {}
+    for name, items in re.findall(r"^\.It Cm (\w+)\n((?:[^.].*\n)+)", text, re.M):
+        for item in items.split(";"):
+            parent, _, names = item.rpartition(":")
+            commands.setdefault(name, set()).update(
+                (parent.strip() + "." if parent else "") + key.strip() for key in names.split(","))
+    return commands
+
+
+def test_json_keys(start):
+    """-o json of every command is JSON with just the keys that the man page promises."""
+    daemon = start("--ssd", "emulated:size=16M,namespaces=1", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--allow-host", "nqn.host")
+    promised = documented()
+    with Host(daemon.address, NQN, hostnqn="nqn.host") as host:
+        write(host.io[0], 0, bytes(4096))
+        end = time.monotonic() + 60
+        while not daemon.ctl("queues")["queues"][0]["writes"]:
+            assert time.monotonic() < end
+        for command in promised:
+            arguments = {"top": (1, 1), "enable": (NQN, 1), "disable": (NQN, 1)}.get(command, ())
+            assert keys_of(daemon.ctl(command, *arguments)) == promised[command], command
+        for command in "latency", "histograms":
+            assert keys_of(daemon.ctl(command, NQN, 1, 1)) == promised[command]
+    usage = nvmetctl(daemon.control, "--help").stdout
+    assert {name for name in re.findall(r"^  (\w+)", usage, re.M)} - {"key"} == promised.keys()
+
+
+def test_bad_commands(start):
+    """A command that is none is not asked for; arguments that are none are not guessed; a refusal is one line."""
+    daemon = start(*ONE, "--nqn", NQN)
+    for arguments, text in (
+            (("nothing",), "nvmetctl: nothing: there is no such command\nusage"),
+            (("namespace",), "there is no such command"), (("a\x1b[2Jb",), "nvmetctl: a?[2Jb: there"),
+            ((), "nvmetctl: a command is missing\nusage"), (("-o", "xml", "status"), "usage"),
+            (("status", "x"), "nvmetctl: status: these are not its arguments\nusage"),
+            (("latency", NQN), "not its arguments"), (("latency", NQN, 0, 1), "not its arguments"),
+            (("enable", NQN, "one"), "not its arguments"), (("top", 1, 2, 3), "usage"),
+            (("latency", NQN, 1, 1), "nvmetctl: there is no such I/O queue"),
+            (("rescan", "none"), "nvmetctl: no SSD has this name\n"),
+            (("disable", NQN, 9), "nvmetctl: the subsystem has no such namespace\n")):
+        answer = nvmetctl(daemon.control, *arguments)
+        assert answer.returncode == 1 and answer.stdout == "" and text in answer.stderr, answer
+        assert answer.stderr.startswith(("nvmetctl: ", "usage: "))
+
+
+def test_no_daemon(tmp_path):
+    """None there, one that hangs with and without a client, one that leaves, none of ours: each is told, soon."""
+    path = tmp_path / "control"
+
+    def expect(text):
+        for arguments in ("status",), ("-o", "json", "list"), ("top",):
+            answer = nvmetctl(path, *arguments)
+            assert answer.returncode == 1 and answer.stdout == "", answer
+            assert answer.stderr.startswith(f"nvmetctl: {path}: ") and text in answer.stderr, answer
+
+    expect("No such file or directory (does nvmetd run, with this control socket?)")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        expect("Connection refused (does nvmetd run, with this control socket?)")
+        server.listen(5)
+        answer = nvmetctl(path, "status")  # once: it waits for 10 s
+        assert answer.returncode == 1 and "no answer within 10 s: the daemon hangs" in answer.stderr, answer
+        server.accept()[0].close()
+
+        def serve(what):
+            for _ in range(3):
+                client = server.accept()[0]
+                while client.recv(4096):
+                    pass
+                client.sendall(what)
+                client.close()
+
+        for what, text in ((b"", "the connection ended before there was an answer"),
+                           (b"SSH-2.0\r\n", "is this nvmetd's control socket?"),
+                           (b"[1]\n", "is this nvmetd's control socket?"), (b'{"a":', "the connection ended")):
+            thread = threading.Thread(target=serve, args=(what,))
+            thread.start()
+            expect(text)
+            thread.join()
 
 
 WIDE, MARKED = "nqn." + "漢" * 12, "nqn." + "e\N{COMBINING ACUTE ACCENT}" * 20

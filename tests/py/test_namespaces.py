@@ -177,7 +177,7 @@ def test_changed_list(start):
 @pytest.mark.parametrize("arguments, expected", [
     (("disable", NQN, 9), "no such namespace"), (("disable", NQN + "x", 1), "no subsystem"),
     (("rescan", "nobody"), "no SSD"), (("enable", NQN), "usage"), (("enable", NQN, "x"), "usage"),
-    (("rescan", "a", "b"), "rescan: these are not its arguments"), (("bogus",), "no such request"),
+    (("rescan", "a", "b"), "rescan: these are not its arguments"), (("bogus",), "no such command"),
 ])
 def test_operator_errors(shared, arguments, expected):
     """nvmetctl says what is wrong, and leaves with 1."""
