@@ -18,6 +18,7 @@
 #include "target/subsystem.h"
 #include "target/worker.h"
 #include "util/check.h"
+#include "util/utf8.h"
 
 #define LE_FIRST 10 /* bounds of buckets: 2^10 ns, about a microsecond, … */
 #define LE_LAST  32 /* … to 2^32 ns, about 4 seconds, each twice the one before */
@@ -34,14 +35,24 @@ static void describe(struct evbuffer *out, const char *name, const char *type, c
 	evbuffer_add_printf(out, "# HELP nvmetd_%s %s\n", name, help);
 }
 
-/* Of a label: hosts choose their names. */
+/* Of a label, which may be any UTF-8: hosts choose their names, and so do those who write a
+ * configuration. What is none, or must not be shown, stays apart from what else there is: two names
+ * never become one. */
 static void add_escaped(struct evbuffer *out, const char *text)
 {
-	for (; *text; text++) {
+	size_t left = strlen(text), n;
+
+	for (; left; text += n, left -= n) {
+		n = utf8_char(text, left);
 		if (*text == '"' || *text == '\\')
 			evbuffer_add_printf(out, "\\%c", *text);
+		else if (n)
+			evbuffer_add(out, text, n);
+		else if (*text == '\n')
+			evbuffer_add_printf(out, "\\n");
 		else
-			evbuffer_add_printf(out, "%c", *text < 0x20 || *text > 0x7e ? '?' : *text);
+			evbuffer_add_printf(out, "\\\\x%02x", (unsigned char)*text);
+		n = n ? n : 1;
 	}
 }
 

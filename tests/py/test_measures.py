@@ -214,7 +214,7 @@ def scrape(url):
     """GET."""
     with urllib.request.urlopen(url, timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
-        return parse(answer.read().decode("ascii"))
+        return parse(answer.read().decode())
 
 
 def test_openmetrics(measured):
@@ -237,6 +237,27 @@ def test_openmetrics(measured):
             assert buckets == sorted(buckets) and buckets[-1] == count
             assert samples["nvmetd_stage_seconds_count", prefix + "}"] == count
             assert samples["nvmetd_stage_seconds_sum", prefix + "}"] >= 0
+
+
+def test_openmetrics_names(start, tmp_path):
+    """Labels are UTF-8: names are what they are, and what is none is escaped, each to one of its own."""
+    conf = tmp_path / "nvmet.conf"
+    conf.write_bytes(b'''listen = ( "127.0.0.1:0" ); metrics = "127.0.0.1:0";
+ssds = ( { name = "z\xc5\xbc\\n\x1b\\"\\\\"; spec = "emulated:size=16M"; },
+         { name = "\xff\xc3"; spec = "emulated:size=16M"; }, { name = "\xfe\xc3"; spec = "emulated:size=16M"; } );
+subsystems = ( { nqn = "nqn.subsyst\xc3\xa8me"; allow_any_host = true; namespaces = (
+  { nsid = 1; ssd = "z\xc5\xbc\\n\x1b\\"\\\\"; }, { nsid = 2; ssd = "\xff\xc3"; }, { nsid = 3; ssd = "\xfe\xc3"; } ); } );
+''')
+    daemon = start("-c", conf)
+    with Host(daemon.address, "nqn.subsystème", hostnqn="nqn.zażółć-漢") as host:
+        for nsid in 1, 2, 3:
+            read(host.io[0], 0, 1, nsid=nsid)
+        settled(daemon, "queues", lambda a: a["queues"][0]["reads"] == 3)
+        samples = scrape(re.search(r"metrics: (http://\S+)", daemon.log())[1])
+    assert samples["nvmetd_queue_commands_total", '{subsystem="nqn.subsystème",host="nqn.zażółć-漢",cntlid="1",'
+                   'qid="1",command="read"}'] == 3
+    for name in r'zż\n\\x1b\"\\', r"\\xff\\xc3", r"\\xfe\\xc3":
+        assert samples["nvmetd_pair_commands_total", f'{{ssd="{name}",qid="1"}}'] == 1
 
 
 def test_openmetrics_of_many(start):
