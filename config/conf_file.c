@@ -1,228 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The configuration file: libconfig's tree → struct conf. One table per kind of group; a key that
- * is in no table, of another type or out of its range is an error with file and line.
- */
+/* The configuration file: libconfig's tree → struct conf, with one table per kind of group. */
 #include <errno.h>
 #include <libconfig.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/conf.h"
 #include "config/conf_hosts.h"
+#include "config/conf_table.h"
 #include "pcie/pci.h"
 #include "target/ctrl.h"
 #include "target/passthru.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
 #include "util/check.h"
-#include "util/num.h"
-
-struct reader {
-	struct conf *conf;
-	const char *path;
-	char *err;
-	size_t err_size;
-};
-
-enum key_type {
-	KEY_UINT,
-	KEY_SIZE,
-	KEY_DURATION,
-	KEY_TEXT,
-	KEY_ASCII,
-	KEY_BOOL,
-	KEY_LEVEL,
-	KEY_GROUP
-};
-
-struct key {
-	const char *name;
-	enum key_type type;
-	size_t offset;
-	uint64_t min, max; /* of the value, or of the length of a text */
-	int (*group)(struct reader *reader, const config_setting_t *setting, void *base);
-};
-
-__attribute__((format(printf, 3, 4))) static int
-fail(struct reader *reader, const config_setting_t *at, const char *fmt, ...)
-{
-	const char *file = config_setting_source_file(at); /* of an @include, another one */
-	int n = snprintf(reader->err, reader->err_size, "%s:%u: ", file ? file : reader->path,
-			 config_setting_source_line(at));
-	va_list args;
-
-	va_start(args, fmt);
-	if (n >= 0 && (size_t)n < reader->err_size)
-		vsnprintf(reader->err + n, reader->err_size - (size_t)n, fmt, args);
-	va_end(args);
-	return -EINVAL;
-}
-
-/* --- Values -------------------------------------------------------------------------------------
- */
-
-static bool is_integer(const config_setting_t *setting)
-{
-	int type = config_setting_type(setting);
-
-	return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
-}
-
-static int read_uint(struct reader *reader, const config_setting_t *setting, const struct key *key,
-		     unsigned *to)
-{
-	long long value = config_setting_get_int64(setting);
-
-	if (!is_integer(setting) || value < (long long)key->min || value > (long long)key->max)
-		return fail(reader, setting, "%s: expected a number from %llu to %llu", key->name,
-			    (unsigned long long)key->min, (unsigned long long)key->max);
-	*to = (unsigned)value;
-	return 0;
-}
-
-static int read_size(struct reader *reader, const config_setting_t *setting, const struct key *key,
-		     size_t *to)
-{
-	const char *text = config_setting_get_string(setting);
-	uint64_t value = is_integer(setting) ? (uint64_t)config_setting_get_int64(setting) : 0;
-	char min[NUM_TEXT_SIZE], max[NUM_TEXT_SIZE];
-
-	if (text ? num_parse_size(text, key->min, key->max, &value)
-		 : value < key->min || value > key->max) {
-		num_format_size(key->min, min);
-		num_format_size(key->max, max);
-		return fail(reader, setting, "%s: expected a size from \"%s\" to \"%s\"", key->name,
-			    min, max);
-	}
-	*to = value;
-	return 0;
-}
-
-static int read_duration(struct reader *reader, const config_setting_t *setting,
-			 const struct key *key, unsigned *to)
-{
-	const char *text = config_setting_get_string(setting);
-	char min[NUM_TEXT_SIZE], max[NUM_TEXT_SIZE];
-	uint64_t value;
-
-	if (!text || num_parse_duration_ms(text, key->min, key->max, &value)) {
-		num_format_duration_ms(key->min, min);
-		num_format_duration_ms(key->max, max);
-		return fail(reader, setting, "%s: expected a time from \"%s\" to \"%s\"", key->name,
-			    min, max);
-	}
-	*to = (unsigned)value;
-	return 0;
-}
-
-static int read_text(struct reader *reader, const config_setting_t *setting, const struct key *key,
-		     char *to)
-{
-	const char *text = config_setting_get_string(setting);
-
-	if (!text || strlen(text) < key->min || strlen(text) > key->max)
-		return fail(reader, setting, "%s: expected a text of %llu to %llu characters",
-			    key->name, (unsigned long long)key->min, (unsigned long long)key->max);
-	memcpy(to, text, strlen(text) + 1);
-	return 0;
-}
-
-/* What Identify shows as a string (Base 1.4.2): printable ASCII. */
-static int read_ascii(struct reader *reader, const config_setting_t *setting, const struct key *key,
-		      char *to)
-{
-	const char *text = config_setting_get_string(setting);
-
-	for (const char *c = text ? text : ""; *c; c++) {
-		if (*c < 0x20 || *c > 0x7e)
-			return fail(reader, setting, "%s: expected printable ASCII characters",
-				    key->name);
-	}
-	return read_text(reader, setting, key, to);
-}
-
-static int read_key(struct reader *reader, const config_setting_t *setting, const struct key *key,
-		    void *base)
-{
-	void *field = (char *)base + key->offset;
-	const char *text = config_setting_get_string(setting);
-
-	switch (key->type) {
-	case KEY_UINT:
-		return read_uint(reader, setting, key, field);
-	case KEY_SIZE:
-		return read_size(reader, setting, key, field);
-	case KEY_DURATION:
-		return read_duration(reader, setting, key, field);
-	case KEY_TEXT:
-		return read_text(reader, setting, key, field);
-	case KEY_ASCII:
-		return read_ascii(reader, setting, key, field);
-	case KEY_BOOL:
-		if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
-			return fail(reader, setting, "%s: expected true or false", key->name);
-		*(bool *)field = config_setting_get_bool(setting);
-		return 0;
-	case KEY_LEVEL:
-		if (!text || log_level_parse(text, field))
-			return fail(reader, setting,
-				    "%s: expected \"error\", \"warning\", \"info\" or \"debug\"",
-				    key->name);
-		return 0;
-	case KEY_GROUP:
-		return key->group(reader, setting, field);
-	}
-	return -EINVAL;
-}
-
-/* Every key of the group must be in the table. */
-static int read_group(struct reader *reader, const config_setting_t *group, const struct key *keys,
-		      size_t n_keys, void *base)
-{
-	if (!config_setting_is_group(group))
-		return fail(reader, group, "expected a group: { key = value; … }");
-	for (int i = 0; i < config_setting_length(group); i++) {
-		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
-		const char *name = config_setting_name(setting);
-		size_t k = 0;
-		int err;
-
-		while (k < n_keys && strcmp(keys[k].name, name) != 0)
-			k++;
-		if (k == n_keys)
-			return fail(reader, setting, "%s: there is no such key here", name);
-		err = read_key(reader, setting, &keys[k], base);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static int need_list(struct reader *reader, const config_setting_t *setting)
-{
-	if (config_setting_is_list(setting) || config_setting_is_array(setting))
-		return 0;
-	return fail(reader, setting, "%s: expected a list: ( …, … )", config_setting_name(setting));
-}
-
-static int need(struct reader *reader, const config_setting_t *group, const char *name)
-{
-	if (config_setting_get_member(group, name))
-		return 0;
-	return fail(reader, group, "%s is missing", name);
-}
 
 /* --- Groups -------------------------------------------------------------------------------------
  */
 
-static int read_limits(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_limits(const struct conf_reader *reader, const config_setting_t *setting,
+		       void *base)
 {
 #define LIMIT(field) offsetof(struct nvmet_limits, field)
-	static const struct key keys[] = {
+	static const struct conf_key keys[] = {
 		{ "connections", KEY_UINT, LIMIT(connections), 1, 65536, NULL },
 		{ "connections_per_host", KEY_UINT, LIMIT(connections_per_host), 1, 65536, NULL },
 		{ "handshakes", KEY_UINT, LIMIT(handshakes), 1, 65536, NULL },
@@ -238,75 +40,77 @@ static int read_limits(struct reader *reader, const config_setting_t *setting, v
 		{ "term_timeout", KEY_DURATION, LIMIT(term_timeout_ms), 100, 30000, NULL },
 	};
 
-	return read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
+	return conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
 }
 
-static int read_listen(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_listen(const struct conf_reader *reader, const config_setting_t *setting,
+		       void *base)
 {
 	struct conf *conf = reader->conf;
 
 	(void)base;
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
 		enum nvmet_tls_mode tls;
-		struct conf_why why;
 		const char *text;
 		int err;
 
-		if (conf_read_port(elem, &text, &tls, &why))
-			return fail(reader, why.at, "%s", why.text);
+		if (conf_read_port(reader, elem, &text, &tls))
+			return -EINVAL;
 		err = text ? conf_add_listen(conf, text, tls) : -EINVAL;
 		if (err)
-			return fail(reader, elem, "listen: %s", conf_listen_error(err));
+			return conf_fail(reader, elem, "listen: %s", conf_listen_error(err));
 	}
 	return 0;
 }
 
-static int read_worker_cpus(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_worker_cpus(const struct conf_reader *reader, const config_setting_t *setting,
+			    void *base)
 {
 	struct conf *conf = reader->conf;
 	int n = config_setting_length(setting);
 
 	(void)base;
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	if (n > CONF_MAX_WORKERS)
-		return fail(reader, setting, "worker_cpus: more than %u CPUs", CONF_MAX_WORKERS);
+		return conf_fail(reader, setting, "worker_cpus: more than %u CPUs",
+				 CONF_MAX_WORKERS);
 	for (int i = 0; i < n; i++) {
-		static const struct key key = {
-			"worker_cpus", KEY_UINT, 0, 0, CPU_SETSIZE - 1, NULL
-		};
+		static const struct conf_key key = { "worker_cpus",   KEY_UINT, 0, 0,
+						     CPU_SETSIZE - 1, NULL };
 
-		if (read_uint(reader, config_setting_get_elem(setting, (unsigned)i), &key,
-			      &conf->worker_cpus[i]))
+		if (conf_read_uint(reader, config_setting_get_elem(setting, (unsigned)i), &key,
+				   &conf->worker_cpus[i]))
 			return -EINVAL;
 	}
 	conf->n_worker_cpus = (unsigned)n;
 	return 0;
 }
 
-static int read_tcp(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_tcp(const struct conf_reader *reader, const config_setting_t *setting, void *base)
 {
 #define TCP(field) offsetof(struct nvme_tcp_options, field)
-	static const struct key keys[] = {
+	static const struct conf_key keys[] = {
 		{ "dscp", KEY_UINT, TCP(dscp), 0, 63, NULL },
 		{ "priority", KEY_UINT, TCP(priority), 0, 6, NULL },
 		{ "busy_poll_us", KEY_UINT, TCP(busy_poll_us), 0, 1000, NULL },
 		{ "prefer_incoming_cpu", KEY_BOOL, TCP(prefer_incoming_cpu), 0, 0, NULL },
 	};
 
-	return read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
+	return conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
 }
 
-static int read_metrics(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_metrics(const struct conf_reader *reader, const config_setting_t *setting,
+			void *base)
 {
 	const char *text = config_setting_get_string(setting);
 
 	(void)base;
 	if (!text || conf_set_metrics(reader->conf, text))
-		return fail(reader, setting, "metrics: %s", conf_listen_error(-EINVAL));
+		return conf_fail(reader, setting, "metrics: %s", conf_listen_error(-EINVAL));
 	return 0;
 }
 
@@ -332,10 +136,10 @@ static bool is_there_already(const struct conf *conf, const char *spec)
 	return false;
 }
 
-static int read_ssd(struct reader *reader, const config_setting_t *setting)
+static int read_ssd(const struct conf_reader *reader, const config_setting_t *setting)
 {
 #define SSD(field) offsetof(struct conf_ssd, field)
-	static const struct key keys[] = {
+	static const struct conf_key keys[] = {
 		{ "name", KEY_TEXT, SSD(name), 1, 31, NULL },
 		{ "spec", KEY_TEXT, SSD(spec), 1, 383, NULL },
 		{ "max_queues", KEY_UINT, SSD(max_queues), 1, 1024, NULL },
@@ -348,25 +152,26 @@ static int read_ssd(struct reader *reader, const config_setting_t *setting)
 	char why[256];
 
 	if (conf->n_ssds == CONF_MAX_SSDS)
-		return fail(reader, setting, "more than %u SSDs", CONF_MAX_SSDS);
-	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), &ssd) ||
-	    need(reader, setting, "name") || need(reader, setting, "spec"))
+		return conf_fail(reader, setting, "more than %u SSDs", CONF_MAX_SSDS);
+	if (conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), &ssd) ||
+	    conf_need(reader, setting, "name") || conf_need(reader, setting, "spec"))
 		return -EINVAL;
 	if (find_ssd(conf, ssd.name) >= 0)
-		return fail(reader, setting, "two SSDs are called \"%s\"", ssd.name);
+		return conf_fail(reader, setting, "two SSDs are called \"%s\"", ssd.name);
 	if (conf_check_spec(ssd.spec, why, sizeof(why)))
-		return fail(reader, config_setting_get_member(setting, "spec"), "spec: %s", why);
+		return conf_fail(reader, config_setting_get_member(setting, "spec"), "spec: %s",
+				 why);
 	if (is_there_already(conf, ssd.spec))
-		return fail(reader, config_setting_get_member(setting, "spec"),
-			    "spec: another SSD has this PCI address");
+		return conf_fail(reader, config_setting_get_member(setting, "spec"),
+				 "spec: another SSD has this PCI address");
 	conf->ssds[conf->n_ssds++] = ssd;
 	return 0;
 }
 
-static int read_ssds(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_ssds(const struct conf_reader *reader, const config_setting_t *setting, void *base)
 {
 	(void)base;
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		if (read_ssd(reader, config_setting_get_elem(setting, (unsigned)i)))
@@ -391,26 +196,26 @@ static unsigned count_ssds(const struct conf_subsystem *subsys)
 }
 
 /* Hosts refuse two namespaces of one subsystem that have the same identifiers. */
-static int check_ns(struct reader *reader, const config_setting_t *setting,
+static int check_ns(const struct conf_reader *reader, const config_setting_t *setting,
 		    const struct conf_subsystem *subsys, const struct conf_ns *ns)
 {
 	for (unsigned i = 0; i < subsys->n_ns; i++) {
 		const struct conf_ns *other = &subsys->ns[i];
 
 		if (other->nsid == ns->nsid)
-			return fail(reader, setting, "nsid %u is there twice", ns->nsid);
+			return conf_fail(reader, setting, "nsid %u is there twice", ns->nsid);
 		if (other->ssd == ns->ssd && other->ssd_nsid == ns->ssd_nsid)
-			return fail(reader, setting, "nsid %u is this namespace already",
-				    other->nsid);
+			return conf_fail(reader, setting, "nsid %u is this namespace already",
+					 other->nsid);
 	}
 	return 0;
 }
 
-static int read_ns(struct reader *reader, const config_setting_t *setting,
+static int read_ns(const struct conf_reader *reader, const config_setting_t *setting,
 		   struct conf_subsystem *subsys)
 {
 #define NS(field) offsetof(struct ns_text, field)
-	static const struct key keys[] = {
+	static const struct conf_key keys[] = {
 		{ "nsid", KEY_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
 		{ "ssd", KEY_TEXT, NS(ssd), 1, 31, NULL },
 		{ "ssd_nsid", KEY_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
@@ -420,29 +225,32 @@ static int read_ns(struct reader *reader, const config_setting_t *setting,
 	struct conf_ns *all;
 	int ssd;
 
-	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), &text) ||
-	    need(reader, setting, "ssd") || need(reader, setting, "nsid"))
+	if (conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), &text) ||
+	    conf_need(reader, setting, "ssd") || conf_need(reader, setting, "nsid"))
 		return -EINVAL;
 	ssd = find_ssd(reader->conf, text.ssd);
 	if (ssd < 0)
-		return fail(reader, config_setting_get_member(setting, "ssd"),
-			    "ssd: no SSD is called \"%s\" (ssds = … must come first)", text.ssd);
+		return conf_fail(reader, config_setting_get_member(setting, "ssd"),
+				 "ssd: no SSD is called \"%s\" (ssds = … must come first)",
+				 text.ssd);
 	text.ns.ssd = (unsigned)ssd;
 	if (check_ns(reader, setting, subsys, &text.ns))
 		return -EINVAL;
 	all = realloc(subsys->ns, (subsys->n_ns + 1) * sizeof(all[0]));
 	if (!all)
-		return fail(reader, setting, "out of memory");
+		return conf_fail(reader, setting, "out of memory");
 	subsys->ns = all;
 	all[subsys->n_ns++] = text.ns;
 	if (count_ssds(subsys) > NVMET_MAX_SSDS)
-		return fail(reader, setting, "more than %u SSDs in one subsystem", NVMET_MAX_SSDS);
+		return conf_fail(reader, setting, "more than %u SSDs in one subsystem",
+				 NVMET_MAX_SSDS);
 	return 0;
 }
 
-static int read_namespaces(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_namespaces(const struct conf_reader *reader, const config_setting_t *setting,
+			   void *base)
 {
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		if (read_ns(reader, config_setting_get_elem(setting, (unsigned)i), base))
@@ -451,29 +259,17 @@ static int read_namespaces(struct reader *reader, const config_setting_t *settin
 	return 0;
 }
 
-static int read_hosts(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_hosts(const struct conf_reader *reader, const config_setting_t *setting, void *base)
 {
-	struct conf_why why;
-
-	if (conf_read_hosts(setting, base, base != &reader->conf->hosts, &why))
-		return fail(reader, why.at, "%s", why.text);
-	return 0;
+	return conf_read_hosts(reader, setting, base, base != &reader->conf->hosts);
 }
 
-static int read_dhchap(struct reader *reader, const config_setting_t *setting, void *base)
-{
-	struct conf_why why;
-
-	if (conf_read_dhchap(setting, base, &why))
-		return fail(reader, why.at, "%s", why.text);
-	return 0;
-}
-
-static int read_allow_commands(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_allow_commands(const struct conf_reader *reader, const config_setting_t *setting,
+			       void *base)
 {
 	struct conf_subsystem *subsys = base;
 
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
@@ -481,10 +277,11 @@ static int read_allow_commands(struct reader *reader, const config_setting_t *se
 		uint32_t permission = name ? nvmet_permission_by_name(name) : 0;
 
 		if (!permission)
-			return fail(reader, elem,
-				    "allow_commands: expected \"format\", \"sanitize\", "
-				    "\"firmware\", \"security\", \"self-test\", \"telemetry\" or "
-				    "\"vendor\"");
+			return conf_fail(
+				reader, elem,
+				"allow_commands: expected \"format\", \"sanitize\", "
+				"\"firmware\", \"security\", \"self-test\", \"telemetry\" or "
+				"\"vendor\"");
 		subsys->permissions |= permission;
 	}
 	return 0;
@@ -500,10 +297,10 @@ static bool is_called(const struct conf *conf, const struct conf_subsystem *subs
 	return other < subsys;
 }
 
-static int read_subsystem(struct reader *reader, const config_setting_t *setting)
+static int read_subsystem(const struct conf_reader *reader, const config_setting_t *setting)
 {
 #define SUBSYS(field) offsetof(struct conf_subsystem, field)
-	static const struct key keys[] = {
+	static const struct conf_key keys[] = {
 		{ "nqn", KEY_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
 		{ "serial", KEY_ASCII, SUBSYS(serial), 1, 20, NULL },
 		{ "model", KEY_ASCII, SUBSYS(model), 1, 40, NULL },
@@ -517,28 +314,30 @@ static int read_subsystem(struct reader *reader, const config_setting_t *setting
 	struct conf_subsystem *subsys = &conf->subsystems[conf->n_subsystems];
 
 	if (conf->n_subsystems == CONF_MAX_SUBSYSTEMS)
-		return fail(reader, setting, "more than %u subsystems", CONF_MAX_SUBSYSTEMS);
+		return conf_fail(reader, setting, "more than %u subsystems", CONF_MAX_SUBSYSTEMS);
 	conf->n_subsystems++;
 	*subsys = (struct conf_subsystem){ .max_queues = NVMET_MAX_QUEUES, .all_of_ssd = -1 };
-	if (read_group(reader, setting, keys, ARRAY_SIZE(keys), subsys) ||
-	    need(reader, setting, "nqn") || need(reader, setting, "namespaces"))
+	if (conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), subsys) ||
+	    conf_need(reader, setting, "nqn") || conf_need(reader, setting, "namespaces"))
 		return -EINVAL;
 	if (!nvmet_nqn_valid(subsys->nqn) || strcmp(subsys->nqn, NVMF_DISCOVERY_NQN) == 0)
-		return fail(reader, config_setting_get_member(setting, "nqn"),
-			    "nqn: expected \"nqn.…\", without spaces, and not the discovery NQN");
+		return conf_fail(
+			reader, config_setting_get_member(setting, "nqn"),
+			"nqn: expected \"nqn.…\", without spaces, and not the discovery NQN");
 	if (is_called(conf, subsys))
-		return fail(reader, config_setting_get_member(setting, "nqn"),
-			    "two subsystems are called %s", subsys->nqn);
+		return conf_fail(reader, config_setting_get_member(setting, "nqn"),
+				 "two subsystems are called %s", subsys->nqn);
 	if (subsys->allow_any_host == (subsys->hosts.n > 0))
-		return fail(reader, setting,
-			    "expected either hosts = ( … ) or allow_any_host = true");
+		return conf_fail(reader, setting,
+				 "expected either hosts = ( … ) or allow_any_host = true");
 	return 0;
 }
 
-static int read_subsystems(struct reader *reader, const config_setting_t *setting, void *base)
+static int read_subsystems(const struct conf_reader *reader, const config_setting_t *setting,
+			   void *base)
 {
 	(void)base;
-	if (need_list(reader, setting))
+	if (conf_need_list(reader, setting))
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		if (read_subsystem(reader, config_setting_get_elem(setting, (unsigned)i)))
@@ -548,7 +347,7 @@ static int read_subsystems(struct reader *reader, const config_setting_t *settin
 }
 
 #define CONF(field) offsetof(struct conf, field)
-static const struct key top_keys[] = {
+static const struct conf_key top_keys[] = {
 	{ "workers", KEY_UINT, CONF(workers), 1, 64, NULL },
 	{ "worker_cpus", KEY_GROUP, 0, 0, 0, read_worker_cpus },
 	{ "tcp", KEY_GROUP, CONF(tcp), 0, 0, read_tcp },
@@ -560,7 +359,7 @@ static const struct key top_keys[] = {
 	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
 	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
 	{ "hosts", KEY_GROUP, CONF(hosts), 0, 0, read_hosts },
-	{ "dhchap", KEY_GROUP, CONF(auth_policy), 0, 0, read_dhchap },
+	{ "dhchap", KEY_GROUP, CONF(auth_policy), 0, 0, conf_read_dhchap },
 	{ "limits", KEY_GROUP, CONF(limits), 0, 0, read_limits },
 	{ "listen", KEY_GROUP, 0, 0, 0, read_listen },
 	{ "ssds", KEY_GROUP, 0, 0, 0, read_ssds },
@@ -569,7 +368,7 @@ static const struct key top_keys[] = {
 
 int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 {
-	struct reader reader = { conf, path, err, err_size };
+	const struct conf_reader reader = { conf, path, err, err_size };
 	config_t config;
 	char why[256];
 	int result = -EINVAL;
@@ -577,8 +376,8 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 	config_init(&config);
 	errno = 0;
 	if (config_read_file(&config, path)) {
-		result = read_group(&reader, config_root_setting(&config), top_keys,
-				    ARRAY_SIZE(top_keys), conf);
+		result = conf_read_group(&reader, config_root_setting(&config), top_keys,
+					 ARRAY_SIZE(top_keys), conf);
 		if (!result) {
 			result = conf_check(conf, why, sizeof(why));
 			if (result)

@@ -3,7 +3,6 @@
 #include "config/conf_hosts.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,29 +12,6 @@
 #include "target/subsystem.h"
 #include "util/check.h"
 #include "util/log.h"
-
-static const char *const key_names[KEY_N_USES] = {
-	[KEY_USE_TLS] = "tls_key",
-	[KEY_USE_DHCHAP_HOST] = "dhchap_key",
-	[KEY_USE_DHCHAP_CTRL] = "dhchap_ctrl_key",
-};
-
-__attribute__((format(printf, 3, 4))) static int
-wrong(struct conf_why *why, const config_setting_t *at, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(why->text, sizeof(why->text), fmt, args);
-	va_end(args);
-	why->at = at;
-	return -EINVAL;
-}
-
-static bool is_sequence(const config_setting_t *setting)
-{
-	return config_setting_is_list(setting) || config_setting_is_array(setting);
-}
 
 /* --- Hosts --------------------------------------------------------------------------------------
  */
@@ -70,78 +46,79 @@ void conf_hosts_fini(struct conf_hosts *list)
 }
 
 /* ( 1, 5 ): the NSIDs that the host sees. */
-static int read_visible(const config_setting_t *setting, struct nvmet_access *access,
-			struct conf_why *why)
+static int read_visible(const struct conf_reader *reader, const config_setting_t *setting,
+			void *field)
 {
+	struct nvmet_access *access = field;
+
 	access->masked = true;
-	if (!is_sequence(setting))
-		return wrong(why, setting, "namespaces: expected a list: ( 1, … )");
+	if (conf_need_list(reader, setting))
+		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
 		int nsid = config_setting_get_int(elem);
 
 		if (nsid < 1 || nsid > NVMET_MAX_NSID)
-			return wrong(why, elem, "namespaces: expected numbers from 1 to %d",
-				     NVMET_MAX_NSID);
+			return conf_fail(reader, elem, "namespaces: expected numbers from 1 to %d",
+					 NVMET_MAX_NSID);
 		access->visible[nsid / 64] |= UINT64_C(1) << (nsid % 64);
 	}
 	return 0;
 }
 
-static int read_bool(const config_setting_t *setting, bool *value, struct conf_why *why)
+static int read_max_queues(const struct conf_reader *reader, const config_setting_t *setting,
+			   void *field)
 {
-	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
-		return wrong(why, setting, "%s: expected true or false",
-			     config_setting_name(setting));
-	*value = config_setting_get_bool(setting);
-	return 0;
-}
+	static const struct conf_key key = { "max_queues", KEY_UINT, 0, 1, NVMET_MAX_QUEUES, NULL };
+	struct nvmet_access *access = field;
+	unsigned number;
 
-/* What the host may do at its subsystem. -ENOENT: the key is none of these. */
-static int read_access(const config_setting_t *member, struct nvmet_access *access,
-		       struct conf_why *why)
-{
-	const char *name = config_setting_name(member);
-	int number = config_setting_get_int(member);
-
-	if (strcmp(name, "namespaces") == 0)
-		return read_visible(member, access, why);
-	if (strcmp(name, "read_only") == 0)
-		return read_bool(member, &access->read_only, why);
-	if (strcmp(name, "max_queues") != 0)
-		return -ENOENT;
-	if (number < 1 || number > NVMET_MAX_QUEUES)
-		return wrong(why, member, "max_queues: expected a number from 1 to %d",
-			     NVMET_MAX_QUEUES);
+	if (conf_read_uint(reader, setting, &key, &number))
+		return -EINVAL;
 	access->max_queues = (uint16_t)number;
 	return 0;
 }
 
-/* One key of a host's group, other than nqn. */
-static int read_member(const config_setting_t *member, struct conf_host *host, bool of_subsystem,
-		       struct conf_why *why)
+static int read_key_file(const struct conf_reader *reader, const config_setting_t *setting,
+			 void *field)
 {
-	int err;
-	const char *name = config_setting_name(member), *text = config_setting_get_string(member);
-	unsigned use = 0;
+	const char *name = config_setting_get_string(setting);
+	char **file = field;
 
-	if (strcmp(name, "nqn") == 0)
-		return 0;
-	while (use < KEY_N_USES && strcmp(name, key_names[use]) != 0)
-		use++;
-	if (use == KEY_N_USES) {
-		err = of_subsystem ? read_access(member, &host->access, why) : -ENOENT;
-		return err == -ENOENT ? wrong(why, member, "%s: there is no such key here", name)
-				      : err;
-	}
-	if (!text || !text[0])
-		return wrong(why, member, "%s: expected the name of a file with keys", name);
-	host->key_files[use] = strdup(text);
-	return host->key_files[use] ? 0 : wrong(why, member, "out of memory");
+	if (!name || !name[0])
+		return conf_fail(reader, setting, "%s: expected the name of a file with keys",
+				 config_setting_name(setting));
+	*file = strdup(name);
+	return *file ? 0 : conf_fail(reader, setting, "out of memory");
 }
 
-static int read_host(const config_setting_t *elem, struct conf_hosts *list, bool of_subsystem,
-		     struct conf_why *why)
+/* What is behind the keys says what a host may do at its subsystem. */
+static int read_host_group(const struct conf_reader *reader, const config_setting_t *group,
+			   struct conf_host *host, bool of_subsystem)
+{
+#define HOST(field) offsetof(struct conf_host, field)
+	static const struct conf_key keys[] = {
+		{ "nqn", KEY_TEXT, HOST(nqn), 1, NVMF_NQN_MAX, NULL },
+		{ "tls_key", KEY_GROUP, HOST(key_files[KEY_USE_TLS]), 0, 0, read_key_file },
+		{ "dhchap_key", KEY_GROUP, HOST(key_files[KEY_USE_DHCHAP_HOST]), 0, 0,
+		  read_key_file },
+		{ "dhchap_ctrl_key", KEY_GROUP, HOST(key_files[KEY_USE_DHCHAP_CTRL]), 0, 0,
+		  read_key_file },
+		{ "namespaces", KEY_GROUP, HOST(access), 0, 0, read_visible },
+		{ "read_only", KEY_BOOL, HOST(access.read_only), 0, 0, NULL },
+		{ "max_queues", KEY_GROUP, HOST(access), 0, 0, read_max_queues },
+	};
+	const size_t n_proofs = 1 + KEY_N_USES;
+
+	if (conf_read_group(reader, group, keys, of_subsystem ? ARRAY_SIZE(keys) : n_proofs, host))
+		return -EINVAL;
+	if (host->key_files[KEY_USE_DHCHAP_CTRL] && !host->key_files[KEY_USE_DHCHAP_HOST])
+		return conf_fail(reader, group, "dhchap_ctrl_key is of use only beside dhchap_key");
+	return 0;
+}
+
+static int read_host(const struct conf_reader *reader, const config_setting_t *elem,
+		     struct conf_hosts *list, bool of_subsystem)
 {
 	const char *nqn = config_setting_get_string(elem);
 	struct conf_host *host;
@@ -152,36 +129,28 @@ static int read_host(const config_setting_t *elem, struct conf_hosts *list, bool
 		nqn = member ? config_setting_get_string(member) : NULL;
 	}
 	if (!nqn || !nvmet_nqn_valid(nqn))
-		return wrong(why, elem,
-			     "hosts: expected \"nqn.…\" of up to 223 characters, or { "
-			     "nqn = \"nqn.…\"; … }");
+		return conf_fail(reader, elem,
+				 "hosts: expected \"nqn.…\" of up to 223 characters, or { "
+				 "nqn = \"nqn.…\"; … }");
 	for (unsigned i = 0; i < list->n; i++) {
 		if (strcmp(list->host[i].nqn, nqn) == 0)
-			return wrong(why, elem, "hosts: %s is there twice", nqn);
+			return conf_fail(reader, elem, "hosts: %s is there twice", nqn);
 	}
 	host = append(list, nqn);
 	if (!host)
-		return wrong(why, elem, "out of memory");
-	if (!config_setting_is_group(elem))
-		return 0;
-	for (int i = 0; i < config_setting_length(elem); i++) {
-		if (read_member(config_setting_get_elem(elem, (unsigned)i), host, of_subsystem,
-				why))
-			return -EINVAL;
-	}
-	if (host->key_files[KEY_USE_DHCHAP_CTRL] && !host->key_files[KEY_USE_DHCHAP_HOST])
-		return wrong(why, elem, "dhchap_ctrl_key is of use only beside dhchap_key");
-	return 0;
+		return conf_fail(reader, elem, "out of memory");
+	return config_setting_is_group(elem) ? read_host_group(reader, elem, host, of_subsystem)
+					     : 0;
 }
 
-int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, bool of_subsystem,
-		    struct conf_why *why)
+int conf_read_hosts(const struct conf_reader *reader, const config_setting_t *setting,
+		    struct conf_hosts *list, bool of_subsystem)
 {
-	if (!is_sequence(setting))
-		return wrong(why, setting, "hosts: expected a list: ( …, … )");
+	if (conf_need_list(reader, setting))
+		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
-		if (read_host(config_setting_get_elem(setting, (unsigned)i), list, of_subsystem,
-			      why))
+		if (read_host(reader, config_setting_get_elem(setting, (unsigned)i), list,
+			      of_subsystem))
 			return -EINVAL;
 	}
 	return 0;
@@ -219,8 +188,8 @@ static int read_tls_mode(const config_setting_t *setting, enum nvmet_tls_mode *m
 	return -EINVAL;
 }
 
-int conf_read_port(const config_setting_t *setting, const char **ret_address,
-		   enum nvmet_tls_mode *ret_tls, struct conf_why *why)
+int conf_read_port(const struct conf_reader *reader, const config_setting_t *setting,
+		   const char **ret_address, enum nvmet_tls_mode *ret_tls)
 {
 	*ret_tls = NVMET_TLS_OFF;
 	*ret_address = config_setting_get_string(setting);
@@ -233,23 +202,25 @@ int conf_read_port(const config_setting_t *setting, const char **ret_address,
 		if (strcmp(name, "address") == 0)
 			*ret_address = config_setting_get_string(member);
 		else if (strcmp(name, "tls") != 0)
-			return wrong(why, member, "%s: there is no such key here", name);
+			return conf_fail(reader, member, "%s: there is no such key here", name);
 		else if (read_tls_mode(member, ret_tls))
-			return wrong(why, member,
-				     "tls: expected \"required\", \"optional\" or \"off\"");
+			return conf_fail(reader, member,
+					 "tls: expected \"required\", \"optional\" or \"off\"");
 	}
 	return 0;
 }
 
 /* A list of words → their places in the table, in the list's order, none twice. */
-static int read_words(const config_setting_t *setting, const char *const *words, size_t n_words,
-		      uint8_t *ids, unsigned *ret_n, struct conf_why *why)
+static int read_words(const struct conf_reader *reader, const config_setting_t *setting,
+		      const char *const *words, size_t n_words, uint8_t *ids, unsigned *ret_n)
 {
+	const char *name = config_setting_name(setting);
 	unsigned n = 0;
 
-	if (!is_sequence(setting) || config_setting_length(setting) == 0)
-		return wrong(why, setting, "%s: expected a list: ( \"…\", … )",
-			     config_setting_name(setting));
+	if (conf_need_list(reader, setting))
+		return -EINVAL;
+	if (config_setting_length(setting) == 0)
+		return conf_fail(reader, setting, "%s: expected a list: ( \"…\", … )", name);
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
 		const char *word = config_setting_get_string(elem);
@@ -258,40 +229,43 @@ static int read_words(const config_setting_t *setting, const char *const *words,
 		while (id < n_words && (!word || !words[id] || strcmp(words[id], word) != 0))
 			id++;
 		if (id == n_words || memchr(ids, (int)id, n))
-			return wrong(why, elem,
-				     "%s: expected each of \"%s\" to \"%s\" at most once",
-				     config_setting_name(setting), words[words[0] ? 0 : 1],
-				     words[n_words - 1]);
+			return conf_fail(reader, elem,
+					 "%s: expected each of \"%s\" to \"%s\" at most once", name,
+					 words[words[0] ? 0 : 1], words[n_words - 1]);
 		ids[n++] = (uint8_t)id;
 	}
 	*ret_n = n;
 	return 0;
 }
 
-int conf_read_dhchap(const config_setting_t *setting, struct nvmet_auth_policy *policy,
-		     struct conf_why *why)
+static int read_hashes(const struct conf_reader *reader, const config_setting_t *setting,
+		       void *field)
 {
-	if (!config_setting_is_group(setting))
-		return wrong(why, setting, "expected a group: { key = value; … }");
-	for (int i = 0; i < config_setting_length(setting); i++) {
-		const config_setting_t *member = config_setting_get_elem(setting, (unsigned)i);
-		const char *name = config_setting_name(member);
-		int err;
+	struct nvmet_auth_policy *policy = field;
 
-		if (strcmp(name, "hashes") == 0)
-			err = read_words(member, hash_words, ARRAY_SIZE(hash_words), policy->hashes,
-					 &policy->n_hashes, why);
-		else if (strcmp(name, "groups") == 0)
-			err = read_words(member, group_words, ARRAY_SIZE(group_words),
-					 policy->groups, &policy->n_groups, why);
-		else if (strcmp(name, "discovery") == 0)
-			err = read_bool(member, &policy->discovery, why);
-		else
-			err = wrong(why, member, "%s: there is no such key here", name);
-		if (err)
-			return err;
-	}
-	return 0;
+	return read_words(reader, setting, hash_words, ARRAY_SIZE(hash_words), policy->hashes,
+			  &policy->n_hashes);
+}
+
+static int read_dh_groups(const struct conf_reader *reader, const config_setting_t *setting,
+			  void *field)
+{
+	struct nvmet_auth_policy *policy = field;
+
+	return read_words(reader, setting, group_words, ARRAY_SIZE(group_words), policy->groups,
+			  &policy->n_groups);
+}
+
+int conf_read_dhchap(const struct conf_reader *reader, const config_setting_t *setting, void *field)
+{
+	static const struct conf_key keys[] = {
+		{ "hashes", KEY_GROUP, 0, 0, 0, read_hashes },
+		{ "groups", KEY_GROUP, 0, 0, 0, read_dh_groups },
+		{ "discovery", KEY_BOOL, offsetof(struct nvmet_auth_policy, discovery), 0, 0,
+		  NULL },
+	};
+
+	return conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), field);
 }
 _Static_assert(sizeof(((struct nvmet_auth_policy *)0)->groups) == ARRAY_SIZE(group_words),
 	       "room for each group once");

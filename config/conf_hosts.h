@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Hosts and what proves them, as the configuration file has them (libconfig's tree → struct
- * conf_host). Each function gives 0, or -EINVAL with the reason in `why` and the setting that is
- * wrong in *ret_at.
+ * conf_host). conf_read_… give 0, or -EINVAL with the reason in the reader's err (conf_table.h).
  */
 #ifndef NVMETD_CONFIG_CONF_HOSTS_H
 #define NVMETD_CONFIG_CONF_HOSTS_H
@@ -11,24 +10,21 @@
 #include <stddef.h>
 
 #include "config/conf.h"
+#include "config/conf_table.h"
 
 struct keyring;
 
-struct conf_why {
-	char text[256];
-	const config_setting_t *at;
-};
-
 /* ( "nqn.…", { nqn = "nqn.…"; tls_key = "FILE"; … }, … ), appended to `list`. Of a subsystem's
  * hosts it may also say what they may do there. */
-int conf_read_hosts(const config_setting_t *setting, struct conf_hosts *list, bool of_subsystem,
-		    struct conf_why *why);
-/* "192.0.2.1:4420", or { address = "192.0.2.1:4420"; tls = "required"; } */
-int conf_read_port(const config_setting_t *setting, const char **ret_address,
-		   enum nvmet_tls_mode *ret_tls, struct conf_why *why);
-/* dhchap = { hashes = ( … ); groups = ( … ); } */
-int conf_read_dhchap(const config_setting_t *setting, struct nvmet_auth_policy *policy,
-		     struct conf_why *why);
+int conf_read_hosts(const struct conf_reader *reader, const config_setting_t *setting,
+		    struct conf_hosts *list, bool of_subsystem);
+/* "192.0.2.1:4420", or { address = "192.0.2.1:4420"; tls = "required"; }. *ret_address lives as
+ * long as the setting, and is NULL where there is none. */
+int conf_read_port(const struct conf_reader *reader, const config_setting_t *setting,
+		   const char **ret_address, enum nvmet_tls_mode *ret_tls);
+/* dhchap = { hashes = ( … ); groups = ( … ); }; `field`: a struct nvmet_auth_policy. */
+int conf_read_dhchap(const struct conf_reader *reader, const config_setting_t *setting,
+		     void *field);
 
 /* Appends a host without keys. 0, -EINVAL (no NQN) or -ENOMEM. */
 int conf_hosts_add(struct conf_hosts *list, const char *nqn);
