@@ -2,8 +2,9 @@
 /*
  * What an operator may tell the daemon to do, over the control socket. Main thread.
  *
- *   {"request": "rescan"}      looks at the namespaces of all SSDs again; with "ssd": "NAME", of
- * one
+ *   {"request": "rescan"}      looks at the namespaces of all SSDs again
+ *   {"request": "rescan", "ssd": "NAME"}
+ *                              of one
  *   {"request": "namespace", "subsystem": "NQN", "nsid": N, "enabled": BOOL}
  *                              takes a namespace away from hosts, or gives it back
  */

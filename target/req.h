@@ -2,13 +2,18 @@
 /*
  * The life of one command.
  *
- *   transport: fills req->cmd, calls nvmet_req_parse()
- *       → status 0: req->dir and req->transfer_len say what data must move, and when it is there
- * (for a write) or its memory is (for a read), transport calls req->execute(req) exactly once →
- * otherwise: transport calls nvmet_req_complete(req, status) once it has skipped the command's
- * in-capsule data target: executes, on the worker (I/O) or on the main thread (admin and fabrics),
- * and calls nvmet_req_complete() exactly once, on either of them transport: ops->queue_response()
- * on the queue's worker
+ * - transport: fills req->cmd, calls nvmet_req_parse().
+ *
+ *   - With status 0, req->dir and req->transfer_len say what data must move. When it is there (for
+ *     a write), or its memory is (for a read), transport calls req->execute(req) exactly once.
+ *
+ *   - Otherwise transport calls nvmet_req_complete(req, status), once it has skipped the command's
+ *     in-capsule data.
+ *
+ * - target: executes, on the worker (I/O) or on the main thread (admin and fabrics), and calls
+ *   nvmet_req_complete() exactly once, on either of them.
+ *
+ * - transport: ops->queue_response() on the queue's worker.
  *
  * Where a request is linked is its state; it has no state enum. Requests are embedded in the
  * transport's command slots: none is allocated.

@@ -10,7 +10,8 @@
  *     does not read takes half, two a third each, and so on;
  *   - all connections to discovery controllers, which need no permission, have a small part of
  *     their own, and their commands are small (NVMET_DISCOVERY_TRANSFER);
- *   - who holds pages and neither sends nor takes anything for pdu_timeout is closed (conn.c).
+ *   - who holds pages and for pdu_timeout sends or takes less than 1 KiB a second is closed
+ *     (conn.c).
  *
  * In-capsule data waits for nobody of its connection, and a part of the pages is reserved for it:
  * while it waits nothing is read from the socket, and what comes behind it may be the very data

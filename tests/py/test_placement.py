@@ -199,18 +199,13 @@ def test_incoming_cpu(start, tmp_path, index):
 
 
 @two_cpus
-def test_incoming_cpu_not_preferred(start, tmp_path):
-    """Without the key they are spread, wherever the packets come in."""
-    daemon = start("-c", write_conf(tmp_path, f"workers = 2; worker_cpus = [{CPUS[0]}, {CPUS[1]}];\n"))
-    with on_cpu(CPUS[0]), Host(daemon.address, NQN):
-        assert sorted(workers_of_queues(daemon)) == [0, 1]
-
-
-@two_cpus
-def test_incoming_cpu_without_worker(start, tmp_path):
-    """Packets come in on a CPU that no worker has: connections are spread."""
-    daemon = start("-c", write_conf(tmp_path, f"workers = 2; worker_cpus = [{CPUS[1]}, {CPUS[1]}];\n"
-                                              "tcp = { prefer_incoming_cpu = true; };\n"))
+@pytest.mark.parametrize("cpus, settings", [
+    (CPUS[:2], ""),  # it is not preferred
+    (CPUS[1:2] * 2, "tcp = { prefer_incoming_cpu = true; };"),  # no worker has it
+])
+def test_incoming_cpu_spread(start, tmp_path, cpus, settings):
+    """Connections are spread, wherever their packets come in."""
+    daemon = start("-c", write_conf(tmp_path, f"workers = 2; worker_cpus = {cpus};\n{settings}\n"))
     with on_cpu(CPUS[0]), Host(daemon.address, NQN):
         assert sorted(workers_of_queues(daemon)) == [0, 1]
 

@@ -4,65 +4,13 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pcie/numa.h"
 #include "pcie/pci.h"
+#include "tests/unit/sysfs.h"
 
 #define BDF "0000:01:00.0"
-
-static char root[] = "/tmp/nvmetd-pci-XXXXXX";
-
-static void make(const char *path, const char *text)
-{
-	char full[512];
-	FILE *file;
-
-	snprintf(full, sizeof(full), "%s/%s", root, path);
-	for (char *slash = strchr(full + strlen(root) + 1, '/'); slash;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(full, 0700);
-		*slash = '/';
-	}
-	if (!text) {
-		mkdir(full, 0700);
-		return;
-	}
-	file = fopen(full, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
-
-static void link_to(const char *path, const char *target)
-{
-	char full[512];
-
-	snprintf(full, sizeof(full), "%s/%s", root, path);
-	unlink(full);
-	assert_int_equal(symlink(target, full), 0);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	if (!mkdtemp(root))
-		return -1;
-	pci_set_sysfs(root);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", root);
-	return system(command); /* a folder that mkdtemp() made */
-}
 
 static void addresses(void **state)
 {
@@ -89,17 +37,17 @@ static void one_obstacle_after_the_other(void **state)
 
 	(void)state;
 	assert_int_equal(pci_check(BDF, &group), -ENOENT);
-	make("bus/pci/devices/" BDF "/class", "0x020000\n");
+	sysfs_make("0x020000\n", "bus/pci/devices/" BDF "/class");
 	assert_int_equal(pci_check(BDF, &group), -ENODEV);
-	make("bus/pci/devices/" BDF "/class", "0x010802\n");
+	sysfs_make("0x010802\n", "bus/pci/devices/" BDF "/class");
 	assert_int_equal(pci_check(BDF, &group), -ENOTSUP);
-	link_to("bus/pci/devices/" BDF "/iommu_group", "../../../kernel/iommu_groups/17");
+	sysfs_link("bus/pci/devices/" BDF "/iommu_group", "../../../kernel/iommu_groups/17");
 	assert_int_equal(pci_check(BDF, &group), -EBUSY);
-	link_to("bus/pci/devices/" BDF "/driver", "../../drivers/nvme");
+	sysfs_link("bus/pci/devices/" BDF "/driver", "../../drivers/nvme");
 	assert_int_equal(pci_check(BDF, &group), -EBUSY);
 	pci_driver(BDF, driver, sizeof(driver));
 	assert_string_equal(driver, "nvme");
-	link_to("bus/pci/devices/" BDF "/driver", "../../drivers/vfio-pci");
+	sysfs_link("bus/pci/devices/" BDF "/driver", "../../drivers/vfio-pci");
 	assert_int_equal(pci_check(BDF, &group), 0);
 	assert_int_equal(group, 17);
 }
@@ -108,7 +56,7 @@ static void device_cdev(void **state)
 {
 	(void)state;
 	assert_int_equal(pci_vfio_cdev(BDF), -ENOENT);
-	make("bus/pci/devices/" BDF "/vfio-dev/vfio3", NULL);
+	sysfs_make(NULL, "bus/pci/devices/" BDF "/vfio-dev/vfio3");
 	assert_int_equal(pci_vfio_cdev(BDF), 3);
 }
 
@@ -119,10 +67,10 @@ static void group_members(void **state)
 	int pipes[2], saved = dup(2);
 
 	(void)state;
-	make("kernel/iommu_groups/17/devices/" BDF, NULL);
-	make("kernel/iommu_groups/17/devices/0000:01:00.1", NULL);
-	make("bus/pci/devices/0000:01:00.1/class", "0x030000\n");
-	link_to("bus/pci/devices/0000:01:00.1/driver", "../../drivers/snd_hda_intel");
+	sysfs_make(NULL, "kernel/iommu_groups/17/devices/" BDF);
+	sysfs_make(NULL, "kernel/iommu_groups/17/devices/0000:01:00.1");
+	sysfs_make("0x030000\n", "bus/pci/devices/0000:01:00.1/class");
+	sysfs_link("bus/pci/devices/0000:01:00.1/driver", "../../drivers/snd_hda_intel");
 	assert_int_equal(pipe(pipes), 0);
 	dup2(pipes[1], 2);
 	pci_log_group(17, BDF);
@@ -177,18 +125,18 @@ static void numa_nodes(void **state)
 	assert_int_equal(numa_n_nodes(), 1);
 	assert_int_equal(numa_node_cpus(0, &cpus), -ENOENT);
 	assert_int_equal(numa_node_of(BDF), NUMA_NO_NODE);
-	make("devices/system/node/online", "0,2-3\n");
-	make("devices/system/node/node2/cpulist", "4-7,12-15\n");
-	make("devices/system/node/node3/cpulist", "\n");
+	sysfs_make("0,2-3\n", "devices/system/node/online");
+	sysfs_make("4-7,12-15\n", "devices/system/node/node2/cpulist");
+	sysfs_make("\n", "devices/system/node/node3/cpulist");
 	assert_int_equal(numa_n_nodes(), 3);
 	assert_int_equal(numa_node_cpus(2, &cpus), 0);
 	assert_int_equal(CPU_COUNT(&cpus), 8);
 	assert_true(CPU_ISSET(12, &cpus) && !CPU_ISSET(8, &cpus));
 	assert_int_equal(numa_node_cpus(3, &cpus), 0);
 	assert_int_equal(CPU_COUNT(&cpus), 0);
-	make("bus/pci/devices/" BDF "/numa_node", "-1\n");
+	sysfs_make("-1\n", "bus/pci/devices/" BDF "/numa_node");
 	assert_int_equal(numa_node_of(BDF), NUMA_NO_NODE);
-	make("bus/pci/devices/" BDF "/numa_node", "2\n");
+	sysfs_make("2\n", "bus/pci/devices/" BDF "/numa_node");
 	assert_int_equal(numa_node_of(BDF), 2);
 	assert_int_equal(numa_node_of("1:0.0"), 2);
 	assert_int_equal(numa_node_of("emulated:size=1G"), NUMA_NO_NODE);
@@ -202,5 +150,5 @@ int main(void)
 		cmocka_unit_test(cpu_lists),   cmocka_unit_test(numa_nodes),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, sysfs_new, sysfs_free);
 }

@@ -5,53 +5,28 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/conf.h"
 #include "config/placement.h"
 #include "pcie/numa.h"
-#include "pcie/pci.h"
+#include "tests/unit/sysfs.h"
 
-static char root[] = "/tmp/nvmetd-placement-XXXXXX";
 static cpu_set_t everywhere; /* where this process may run */
 static int here, there;      /* two of those CPUs: of node 0 and of node 1 */
-
-__attribute__((format(printf, 2, 3))) static void make(const char *text, const char *fmt, ...)
-{
-	char full[512];
-	int len = snprintf(full, sizeof(full), "%s/", root);
-	va_list args;
-	FILE *file;
-
-	va_start(args, fmt);
-	vsnprintf(full + len, sizeof(full) - (size_t)len, fmt, args);
-	va_end(args);
-	for (char *slash = strchr(full + len, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(full, 0700);
-		*slash = '/';
-	}
-	file = fopen(full, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
 
 static void node_of_ssd(int ssd, int node)
 {
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d\n", node);
-	make(text, "bus/pci/devices/0000:0%d:00.0/numa_node", ssd);
+	sysfs_make(text, "bus/pci/devices/0000:0%d:00.0/numa_node", ssd);
 }
 
 static int setup(void **state)
 {
-	(void)state;
-	if (!mkdtemp(root) || sched_getaffinity(0, sizeof(everywhere), &everywhere))
+	if (sysfs_new(state) || sched_getaffinity(0, sizeof(everywhere), &everywhere))
 		return -1;
-	pci_set_sysfs(root);
 	here = there = -1;
 	for (int i = 0; i < CPU_SETSIZE; i++) {
 		if (!CPU_ISSET((size_t)i, &everywhere))
@@ -62,26 +37,17 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", root);
-	return system(command); /* a folder that mkdtemp() made */
-}
-
 /* Two nodes with a CPU each, an SSD 0000:01:00.0 on node 1; this process may run on all CPUs. */
 static int two_nodes(void **state)
 {
 	char cpu[16];
 
 	(void)state;
-	make("0-1\n", "devices/system/node/online");
+	sysfs_make("0-1\n", "devices/system/node/online");
 	snprintf(cpu, sizeof(cpu), "%d\n", here);
-	make(cpu, "devices/system/node/node0/cpulist");
+	sysfs_make(cpu, "devices/system/node/node0/cpulist");
 	snprintf(cpu, sizeof(cpu), "%d\n", there);
-	make(cpu, "devices/system/node/node1/cpulist");
+	sysfs_make(cpu, "devices/system/node/node1/cpulist");
 	node_of_ssd(1, 1);
 	return sched_setaffinity(0, sizeof(everywhere), &everywhere);
 }
@@ -182,10 +148,10 @@ static void stays(void **state)
 	run("1:0.0", NULL, -1, log);
 	expect_stayed(log, "");
 	node_of_ssd(1, 1);
-	make("\n", "devices/system/node/node1/cpulist");
+	sysfs_make("\n", "devices/system/node/node1/cpulist");
 	run("1:0.0", NULL, -1, log);
 	expect_stayed(log, "");
-	make("1\n", "devices/system/node/online");
+	sysfs_make("1\n", "devices/system/node/online");
 	run("1:0.0", NULL, -1, log);
 	expect_stayed(log, "");
 }
@@ -217,5 +183,5 @@ int main(void)
 		cmocka_unit_test_setup(warns, two_nodes),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, sysfs_free);
 }
