@@ -250,16 +250,26 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 	arm(conn, conn->queue.target->limits.term_timeout_ms);
 }
 
+/* Commands that cannot end before the host sends more: data that it was asked for, the rest of a
+ * capsule, the other half of a pair. */
+static unsigned n_due_from_host(const struct nvme_tcp_conn *conn)
+{
+	bool in_capsule = conn->rx_cmd && conn->rx_cmd->state == CMD_CAPSULE;
+
+	return conn->n_receiving + conn->queue.fuse.n_parked + in_capsule;
+}
+
 void conn_drain(struct nvme_tcp_conn *conn)
 {
 	/* Until it is live the QID is the main thread's. */
-	bool io = conn->queue.live && conn->queue.qid != 0;
+	bool connected = conn->queue.live || conn->queue.disconnected;
+	bool io = connected && conn->queue.qid != 0;
 
 	if (!conn->draining && conn->state == CONN_LIVE && io)
 		event_del(conn->read_event); /* what it has not sent yet was not acknowledged either
 					      */
 	conn->draining = true;
-	if (io && conn->n_busy == conn->n_receiving + conn->queue.fuse.n_parked)
+	if (conn->state == CONN_TERM || (io && conn->n_busy == n_due_from_host(conn)))
 		conn_close(conn, NULL);
 }
 

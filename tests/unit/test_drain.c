@@ -10,7 +10,7 @@
 #include "tests/fuzz/rig.h"
 #include "transport/tcp.h"
 
-enum { ADMIN, IDLE, AT_SSD, DATA_DUE, CONNECTING, N_HOSTS };
+enum { ADMIN, IDLE, AT_SSD, DATA_DUE, CAPSULE_DUE, DISCONNECTED, TERMINATED, CONNECTING, N_HOSTS };
 
 static struct host hosts[N_HOSTS];
 static bool stopped;
@@ -48,6 +48,53 @@ static void io(struct host *host, uint16_t cid, uint8_t opcode, uint32_t bytes)
 	settle();
 }
 
+/* The rest of its data does not come. */
+static void send_half_a_capsule(struct host *host)
+{
+	static const uint8_t bytes[2048];
+	const struct nvme_tcp_capsule_cmd pdu = {
+		.ch = { .type = NVME_TCP_CAPSULE_CMD,
+			.hlen = sizeof(pdu),
+			.pdo = sizeof(pdu),
+			.plen = le32_set(sizeof(pdu) + 2 * sizeof(bytes)) },
+		.sqe = { .opcode = NVME_IO_WRITE,
+			 .flags = 0x40,
+			 .cid = le16_set(1),
+			 .nsid = le32_set(1),
+			 .sgl = { .length = le32_set(2 * sizeof(bytes)),
+				  .type = NVMF_SGL_DATA_OFFSET },
+			 .cdw12 = le32_set(2 * sizeof(bytes) / 512 - 1) },
+	};
+
+	host_send(host, &pdu, sizeof(pdu));
+	host_send(host, bytes, sizeof(bytes));
+	settle();
+	assert_int_equal(host->n_commands, 1);
+}
+
+/* And keeps the connection. */
+static void disconnect(struct host *host)
+{
+	const struct nvme_sqe sqe = { .opcode = NVME_OPCODE_FABRICS,
+				      .flags = 0x40,
+				      .nsid = le32_set(NVMF_DISCONNECT),
+				      .sgl.type = NVMF_SGL_TRANSPORT };
+
+	host_send_command(host, &sqe, NULL, 0, 0);
+	settle();
+	assert_int_equal(host->n_commands, 0);
+}
+
+/* And does not read what it is told. */
+static void break_a_rule(struct host *host)
+{
+	static const uint8_t zeroes[8];
+
+	host->deaf = true;
+	host_send(host, zeroes, sizeof(zeroes));
+	settle();
+}
+
 static bool is_closed(unsigned i)
 {
 	return hosts[i].fd < 0;
@@ -66,6 +113,10 @@ static void each_in_its_own_way(void **state)
 	settle();
 	assert_true(is_closed(IDLE));
 	assert_true(is_closed(DATA_DUE));
+	assert_true(is_closed(CAPSULE_DUE));
+	assert_true(is_closed(DISCONNECTED));
+	host_send(&hosts[TERMINATED], "", 1); /* fails, and is how it learns */
+	assert_true(is_closed(TERMINATED));
 	assert_false(is_closed(AT_SSD) || is_closed(CONNECTING) || is_closed(ADMIN));
 	io(&hosts[AT_SSD], 2, NVME_IO_READ, 512); /* too late */
 	assert_int_equal(hosts[AT_SSD].n_commands, 2);
@@ -99,6 +150,9 @@ static int setup(void **state)
 	io(&hosts[AT_SSD], 1, NVME_IO_READ, 512);
 	io(&hosts[DATA_DUE], 1, NVME_IO_WRITE, 16384);
 	assert_int_equal(hosts[DATA_DUE].n_r2ts, 1);
+	send_half_a_capsule(&hosts[CAPSULE_DUE]);
+	disconnect(&hosts[DISCONNECTED]);
+	break_a_rule(&hosts[TERMINATED]);
 	connect_queue(CONNECTING);
 	assert_int_equal(hosts[CONNECTING].n_commands, 1);
 	return 0;
@@ -111,7 +165,7 @@ int main(void)
 	};
 	int failed;
 
-	rig_init("emulated:size=1M,queues=8");
+	rig_init("emulated:size=1M,queues=16");
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
