@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How connections share a worker. One with few commands under way is modest: it waits for each
- * answer. While one of those is about, the others take and send no more than SHARE_BYTES of payload
- * in a wake-up, and leave the rest to the next; so its command waits for a small part of their
- * work, and not for all of it. Where nobody is modest nobody is held back: large batches are what
- * makes them fast. Worker.
+ * How connections share a worker. One for I/O with few commands under way is modest: it waits for
+ * each answer. While one of those is about, the others take and send no more than SHARE_BYTES of
+ * payload in a wake-up, and leave the rest to the next; so its command waits for a small part of
+ * their work, and not for all of it. Where nobody is modest nobody is held back: large batches are
+ * what makes them fast. Worker.
  */
 #ifndef NVMETD_TRANSPORT_SHARE_H
 #define NVMETD_TRANSPORT_SHARE_H
@@ -21,6 +21,12 @@
 #define SHARE_MEMORY   (10 * NSEC_PER_MSEC) /* how long a modest one is remembered */
 #define SHARE_UNIT     16u                  /* of conn->crowd */
 
+/* Of I/O queues: keep-alives of many idle hosts must not hold back one that works. */
+static inline bool share_counts(const struct nvme_tcp_conn *conn)
+{
+	return conn->queue.live && conn->queue.qid != 0;
+}
+
 static inline bool share_is_modest(const struct nvme_tcp_conn *conn)
 {
 	return conn->crowd <= SHARE_MODEST * SHARE_UNIT;
@@ -32,7 +38,7 @@ static inline void share_received(struct nvme_tcp_conn *conn)
 	uint32_t now = conn->n_busy * SHARE_UNIT, fallen = conn->crowd - conn->crowd / SHARE_UNIT;
 
 	conn->crowd = num_max(now, fallen);
-	if (share_is_modest(conn))
+	if (share_is_modest(conn) && share_counts(conn))
 		conn->tw->modest_until = conn->queue.worker->loop.now_ns + SHARE_MEMORY;
 }
 

@@ -195,6 +195,23 @@ static void forgotten(void **state)
 	assert_int_equal(greedy->n_commands, 0);
 }
 
+/* Nor for what is no I/O: a host that is idle but for its keep-alives. */
+static void keep_alives(void **state)
+{
+	const struct nvme_sqe keep_alive = { .opcode = NVME_ADMIN_KEEP_ALIVE,
+					     .flags = 0x40,
+					     .sgl.type = NVMF_SGL_TRANSPORT };
+
+	(void)state;
+	make_known();
+	rig_sleep(1000);
+	host_send_command(admin, &keep_alive, NULL, 0, 0);
+	settle();
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	turn();
+	assert_int_equal(greedy->n_commands, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +220,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(large_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(keep_alives, setup, teardown),
 	};
 	int failed;
 
