@@ -32,7 +32,10 @@ static void async_event(struct nvmet_req *req)
 
 static void abort_answered(struct loop_msg *msg)
 {
-	nvmet_req_complete(container_of(msg, struct nvmet_req, msg), 0);
+	struct nvmet_req *req = container_of(msg, struct nvmet_req, msg);
+
+	req->queue->ctrl->n_aborts--;
+	nvmet_req_complete(req, 0);
 }
 
 /*
@@ -47,8 +50,9 @@ static void abort_on_worker(struct loop_msg *msg)
 	enum nvmet_abort_result result = NVMET_ABORT_NOT_FOUND;
 	struct nvmet_req *found;
 
-	/* A connection that is being closed has already taken its commands off its lists. */
-	if (!queue->releasing)
+	/* A connection that is being closed has already taken its commands off its lists. To look
+	 * through them for what is not there would be dear, and hosts can have it done at will. */
+	if (!queue->releasing && nvmet_queue_cid_test(queue, cid))
 		result = queue->ops->abort(queue, cid, &found);
 	if (result == NVMET_ABORT_EXECUTING && (nvmet_io_abort(found) || nvmet_fuse_abort(found)))
 		result = NVMET_ABORT_DONE;
@@ -57,7 +61,7 @@ static void abort_on_worker(struct loop_msg *msg)
 	loop_post(queue->target->loop, &req->msg, abort_answered);
 }
 
-/* Base 5.1: always succeeds; bit 0 tells whether the command was aborted. */
+/* Base 5.1: succeeds, unless there are too many; bit 0 tells whether the command was aborted. */
 static void nvmet_abort(struct nvmet_req *req)
 {
 	struct nvmet_ctrl *ctrl = req->queue->ctrl;
@@ -74,6 +78,11 @@ static void nvmet_abort(struct nvmet_req *req)
 		nvmet_req_complete(req, 0);
 		return;
 	}
+	if (ctrl->n_aborts > NVMET_ACL) {
+		nvmet_req_complete(req, NVME_SC_ABORT_LIMIT);
+		return;
+	}
+	ctrl->n_aborts++;
 	/* The queue outlives the message: its release is told to the worker by a later one. */
 	req->abort_queue = ctrl->queues[sqid];
 	loop_post(&req->abort_queue->worker->loop, &req->msg, abort_on_worker);

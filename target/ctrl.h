@@ -25,6 +25,7 @@ struct nvmet_req;
 #define NVMET_MAX_QUEUES  128  /* I/O queues of a controller */
 #define NVMET_MAX_ENTRIES 1024 /* largest queue that CAP.MQES offers */
 #define NVMET_AERL        3    /* 0's based */
+#define NVMET_ACL         3    /* 0's based */
 #define NVMET_KAS_MS      1000 /* keep-alive granularity */
 #define NVMET_ERROR_SLOTS 64
 #define NVMET_VERSION     NVME_VS(2, 0, 0)
@@ -68,6 +69,7 @@ struct nvmet_ctrl {
 	uint16_t max_qid; /* what Number of Queues granted; subsystem's maximum before */
 
 	struct nvmet_aen aen;
+	unsigned n_aborts; /* Aborts that are with a worker */
 
 	/* Error information log: the newest is slot (error_count - 1) % NVMET_ERROR_SLOTS. */
 	uint64_t error_count;

@@ -96,7 +96,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->cntrltype = 1;
 	id->cmic = NVME_CMIC_MULTI_CTRL;
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
-	id->acl = 3;
+	id->acl = NVMET_ACL;
 	id->frmw = FRMW_ONE_READ_ONLY;
 	id->lpa |= LPA_EFFECTS | LPA_SUPPORTED;
 	id->elpe = NVMET_ERROR_SLOTS - 1;

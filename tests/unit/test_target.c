@@ -256,6 +256,72 @@ static void events_of_an_ssd(void **state)
 	assert_int_equal(n_answered, 1);
 }
 
+/* --- Abort --------------------------------------------------------------------------------------
+ */
+
+static unsigned n_sought;
+
+static enum nvmet_abort_result op_abort(struct nvmet_queue *of, uint16_t cid,
+					struct nvmet_req **ret_req)
+{
+	(void)of;
+	(void)cid;
+	(void)ret_req;
+	n_sought++;
+	return NVMET_ABORT_DONE;
+}
+
+static const struct nvmet_transport_ops ops_with_abort = { .abort = op_abort };
+
+static void send_aborts(struct nvmet_req *reqs, unsigned n, uint16_t cid)
+{
+	for (unsigned i = 0; i < n; i++) {
+		reqs[i] = (struct nvmet_req){ .queue = &queue };
+		reqs[i].cmd.opcode = NVME_ADMIN_ABORT;
+		reqs[i].cmd.flags = 0x40;
+		reqs[i].cmd.sgl.type = 0x5a;
+		reqs[i].cmd.cdw10 = le32_set((uint32_t)cid << 16 | 1);
+		assert_int_equal(nvmet_req_parse(&reqs[i], 0), 0);
+		reqs[i].execute(&reqs[i]);
+	}
+	rig_settle();
+}
+
+/* As many at once as Identify's ACL says; nobody looks for what is not there. */
+static void aborts_are_limited(void **state)
+{
+	static struct nvmet_req reqs[NVMET_ACL + 3];
+	const unsigned most = NVMET_ACL + 1;
+	struct nvmet_queue io = {
+		.target = &rig.target, .worker = &rig.workers[0], .ops = &ops_with_abort, .qid = 1
+	};
+
+	(void)state;
+	must(nvmet_queue_init(&io) == 0);
+	nvmet_queue_cid_set(&io, 7);
+	nvmet_ctrl_add_queue(ctrl, &io);
+	nvmet_ctrl_set_cc(ctrl, 0x00460001);
+	queue.live = queue.trusted = true;
+	send_aborts(reqs, ARRAY_SIZE(reqs), 7);
+	assert_int_equal(n_answered, ARRAY_SIZE(reqs));
+	for (unsigned i = 0; i < n_answered; i++) {
+		bool too_many = i < n_answered - most; /* these do not wait for the worker */
+
+		assert_int_equal(nvme_cqe_status(&answered[i].cqe),
+				 too_many ? NVME_SC_ABORT_LIMIT : 0);
+		assert_int_equal(le32_get(answered[i].cqe.dw0), 0);
+	}
+	assert_int_equal(n_sought, most);
+	n_answered = 0;
+	send_aborts(reqs, most, 8);
+	assert_int_equal(n_answered, most);
+	for (unsigned i = 0; i < n_answered; i++)
+		assert_int_equal(le32_get(answered[i].cqe.dw0), 1);
+	assert_int_equal(n_sought, most);
+	nvmet_ctrl_remove_queue(ctrl, &io);
+	nvmet_queue_fini(&io);
+}
+
 /* --- Shares of the SSD's admin queue ------------------------------------------------------------
  */
 
@@ -330,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(events, make_ctrl, free_ctrl),
 		cmocka_unit_test_setup_teardown(events_wait, make_ctrl, free_ctrl),
 		cmocka_unit_test_setup_teardown(events_of_an_ssd, make_ctrl, free_ctrl),
+		cmocka_unit_test_setup_teardown(aborts_are_limited, make_ctrl, free_ctrl),
 		cmocka_unit_test_setup_teardown(share_of_a_host, make_ctrl, free_ctrl),
 		cmocka_unit_test(addresses),
 	};
