@@ -311,6 +311,8 @@ static void share_detached(struct loop_msg *msg)
 	struct nvmet_qpair_share *share = container_of(msg, struct nvmet_qpair_share, msg);
 
 	add_stats(&share->ssd->ended, &share->qpair->stats);
+	/* What is still under way ends with the deletion. */
+	counter_add(&share->ssd->ended.completed, share->qpair->outstanding);
 	share->counted = true;
 	nvme_ctrl_delete_qpair(share->ssd->ctrl, share->qpair, share_deleted, share);
 }
