@@ -97,7 +97,7 @@ struct nvme_ctrl_info {
 	struct nvme_id_ctrl id; /* as the SSD said */
 	size_t max_transfer;    /* bytes: least of the SSD's MDTS and params.max_transfer */
 	uint32_t max_entries;   /* of an I/O queue: CAP.MQES + 1 */
-	unsigned n_queues;      /* I/O queue pairs granted, and vectors counted, minus none */
+	unsigned n_queues;      /* I/O queue pairs that the SSD granted */
 	bool volatile_write_cache;
 	uint16_t oncs;
 	struct nvme_id_ctrl_nvm nvm; /* zeroes when the SSD does not say (before NVMe 2.0) */

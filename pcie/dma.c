@@ -112,11 +112,6 @@ size_t dma_arena_size(const struct dma_arena *arena)
 	return arena->size;
 }
 
-int dma_arena_fd(const struct dma_arena *arena)
-{
-	return arena->fd;
-}
-
 int dma_arena_map(struct dma_arena *arena, struct pcie_device *dev)
 {
 	if (DMA_IOVA_BASE + arena->size - 1 > dev->iova_max) {

@@ -149,11 +149,9 @@ WIRE_AT(struct nvme_cqe, status, 14);
  * A status in this program is a uint16_t with SC in 7:0, SCT in 10:8, CRD 12:11, More 13, DNR 14:
  * the wire's status field without the phase bit. 0 is success.
  */
-#define NVME_STATUS(sct, sc) ((uint16_t)((sct) << 8 | (sc)))
 #define NVME_STATUS_DNR      ((uint16_t)0x4000)
 #define NVME_STATUS_MORE     ((uint16_t)0x2000)
 #define NVME_STATUS_CRD_MASK ((uint16_t)0x1800)
-#define NVME_STATUS_CODE(s)  ((uint16_t)((s)&0x07ff)) /* SCT and SC alone */
 
 static inline uint16_t nvme_cqe_status(const struct nvme_cqe *cqe)
 {

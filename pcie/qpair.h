@@ -202,11 +202,6 @@ static inline bool nvme_qpair_has_room(const struct nvme_qpair *qp, unsigned n)
 	return cid != NVME_SLOT_NONE;
 }
 
-static inline bool nvme_qpair_full(const struct nvme_qpair *qp)
-{
-	return qp->free_head == NVME_SLOT_NONE;
-}
-
 static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
 {
 	return !TAILQ_EMPTY(&qp->waiters);

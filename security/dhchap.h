@@ -18,8 +18,7 @@ enum dh_group {
 	DH_FFDHE6144 = 4,
 	DH_FFDHE8192 = 5,
 };
-#define DH_N_GROUPS 6
-#define DH_MAX      1024 /* bytes of the largest group's numbers */
+#define DH_MAX 1024 /* bytes of the largest group's numbers */
 
 /* Bytes of a group's public values; 0: DH_NULL, or there is no such group. */
 size_t dh_len(enum dh_group group);

@@ -154,17 +154,6 @@ bool keyring_has(struct keyring *ring, enum key_use use, const char *hostnqn, co
 	return find(ring, use, hostnqn, subnqn) != NULL;
 }
 
-bool keyring_uses(struct keyring *ring, enum key_use use)
-{
-	const struct entry *entry;
-
-	TAILQ_FOREACH (entry, &ring->entries, link) {
-		if (entry->use == use)
-			return true;
-	}
-	return false;
-}
-
 /* --- PSKs ---------------------------------------------------------------------------------------
  */
 

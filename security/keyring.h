@@ -42,9 +42,6 @@ int keyring_load(struct keyring *ring);
 unsigned keyring_get(struct keyring *ring, enum key_use use, const char *hostnqn,
 		     const char *subnqn, struct key_set *ret_set);
 bool keyring_has(struct keyring *ring, enum key_use use, const char *hostnqn, const char *subnqn);
-/* Whether any host has a key for this. */
-bool keyring_uses(struct keyring *ring, enum key_use use);
-
 /* A PSK that DH-HMAC-CHAP has generated: replaces an older one of the same host and subsystem. */
 int keyring_set_generated(struct keyring *ring, const struct psk_identity *identity,
 			  const struct secret *psk);

@@ -166,7 +166,8 @@ static void close_io_queues(struct nvmet_ctrl *ctrl, const char *why)
 	}
 }
 
-void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why)
+/* Closes all connections of the controller; `why` is a constant string. */
+static void kill_ctrl(struct nvmet_ctrl *ctrl, const char *why)
 {
 	ctrl->dead = true;
 	ctrl->csts |= NVME_CSTS_CFS;
@@ -181,7 +182,7 @@ void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 {
 	if (queue->qid != 0)
 		return;
-	nvmet_ctrl_kill(ctrl, "its controller's admin connection ended");
+	kill_ctrl(ctrl, "its controller's admin connection ended");
 	nvmet_aen_abort_all(ctrl, NVME_SC_ABORTED_SQ_DELETION);
 }
 
@@ -283,7 +284,7 @@ static void enable_expired(evutil_socket_t fd, short what, void *arg)
 	log_limited(&life_limit, LOG_LEVEL_WARN,
 		    "%s: not enabled by its host in time: ending the association",
 		    nvmet_ctrl_name(ctrl));
-	nvmet_ctrl_kill(ctrl, "its controller was not enabled in time");
+	kill_ctrl(ctrl, "its controller was not enabled in time");
 }
 
 /*
@@ -312,7 +313,7 @@ static void keep_alive_expired(evutil_socket_t fd, short what, void *arg)
 	log_limited(&life_limit, LOG_LEVEL_WARN,
 		    "%s: keep-alive timer expired (KATO %u ms): ending the association",
 		    nvmet_ctrl_name(ctrl), ctrl->kato_ms);
-	nvmet_ctrl_kill(ctrl, "keep-alive timer expired");
+	kill_ctrl(ctrl, "keep-alive timer expired");
 }
 
 /* Base 5.27.1.12: up to the granularity that Identify's KAS states. */

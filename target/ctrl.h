@@ -91,9 +91,6 @@ void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
 /* A queue is released. The last one frees the controller. */
 void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
 
-/* Closes all connections of the controller; `why` is a constant string. */
-void nvmet_ctrl_kill(struct nvmet_ctrl *ctrl, const char *why);
-
 /* The CC property was written: enable, disable, shutdown (Base 3.5). Returns a status. */
 uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc);
 /* Whether other than fabrics commands may run: CC.EN = 1 has led to CSTS.RDY = 1 (Base 3.5.1). */

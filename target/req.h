@@ -111,12 +111,6 @@ struct nvmet_req {
  */
 uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len);
 
-/* True when the data of a NVMET_DIR_WRITE command is in its capsule. After nvmet_req_parse(). */
-static inline bool nvmet_req_in_capsule(const struct nvmet_req *req)
-{
-	return req->cmd.sgl.type == 0x01;
-}
-
 /* Ends the command. Worker of the queue, or main thread for a command that is on_control. */
 void nvmet_req_complete(struct nvmet_req *req, uint16_t status);
 

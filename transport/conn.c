@@ -160,9 +160,15 @@ void conn_expect(struct nvme_tcp_conn *conn)
 /* --- The end ------------------------------------------------------------------------------------
  */
 
+/* CLOSED and released. */
 static void free_on_main(struct loop_msg *msg)
 {
-	conn_free(container_of(msg, struct nvme_tcp_conn, msg));
+	struct nvme_tcp_conn *conn = container_of(msg, struct nvme_tcp_conn, msg);
+
+	tcp_conn_over(conn->tcp, conn);
+	nvmet_queue_fini(&conn->queue);
+	tls_free(conn->stream.tls);
+	free(conn);
 }
 
 static void over(struct loop_task *task)
@@ -495,14 +501,6 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 	return conn;
 }
 _Static_assert(NVMET_ICD_IO == NVMET_ICD_ADMIN, "one in-capsule limit serves both kinds of queue");
-
-void conn_free(struct nvme_tcp_conn *conn)
-{
-	tcp_conn_over(conn->tcp, conn);
-	nvmet_queue_fini(&conn->queue);
-	tls_free(conn->stream.tls);
-	free(conn);
-}
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {

@@ -117,8 +117,6 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 			       int fd, const struct sockaddr_storage *peer);
 /* Worker: begins to listen to it. */
 void conn_start(struct nvme_tcp_conn *conn);
-/* Main thread: a connection that is CLOSED and released. */
-void conn_free(struct nvme_tcp_conn *conn);
 
 /* Ends the connection at once. `why` goes to the log; NULL: nothing to say. */
 void conn_close(struct nvme_tcp_conn *conn, const char *why);
@@ -134,8 +132,6 @@ void conn_drain(struct nvme_tcp_conn *conn);
 
 /* rx.c */
 void rx_readable(struct nvme_tcp_conn *conn);
-/* Pages for the in-capsule data that the receiver waits for have come. */
-void rx_resume(struct nvme_tcp_conn *conn);
 
 /* tx.c */
 void tx_init(struct nvme_tcp_conn *conn);

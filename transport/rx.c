@@ -70,6 +70,8 @@ static void ask_for_data(struct nvme_tcp_cmd *cmd)
 	conn_expect(cmd->conn);
 }
 
+static void resume(struct nvme_tcp_conn *conn);
+
 void conn_pages_granted(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
@@ -78,7 +80,7 @@ void conn_pages_granted(struct nvme_tcp_cmd *cmd)
 		cmd_ready(cmd);
 	} else if (cmd == conn->rx_cmd) {
 		receive_capsule_data(conn, cmd);
-		rx_resume(conn);
+		resume(conn);
 	} else {
 		ask_for_data(cmd);
 	}
@@ -395,7 +397,8 @@ static void look_again(struct nvme_tcp_conn *conn)
 		event_active(conn->read_event, EV_READ, 0);
 }
 
-void rx_resume(struct nvme_tcp_conn *conn)
+/* Pages for the in-capsule data that the receiver waits for have come. */
+static void resume(struct nvme_tcp_conn *conn)
 {
 	uint8_t *bytes = conn->stash;
 	size_t len = conn->stash_len;

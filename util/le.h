@@ -4,7 +4,7 @@
  *
  * Each is a structure, so that `a.nsid + 1` or `a.nsid = 1` does not compile: the byte order is
  * converted exactly where a value enters or leaves the program. All accessors accept any alignment
- * that the structure itself has; le24 and the load/store helpers accept any address.
+ * that the structure itself has; the load/store helpers accept any address.
  */
 #ifndef NVMETD_UTIL_LE_H
 #define NVMETD_UTIL_LE_H
@@ -46,17 +46,6 @@ static inline le32 le32_set(uint32_t v)
 static inline le64 le64_set(uint64_t v)
 {
 	return (le64){ htole64(v) };
-}
-
-static inline uint32_t le24_get(const uint8_t p[3])
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
-}
-static inline void le24_set(uint8_t p[3], uint32_t v)
-{
-	p[0] = (uint8_t)v;
-	p[1] = (uint8_t)(v >> 8);
-	p[2] = (uint8_t)(v >> 16);
 }
 
 static inline uint32_t le32_load(const void *p)

@@ -165,7 +165,7 @@ static void full_ring(void **state)
 	count = 0;
 	for (unsigned i = 0; i < ENTRIES - 1; i++)
 		assert_int_equal(submit(&count, &cid), 0);
-	assert_true(nvme_qpair_full(qp));
+	assert_false(nvme_qpair_has_room(qp, 1));
 	assert_int_equal(submit(&count, &cid), -EAGAIN);
 	complete(0, 0, 3, 0);
 	assert_int_equal(nvme_qpair_reap(qp), 1);
