@@ -10,6 +10,7 @@
 
 #include "config/control.h"
 #include "config/daemon.h"
+#include "config/http.h"
 #include "config/metrics.h"
 #include "pcie/ctrl.h"
 #include "pcie/device.h"
@@ -369,7 +370,7 @@ int apply_sandbox(struct daemon *daemon)
 void apply_undo(struct daemon *daemon)
 {
 	control_free(daemon->control);
-	metrics_free(daemon->metrics);
+	http_free(daemon->metrics);
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		worker_stop(&daemon->workers[i]);
 	nvme_tcp_fini(daemon->tcp);

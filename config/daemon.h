@@ -14,7 +14,7 @@
 
 struct control;
 struct dma_arena;
-struct metrics;
+struct http;
 struct dma_pool;
 struct keyring;
 struct nvme_ctrl;
@@ -56,7 +56,7 @@ struct daemon {
 	unsigned n_ssds;
 	struct nvme_tcp *tcp;
 	struct control *control;
-	struct metrics *metrics;
+	struct http *metrics;
 	struct event *signals[3];
 	enum daemon_state state;
 	bool hosts_gone;     /* stopping: no connection is left, the SSDs are next */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The metrics endpoint: HTTP, GET /metrics, OpenMetrics text (measures.h). Off unless the
+ * The metrics endpoint: HTTP, GET /metrics, OpenMetrics text (openmetrics.h). Off unless the
  * configuration names an address; without authentication, so that address should be one that only
  * those who may know can reach. Main thread.
  */
@@ -9,12 +9,9 @@
 
 struct conf_listen;
 struct daemon;
-struct metrics;
+struct http;
 
-/* Listens. 0 or -errno (logged). */
-int metrics_new(struct daemon *daemon, const struct conf_listen *listen,
-		struct metrics **ret_metrics);
-/* Closes it and its connections. NULL is allowed. */
-void metrics_free(struct metrics *metrics);
+/* Listens; what it returns is the caller's, for http_free(). 0 or -errno (logged). */
+int metrics_new(struct daemon *daemon, const struct conf_listen *listen, struct http **ret_http);
 
 #endif

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a user can see of the I/O path: queues, latency by stage, OpenMetrics, nvmetctl top."""
 
+import contextlib
+import itertools
 import json
 import re
+import resource
 import socket
 import subprocess
 import time
@@ -278,22 +281,87 @@ def test_openmetrics_of_many(start):
         assert all('qid="2"' in labels or "ssd=" in labels for _, labels in more) and len(more) < 20
 
 
-def test_endpoint_refuses(measured):
-    """Another path, another method, no HTTP at all."""
-    daemon, url = measured
-    for path, data, status in ("/", None, 404), ("/metrics", b"x", 0):
-        with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(url.replace("/metrics", path), data=data, timeout=60)
-        assert status in (0, error.value.code) and 400 <= error.value.code < 600
+def http(url, request, end=False):
+    """All that the endpoint answers to these bytes, behind which our side ends, if so."""
     host, port = url.split("/")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n")
-        try:
-            assert b"200" not in connection.recv(100)
-        except ConnectionResetError:
-            pass
-    scrape(url)
+        connection.sendall(request)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := connection.recv(1 << 16):
+            answer += data
+    return answer
+
+
+@pytest.mark.parametrize("request_, status", [
+    (b"GET / HTTP/1.1\r\n\r\n", 404), (b"GET /metricsx HTTP/1.1\r\n\r\n", 404),
+    (b"GET http://x HTTP/1.1\r\n\r\n", 404), (b"GET http://x/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    (b"GET /metrics?a=b HTTP/1.0\r\n\r\n", 200), (b"GET /metrics HTTP/1.1\nHost: x\n\n", 200),
+    (b"POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\nsomething", 405),
+    (b"get /metrics HTTP/1.1\r\n\r\n", 405), (b"GET /metrics HTTP/2.0\r\n\r\n", 505),
+    (b"GET /metrics HTTP/1.1 x\r\n\r\n", 400), (b"GET /metrics\r\n\r\n", 400), (b"\r\n\r\n", 400),
+    (b"GET /metrics\0 HTTP/1.1\r\n\r\n", 400), (b"\x16\x03\x01\0\xf4\n\n", 400),
+    (b"GET /" + b"a" * 8187, 431), (b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * 1362, 431),
+], ids=lambda value: value if isinstance(value, int) else "")
+def test_endpoint_answers(measured, request_, status):
+    """What is asked in another way, for another page, or in no HTTP; each connection ends behind its answer."""
+    daemon, url = measured
+    answer = http(url, request_)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in head and (b"\r\nAllow: " in head) == (status == 405)
+    assert body.endswith(b"# EOF\n") if status == 200 else b"here is GET /metrics" in body
     daemon.expect_clean()
+
+
+def test_endpoint_head(measured):
+    """HEAD is GET without the page; a client that has ended its side is answered, one that only left is none."""
+    daemon, url = measured
+    answer = http(url, b"HEAD /metrics HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\n")
+    assert int(re.search(rb"Content-Length: (\d+)", answer)[1]) > 1000
+    parse(http(url, b"GET /metrics HTTP/1.1\r\n\r\n", end=True).partition(b"\r\n\r\n")[2].decode())
+    assert http(url, b"GET /metrics HTTP/1.1\r\n", end=True) == b"" == http(url, b"", end=True)
+    daemon.expect_clean()
+
+
+def test_endpoint_is_not_blocked(measured):
+    """Connections that are silent, slow to ask, or never read: there are few of them, hosts and scrapers that ask
+    are served meanwhile, and each comes to an end."""
+    daemon, url = measured
+    host, port = url.split("/")[2].split(":")
+    with contextlib.ExitStack() as stack:
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+
+        def connect(number, data=b""):
+            for _ in range(number):
+                client = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+                client.sendall(data)
+            return client
+
+        connect(200)
+        scrape(url)
+        connect(50, b"GET /metrics HTTP/1.1\r\n")
+        connect(50, b"GET /metrics HTTP/1.1\r\n\r\n")
+        scrape(url)
+        with Host(daemon.address, NQN) as initiator:
+            assert len(read(initiator.io[0], 0, 1)) == 512
+        assert "silent for longest is closed" in daemon.log()
+        assert daemon.log().count("connections are there") < 60
+        assert daemon.fds() <= daemon.base_fds + 16  # 8, and connections of hosts that are being taken apart
+        for _ in range(5):  # many at once, and one among them that asks
+            crowd = [socket.socket() for _ in range(100)]
+            for client in crowd:
+                stack.enter_context(client).setblocking(False)
+                client.connect_ex((host, int(port)))
+            scrape(url)
+        slow = connect(1)
+        with pytest.raises(OSError):  # its request does not arrive in whole, however busy it is
+            for byte in itertools.cycle(b"GET"):
+                slow.sendall(bytes([byte]))
+                time.sleep(0.1)
+        daemon.expect_clean()  # while none of them has been closed on its own side
 
 
 def test_off_by_default(start, tmp_path):
