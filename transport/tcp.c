@@ -206,6 +206,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 	struct listener *listener = arg;
 
 	(void)ev;
+	acceptor_took(&listener->acceptor, fd);
 	memcpy(&peer, addr, (size_t)len < sizeof(peer) ? (size_t)len : sizeof(peer));
 	sockopt_accepted(fd, &listener->tcp->options);
 	if (tcp_admit(listener->tcp, &listener->port, fd, &peer))

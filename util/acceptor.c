@@ -5,14 +5,50 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "util/num.h"
 
 #define REST_S 1
 
-/* libevent gives its error callback the argument of the other one, and that may be somebody else's:
- * the HTTP server's. So they are looked up. */
+/* libevent gives its error callback the argument of the other one, and that is somebody else's. So
+ * they are looked up. */
 static LIST_HEAD(, acceptor) acceptors = LIST_HEAD_INITIALIZER(acceptors);
+
+/* The first descriptor that is not for hosts; the limit may be changed while we run. */
+static int first_kept(void)
+{
+	struct rlimit limit = { .rlim_cur = RLIM_INFINITY };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)(limit.rlim_cur - num_min(limit.rlim_cur / 4, (rlim_t)ACCEPTOR_KEPT));
+}
+
+static void rest(struct acceptor *acceptor)
+{
+	const struct timeval second = { .tv_sec = REST_S };
+
+	evconnlistener_disable(acceptor->listener);
+	evtimer_add(acceptor->rest, &second);
+}
+
+/* The kernel gives the lowest that is free. */
+static bool hosts_have_one(const struct acceptor *acceptor)
+{
+	int fd = fcntl(evconnlistener_get_fd(acceptor->listener), F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return fd < first_kept();
+}
 
 static void rest_over(evutil_socket_t fd, short what, void *arg)
 {
@@ -20,12 +56,26 @@ static void rest_over(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	evconnlistener_enable(acceptor->listener);
+	if (acceptor->keeps && !hosts_have_one(acceptor))
+		rest(acceptor);
+	else
+		evconnlistener_enable(acceptor->listener);
+}
+
+void acceptor_took(struct acceptor *acceptor, int fd)
+{
+	acceptor->keeps = true;
+	if (fd < first_kept())
+		return;
+	log_limited(&acceptor->limit, LOG_LEVEL_ERR,
+		    "%s: accepting rests: the last file descriptors are not for hosts "
+		    "(raise LimitNOFILE= or ulimit -n)",
+		    acceptor->name);
+	rest(acceptor);
 }
 
 static void on_error(struct evconnlistener *listener, void *arg)
 {
-	const struct timeval rest = { .tv_sec = REST_S };
 	const char *why = strerror(errno);
 	struct acceptor *acceptor;
 
@@ -38,8 +88,7 @@ static void on_error(struct evconnlistener *listener, void *arg)
 		return;
 	log_limited(&acceptor->limit, LOG_LEVEL_ERR,
 		    "%s: accept: %s (raise LimitNOFILE= or ulimit -n)", acceptor->name, why);
-	evconnlistener_disable(listener);
-	evtimer_add(acceptor->rest, &rest);
+	rest(acceptor);
 }
 
 int acceptor_init(struct acceptor *acceptor, struct event_base *base,

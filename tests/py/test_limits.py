@@ -118,6 +118,32 @@ def test_no_descriptor_for_metrics(start, tmp_path):
         assert client.recv(15) == b"HTTP/1.1 200 OK"
 
 
+def test_descriptors_kept_from_hosts(start, tmp_path):
+    """However many hosts come, the control socket and the metrics have descriptors; hosts that had to wait come in
+    when others have left."""
+    daemon = start("-c", conf(tmp_path, 'handshakes_per_host = 256; handshake_timeout = "600s";',
+                              more='metrics = "127.0.0.1:0";'))
+    host, port = re.search(r"metrics: http://([\d.]+):(\d+)/", daemon.log()).groups()
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (200, 200))
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(Connection(daemon.address)) for _ in range(200)]
+        end = time.monotonic() + 60
+        while "the last file descriptors are not for hosts (raise LimitNOFILE" not in daemon.log():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        for _ in range(20):  # and that stays so, whatever else is done
+            assert daemon.counters()["connections"] < 150
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert daemon.fds() <= 151 + 8
+        assert "accept: Too many open files" not in daemon.log()
+        for connection in crowd[:-1]:
+            connection.close()
+        crowd[-1].icreq()
+    daemon.expect_clean()
+
+
 def test_a_stop_while_accepting_rests(start, tmp_path):
     """Out of descriptors, then told to stop, with I/O under way for longer than the rest: nobody comes in any more."""
     config = conf(tmp_path)
