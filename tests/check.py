@@ -25,9 +25,9 @@ SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--buildtype=d
 VARIANTS = {
     "gcc": ({"CC": "gcc"}, ["--buildtype=debugoptimized"]),
     "clang": ({"CC": "clang"}, ["--buildtype=debugoptimized"]),
-    # What is installed. Of gcc's warnings some need -O3 to see through more functions at once; of
+    # As it is installed. Of gcc's warnings some need -O3 to see through more functions at once; of
     # clang's none depends on the level.
-    "release": ({"CC": "gcc"}, ["--buildtype=release", "-Dtests=false"]),
+    "optimized": ({"CC": "gcc"}, ["--buildtype=release", "-Dtests=false"]),
     "asan": ({"CC": "gcc"}, SANITIZE),
     # The fence of shadow doorbells orders the SSD, not a thread: TSan need not know it.
     "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-Wno-tsan"]),
@@ -186,7 +186,7 @@ def check_tidy():
 
 def check_release():
     """The release build has no warning."""
-    return bool(build("release"))
+    return bool(build("optimized"))
 
 
 def style():
