@@ -148,6 +148,7 @@ struct nvme_qpair {
 	/* With the report: */
 	unsigned n_overdue;
 	bool aborted_before; /* the overdue command has been aborted once, which did not help */
+	bool excused;        /* the answer: the SSD has a reason, they are not overdue */
 
 	/* The main thread's: recovery.c, io_queues.c. */
 	TAILQ_ENTRY(nvme_qpair) link; /* the controller's I/O queue pairs */
@@ -252,7 +253,8 @@ void nvme_qpair_refuse(struct nvme_qpair *qp, uint16_t status);
 /* The SSD knows the queues again. */
 void nvme_qpair_resume(struct nvme_qpair *qp);
 
-/* watch.c: the answer to a report has come; an Abort, if one was sent, was answered. */
+/* watch.c: the answer to a report has come; an Abort, if one was sent, was answered. If the
+ * commands are excused, it is as if they had been issued now. */
 void nvme_watch_answered(struct nvme_qpair *qp);
 
 /*

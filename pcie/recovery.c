@@ -479,7 +479,9 @@ static void on_report(struct loop_msg *msg)
 			nvme_ctrl_recover(ctrl, "it reports a fatal error (CSTS.CFS)");
 		} else if (!(csts & NVME_CSTS_RDY)) {
 			nvme_ctrl_recover(ctrl, "it was reset, not by us");
-		} else if (qp->n_overdue && !nvme_admin_is_busy(ctrl)) {
+		} else if (nvme_admin_is_busy(ctrl)) {
+			qp->excused = true;
+		} else if (qp->n_overdue) {
 			if (send_abort(ctrl, qp))
 				return; /* answered when the Abort is */
 			log_warn("%s: queue %u: %u commands are not answered", ctrl->name, qp->qid,

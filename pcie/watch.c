@@ -137,12 +137,28 @@ void nvme_watch_detach(struct nvme_qpair *qp)
 	qp->watched = false;
 }
 
+/* What the report counted is taken back. */
+static void excuse(struct nvme_qpair *qp)
+{
+	for (uint32_t cid = 0; cid < qp->entries - 1; cid++) {
+		struct nvme_slot *slot = &qp->slots[cid];
+
+		if (!slot->done || qp->tick - slot->born <= qp->watch->timeout_ticks)
+			continue;
+		slot->born = qp->tick;
+		slot->tries -= slot->tries > 0;
+	}
+}
+
 void nvme_watch_answered(struct nvme_qpair *qp)
 {
 	uint16_t cid = qp->held_cid;
+	bool excused = qp->excused;
 	struct nvme_slot *slot;
 
-	qp->reporting = false;
+	qp->reporting = qp->excused = false;
+	if (excused)
+		excuse(qp);
 	if (cid == NVME_SLOT_NONE)
 		return;
 	qp->held_cid = NVME_SLOT_NONE;
@@ -153,6 +169,8 @@ void nvme_watch_answered(struct nvme_qpair *qp)
 	} else if (slot->flags & NVME_SLOT_AGAIN) {
 		slot->flags = 0;
 		nvme_qpair_issue_again(qp, cid);
+	} else if (excused) {
+		slot->flags = 0; /* there was no Abort */
 	} else {
 		/* Its own completion may still be on the way; if not, it is reported again. */
 		slot->flags = NVME_SLOT_ABORTED;

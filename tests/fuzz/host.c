@@ -134,6 +134,7 @@ static void command_ended(struct host *host, const struct nvme_cqe *cqe)
 		NEED(command->asked + command->in_capsule == sgl_length(command),
 		     "success of opcode %02xh after %u of %u bytes", command->sqe.opcode,
 		     command->asked + command->in_capsule, sgl_length(command));
+	host->n_failed += status != 0;
 	if (!status)
 		connected(host, command, cqe);
 	check_sqhd(host, cqe);

@@ -55,6 +55,7 @@ struct host {
 	uint16_t cntlid;        /* of the last Connect */
 	struct host_command commands[HOST_COMMANDS];
 	unsigned n_commands;
+	unsigned n_failed; /* answered, with a status other than success */
 	struct host_r2t r2ts[16];
 	unsigned n_r2ts;
 	bool noted; /* the command in the PDU that is being sent */
