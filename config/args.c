@@ -229,29 +229,37 @@ static int check_keys(const struct conf *conf)
 	return err;
 }
 
-enum args_result args_parse(int argc, char **argv, struct conf *conf)
+/* All but -c, -n, -v and -h. 0, or -EINVAL (printed). */
+static int second_pass(int argc, char **argv, const struct args *args, struct conf *conf)
 {
-	struct args args = { .file = NULL };
-	enum args_result result = first_pass(argc, argv, &args);
 	int option;
 
-	if (result != ARGS_RUN)
-		return result;
-	if (args.direct) {
+	if (args->direct) {
 		conf->subsystems[0] = (struct conf_subsystem){ .max_queues = NVMET_MAX_QUEUES };
 		conf->subsystems[0].all_of_ssd = 0;
 		conf->n_subsystems = 1;
-	} else if (read_file(conf, args.file)) {
-		return ARGS_ERROR;
+	} else if (read_file(conf, args->file)) {
+		return -EINVAL;
 	}
 	optind = 0; /* glibc: begin anew */
 	while ((option = getopt_long(argc, argv, "c:nvh", options, NULL)) != -1) {
 		if (option >= OPT_SSD && take_option(conf, option, optarg))
-			return ARGS_ERROR;
+			return -EINVAL;
 	}
-	if (args.direct)
+	if (args->direct)
 		conf->subsystems[0].allow_any_host = conf->subsystems[0].hosts.n == 0;
-	if (check(conf) || (args.check && check_keys(conf)))
-		return ARGS_ERROR;
-	return args.check ? ARGS_CHECK : ARGS_RUN;
+	return check(conf);
+}
+
+enum args_result args_parse(int argc, char **argv, struct conf *conf)
+{
+	struct args args = { .file = NULL };
+	enum args_result result = first_pass(argc, argv, &args);
+
+	if (result == ARGS_RUN &&
+	    (second_pass(argc, argv, &args, conf) || (args.check && check_keys(conf))))
+		result = ARGS_ERROR;
+	if (!args.check)
+		return result;
+	return result == ARGS_RUN ? ARGS_CHECK : result == ARGS_ERROR ? ARGS_BAD : result;
 }

@@ -7,7 +7,8 @@
  * then everything is freed.
  *
  * Each step that waits goes on in a callback from the loop. What fails while STARTING stops the
- * daemon with exit status 1 and the message of the step that failed.
+ * daemon with the message of the step that failed and exit status 1: the machine was not ready, and
+ * may be the next time; or EX_CONFIG: nothing but another configuration helps.
  */
 #include "config/daemon.h"
 
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
@@ -332,6 +334,16 @@ static void on_libevent_log(int severity, const char *text)
 		    "libevent: %s", text);
 }
 
+/* Files that cannot be used are a matter of the configuration. */
+static int load_keys(struct daemon *daemon)
+{
+	int err = conf_load_keys(daemon->conf, &daemon->keys);
+
+	if (err && err != -ENOMEM)
+		daemon->status = EX_CONFIG;
+	return err;
+}
+
 static int start(struct daemon *daemon)
 {
 	int err;
@@ -344,7 +356,7 @@ static int start(struct daemon *daemon)
 	raise_limits(daemon->conf);
 	err = make_signals(daemon);
 	if (!err)
-		err = conf_load_keys(daemon->conf, &daemon->keys);
+		err = load_keys(daemon);
 	if (!err)
 		placement_near_ssds(daemon->conf);
 	if (!err)
@@ -365,7 +377,7 @@ int daemon_run(const struct conf *conf)
 	err = start(&daemon);
 	if (err) {
 		log_err("not started: %s", strerror(-err));
-		daemon.status = 1;
+		daemon.status = daemon.status ? daemon.status : 1;
 	} else {
 		for (unsigned i = 0; i < daemon.n_ssds && !daemon.status; i++)
 			daemon.status = start_ssd(&daemon, &daemon.ssds[i]) ? 1 : 0;

@@ -2,6 +2,7 @@
 /* nvmetd: the daemon's entry. The only source of the executable, and the only one in target/ that
  * sees the layers above. */
 #include <stdlib.h>
+#include <sysexits.h>
 
 #include "config/args.h"
 #include "config/conf.h"
@@ -23,7 +24,10 @@ int main(int argc, char **argv)
 	case ARGS_DONE:
 		status = 0;
 		break;
+	case ARGS_BAD:
+		break;
 	case ARGS_ERROR:
+		status = EX_CONFIG;
 		break;
 	}
 	conf_fini(conf);

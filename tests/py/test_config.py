@@ -223,9 +223,25 @@ def test_bad_globals(tmp_path, text, message):
     (["--bogus"], "usage:"), (["extra"], "is not an option"),
 ])
 def test_bad_arguments(arguments, text):
-    """The command line."""
+    """The command line. With -n, which says whether it is right, 1; else what keeps systemd from trying again."""
     status, error = run_nvmetd(*arguments)
+    assert status == os.EX_CONFIG and text in error
+    status, error = run_nvmetd("-n", *arguments)
     assert status == 1 and text in error
+
+
+def test_bad_configuration(tmp_path):
+    """No start can help, and the unit knows the status by which the daemon says so."""
+    path = tmp_path / "nvmet.conf"
+    path.write_text(GOOD + "nonsense = 1;")
+    status, error = run_nvmetd("-c", path)
+    assert status == os.EX_CONFIG and "nvmet.conf:5: nonsense: there is no such key" in error
+    path.write_text(GOOD.replace("allow_any_host = true", 'hosts = ( { nqn = "nqn.a:b"; dhchap_key = "/none"; } )'))
+    status, error = run_nvmetd("-c", path)
+    assert status == os.EX_CONFIG and "not started" in error
+    unit = (TOP / "config" / "systemd" / "nvmetd.service.in").read_text().splitlines()
+    assert {f"RestartPreventExitStatus={os.EX_CONFIG}", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(unit)
+    assert not [line for line in unit if line.startswith("ExecStartPre")]  # its status would not count
 
 
 def test_port_in_use():

@@ -4,6 +4,7 @@
 import contextlib
 import itertools
 import json
+import os
 import re
 import resource
 import socket
@@ -370,7 +371,7 @@ def test_off_by_default(start, tmp_path):
     assert "metrics" not in daemon.log()
     status, output = run_nvmetd("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0",
                                 "--metrics", "localhost")
-    assert status == 1 and "--metrics localhost: expected" in output
+    assert status == os.EX_CONFIG and "--metrics localhost: expected" in output
     conf = tmp_path / "nvmet.conf"
     conf.write_text('\nmetrics = "9464";\n')
     status, output = run_nvmetd("-n", "-c", conf)

@@ -33,7 +33,8 @@ wait_journal() {
 
 def test_service(boot):
     """nvmetd.service pulls in nvmetd-bind@, is ready when it says so, serves a host as a user without rights in a
-    root that it cannot write to, reads its keys again, stops, and the SSD is the kernel's again."""
+    root that it cannot write to, reads its keys again, stops, and the SSD is the kernel's again. One that was killed
+    comes back; one whose configuration is wrong is not tried again."""
     boot(INSTALL + """
 systemctl enable --runtime "nvmetd-bind@$bdf" nvmetd
 systemctl start nvmetd
@@ -58,6 +59,23 @@ echo 'ok: reloaded'
 systemctl stop nvmetd
 [ "$(systemctl show nvmetd -p Result --value)" = success ]
 [ "$(systemctl show nvmetd -p NRestarts --value)" = 0 ]
+echo 'ok: stopped'
+
+show() { systemctl show nvmetd -p "$1" --value; }
+[ "$(show StartLimitIntervalUSec)" = 0 ]
+systemctl start nvmetd
+pid=$(show MainPID)
+kill -KILL "$pid"
+for i in $(seq 600); do
+	[ "$(show NRestarts) $(show ActiveState)" != '1 active' ] || break
+	sleep 0.1
+done
+[ "$(show NRestarts) $(show ActiveState)" = '1 active' ] && [ "$(show MainPID)" != "$pid" ]
+systemctl stop nvmetd
+echo 'nonsense = 1;' >>/etc/nvmetd/nvmet.conf
+! systemctl start nvmetd || fail "a wrong configuration is none"
+[ "$(show ActiveState) $(show ExecMainStatus) $(show NRestarts)" = 'failed 78 0' ]
+echo 'ok: restarts'
 systemctl stop "nvmetd-bind@$bdf"
 [ "$(nvmetd-bind status $bdf)" = "$bdf nvme" ]
 ! journal | grep -E 'Failed at step|error:|warning:' || fail "something did not work"
