@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What ctrl.c, admin.c, io_queues.c and ns.c share. For them alone. */
+/* What the files of the SSD's controller share: ctrl.c, identify.c, ns.c, admin.c, vectors.c,
+ * io_queues.c and recovery.c. For them alone. */
 #ifndef NVMETD_PCIE_CTRL_INTERNAL_H
 #define NVMETD_PCIE_CTRL_INTERNAL_H
 
@@ -126,6 +127,11 @@ bool nvme_ctrl_responds(const struct nvme_ctrl *ctrl);
 void nvme_ctrl_disable(struct nvme_ctrl *ctrl);
 /* All namespaces are known. */
 void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl);
+
+/* identify.c: asks what the SSD is and grants, then begins nvme_ns_scan(). */
+void nvme_ctrl_identify(struct nvme_ctrl *ctrl);
+/* Queue pairs, the admin queue's included, whose doorbells are inside the BAR: 0 .. 65536. */
+uint32_t nvme_ctrl_doorbell_pairs(const struct nvme_ctrl *ctrl);
 
 /*
  * recovery.c. Each may be called in any state, from any callback on the main thread; what it does
