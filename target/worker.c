@@ -42,8 +42,10 @@ int worker_start(struct worker *worker)
 	sigset_t all, before;
 	int err;
 
-	/* Signals are the main thread's: a new thread inherits the mask. */
+	/* Signals are the main thread's: a new thread inherits the mask. But for one that says
+	 * what a thread has done itself, which may have a handler (pcie/emul/mapping.c). */
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&worker->thread, NULL, worker_main, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

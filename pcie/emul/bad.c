@@ -11,13 +11,10 @@
 
 #include "pcie/emul/emul_internal.h"
 #include "util/log.h"
-#include "util/num.h"
-
-#define WORD_BITS 64
 
 int emul_bad_init(struct emul_bad *bad, uint64_t blocks)
 {
-	bad->bytes = (size_t)(blocks / WORD_BITS + 1) * sizeof(bad->words[0]);
+	bad->bytes = (size_t)(blocks / EMUL_WORD_BITS + 1) * sizeof(bad->words[0]);
 	bad->words = mmap(NULL, bad->bytes, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (bad->words != MAP_FAILED)
@@ -35,26 +32,14 @@ void emul_bad_fini(struct emul_bad *bad)
 	bad->words = NULL;
 }
 
-/* The bits of one word that belong to [*first, *first + *n); both move on by what it covers. */
-static uint64_t take_word(uint64_t *first, uint64_t *n)
-{
-	unsigned shift = *first % WORD_BITS;
-	uint64_t part = num_min(*n, (uint64_t)(WORD_BITS - shift));
-	uint64_t bits = part == WORD_BITS ? UINT64_MAX : (UINT64_C(1) << part) - 1;
-
-	*first += part;
-	*n -= part;
-	return bits << shift;
-}
-
 bool emul_bad_any(const struct emul_bad *bad, uint64_t first, uint64_t n)
 {
 	if (atomic_load_explicit(&bad->n, memory_order_relaxed) == 0)
 		return false;
 	while (n) {
-		const _Atomic uint64_t *word = &bad->words[first / WORD_BITS];
+		const _Atomic uint64_t *word = &bad->words[first / EMUL_WORD_BITS];
 
-		if (atomic_load(word) & take_word(&first, &n))
+		if (atomic_load(word) & emul_take_word(&first, &n))
 			return true;
 	}
 	return false;
@@ -63,8 +48,8 @@ bool emul_bad_any(const struct emul_bad *bad, uint64_t first, uint64_t n)
 void emul_bad_mark(struct emul_bad *bad, uint64_t first, uint64_t n)
 {
 	while (n) {
-		_Atomic uint64_t *word = &bad->words[first / WORD_BITS];
-		uint64_t bits = take_word(&first, &n), before = atomic_fetch_or(word, bits);
+		_Atomic uint64_t *word = &bad->words[first / EMUL_WORD_BITS];
+		uint64_t bits = emul_take_word(&first, &n), before = atomic_fetch_or(word, bits);
 
 		atomic_fetch_add(&bad->n, (uint64_t)__builtin_popcountll(bits & ~before));
 	}
@@ -75,8 +60,8 @@ void emul_bad_clear(struct emul_bad *bad, uint64_t first, uint64_t n)
 	if (atomic_load_explicit(&bad->n, memory_order_relaxed) == 0)
 		return;
 	while (n) {
-		_Atomic uint64_t *word = &bad->words[first / WORD_BITS];
-		uint64_t bits = take_word(&first, &n), before = atomic_fetch_and(word, ~bits);
+		_Atomic uint64_t *word = &bad->words[first / EMUL_WORD_BITS];
+		uint64_t bits = emul_take_word(&first, &n), before = atomic_fetch_and(word, ~bits);
 
 		atomic_fetch_sub(&bad->n, (uint64_t)__builtin_popcountll(bits & before));
 	}

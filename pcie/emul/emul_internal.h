@@ -21,6 +21,7 @@
 #include "pcie/nvme.h"
 #include "util/counter.h"
 #include "util/loop.h"
+#include "util/num.h"
 
 #define EMUL_VERSION    NVME_VS(2, 0, 0)
 #define EMUL_MAX_RANGES 8
@@ -96,14 +97,23 @@ struct emul_sq {
 	struct counter reads, writes, blocks_read, blocks_written; /* SMART; blocks of 512 bytes */
 };
 
+/* A file in memory, to be read (mapping.c): constant while it is open, but for the bits. */
+struct emul_mapping {
+	const uint8_t *base;     /* NULL: there is none */
+	uint64_t len;            /* whole pages; the file may have more, or fewer, by now */
+	_Atomic uint64_t *known; /* one bit a page */
+	size_t known_bytes;
+};
+
 struct emul_media {
 	uint8_t *ram; /* NULL: a file */
 	int fd;
 	uint64_t size;
 	bool volatile_cache; /* writes need a flush to be durable */
 	bool in_memory;      /* a file on tmpfs: transfers never wait */
-	uint8_t *backing;    /* cache.c: the file itself */
-	uint64_t *dirty; /* cache.c: a bit for each page of `ram` that the file lacks; or NULL */
+	struct emul_mapping mapping;
+	uint8_t *backing; /* cache.c: the file itself */
+	uint64_t *dirty;  /* cache.c: a bit for each page of `ram` that the file lacks; or NULL */
 };
 
 /* Blocks that cannot be read (bad.c). */
@@ -256,6 +266,19 @@ void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 			    const struct nvme_sqe *write, uint16_t *ret_compare,
 			    uint16_t *ret_write);
 
+/* The bits of one word that belong to [*first, *first + *n); both move on by what it covers. */
+#define EMUL_WORD_BITS 64
+static inline uint64_t emul_take_word(uint64_t *first, uint64_t *n)
+{
+	unsigned shift = *first % EMUL_WORD_BITS;
+	uint64_t part = num_min(*n, (uint64_t)(EMUL_WORD_BITS - shift));
+	uint64_t bits = part == EMUL_WORD_BITS ? UINT64_MAX : (UINT64_C(1) << part) - 1;
+
+	*first += part;
+	*n -= part;
+	return bits << shift;
+}
+
 /* bad.c: blocks are counted over all namespaces. Any thread. */
 int emul_bad_init(struct emul_bad *bad, uint64_t blocks);
 void emul_bad_fini(struct emul_bad *bad);
@@ -295,6 +318,21 @@ static inline bool emul_ram_equal(const uint8_t *ram, void *pages, size_t len)
 	return memcmp(ram, pages, len) == 0;
 }
 #endif
+
+/*
+ * mapping.c: of the `size` bytes of a file, whole pages. Without a mapping, which is no error, all
+ * transfers are left to others. Main thread; no queue exists while it is closed.
+ */
+void emul_mapping_open(struct emul_mapping *mapping, int fd, uint64_t size);
+void emul_mapping_close(struct emul_mapping *mapping);
+/* Any thread. Reads `len` bytes; false: preadv must do it, all of it. */
+bool emul_mapping_read(const struct emul_mapping *mapping, uint64_t offset, uint64_t len,
+		       const struct iovec *iov, unsigned n);
+/* preadv or pwritev have transferred `len` bytes. */
+void emul_mapping_learn(const struct emul_mapping *mapping, uint8_t opcode, uint64_t offset,
+			const struct iovec *iov, size_t len);
+/* There is going to be a hole. */
+void emul_mapping_forget(const struct emul_mapping *mapping, uint64_t offset, uint64_t len);
 
 /* cache.c: the write cache in front of a file. */
 int emul_cache_open(struct emul_media *media);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The emulated SSD's I/O commands: checks, and the work itself on memory (NVM Command Set 3.2). On
- * a file a command goes on in uring.c.
+ * a file a command goes on in uring.c, unless mapping.c can do it at once.
  *
  * A block lies on the medium with its metadata behind it, as it is transferred (extended LBA).
  */
@@ -173,6 +173,9 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 					 le32_get(sqe->cdw12) & NVME_IO_FUA);
 		return status;
 	}
+	if (sqe->opcode == NVME_IO_READ &&
+	    emul_mapping_read(&sq->emul->media.mapping, extent.offset, extent.len, iov, n))
+		return 0;
 	slot = emul_slot_take(sq, sqe);
 	memcpy(slot->iov, iov, n * sizeof(iov[0]));
 	slot->n_iov = n;
@@ -241,8 +244,8 @@ static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
 
 	if (sq->emul->media.dirty)
 		emul_cache_flush(&sq->emul->media);
-	if (sq->emul->media.ram)
-		return 0;
+	if (sq->emul->media.ram || sq->emul->media.in_memory)
+		return 0; /* there is nothing more durable to flush to */
 	slot = emul_slot_take(sq, sqe);
 	emul_uring_start(slot);
 	return EMUL_PENDING;
@@ -423,20 +426,32 @@ void emul_compare_and_write(struct emul_sq *sq, const struct nvme_sqe *compare,
 	change_end(sq->emul);
 }
 
+/* The medium, as far as the CPU copies from it or to it for such a command; or NULL. */
+static const uint8_t *copied(const struct emul_media *media, uint8_t opcode, uint64_t *ret_len)
+{
+	bool read = opcode == NVME_IO_READ;
+
+	*ret_len = media->ram ? media->size : media->mapping.len;
+	if (media->ram)
+		return read || opcode == NVME_IO_WRITE ? media->ram : NULL;
+	return read ? media->mapping.base : NULL;
+}
+
 void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	const struct emul *emul = sq->emul;
 	struct extent extent;
+	uint64_t len;
+	const uint8_t *medium = copied(&emul->media, sqe->opcode, &len);
 
-	if (!emul->media.ram || (sqe->opcode != NVME_IO_READ && sqe->opcode != NVME_IO_WRITE) ||
-	    le32_get(sqe->nsid) - 1 >= emul->options.namespaces ||
-	    command_extent(emul, sqe, &extent))
+	if (!medium || le32_get(sqe->nsid) - 1 >= emul->options.namespaces ||
+	    command_extent(emul, sqe, &extent) || extent.offset + extent.len > len)
 		return;
 	if (extent.len > EXPECT_BYTES)
 		extent.len = EXPECT_BYTES;
 #pragma GCC unroll 8
 	for (uint64_t at = 0; at < extent.len; at += CACHE_LINE)
-		__builtin_prefetch(emul->media.ram + extent.offset + at, 0, L2_CACHE);
+		__builtin_prefetch(medium + extent.offset + at, 0, L2_CACHE);
 }
 
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe)

@@ -133,6 +133,8 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 	    !direct_works(media->fd, options->lba_shift) && fcntl(media->fd, F_SETFL, flags) < 0)
 		return -errno;
 	media->in_memory = fstatfs(media->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+	if (media->in_memory)
+		emul_mapping_open(&media->mapping, media->fd, media->size);
 	return 0;
 }
 
@@ -147,6 +149,7 @@ void emul_media_close(struct emul_media *media)
 	if (media->ram)
 		munmap(media->ram, media->size);
 	emul_cache_close(media);
+	emul_mapping_close(&media->mapping);
 	if (media->fd >= 0)
 		close(media->fd);
 	*media = (struct emul_media){ .fd = -1 };
@@ -188,6 +191,7 @@ int emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
 		emul_media_deallocate(media, offset, len);
 		return 0;
 	}
+	emul_mapping_forget(&media->mapping, offset, len);
 	if (fallocate(media->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
 		      (off_t)len) == 0)
 		return 0;

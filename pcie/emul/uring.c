@@ -191,6 +191,7 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
 		break;
 	default: /* Write Zeroes and Deallocate: a hole reads as zeroes */
+		emul_mapping_forget(&slot->sq->emul->media.mapping, slot->offset, slot->left);
 		io_uring_prep_fallocate(sqe, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					(off_t)slot->offset, (off_t)slot->left);
 	}
@@ -200,7 +201,8 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 static void slot_done(struct emul_slot *slot, int res);
 
 /* A file in memory never waits, but io_uring does not know: it would hand each transfer to a
- * thread, and that takes longer than the transfer. False: not that kind of file or command. */
+ * thread, and that takes longer than the transfer. This is for those that must not go through the
+ * file's mapping. False: not that kind of file or command. */
 static bool transfer_at_once(struct emul_slot *slot)
 {
 	const struct emul_media *media = &slot->sq->emul->media;
@@ -216,6 +218,8 @@ static bool transfer_at_once(struct emul_slot *slot)
 		res = pwritev(media->fd, iov, n, (off_t)slot->offset);
 	else
 		return false;
+	if (res > 0)
+		emul_mapping_learn(&media->mapping, slot->opcode, slot->offset, iov, (size_t)res);
 	slot_done(slot, res < 0 ? -errno : (int)res);
 	return true;
 }

@@ -85,10 +85,10 @@ def test_on_a_file(start, tmp_path):
 
 
 def test_on_a_file_in_memory(start):
-    """And on tmpfs, where transfers are done at once."""
+    """And on tmpfs, where workers transfer at once."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         daemon = start("--ssd", f"emulated:file={folder}/disk,size=64M", "--listen", "127.0.0.1:0",
-                       "--nqn", NQN)
+                       "--nqn", NQN, "--workers", "2")
         assert loadgen(daemon, "mixed", 65536, 16, 0.5, 2) == 0
         assert loadgen(daemon, "mixed", 4096, 64, 0.5) == 0
         daemon.expect_clean()

@@ -3,14 +3,18 @@
  * The I/O path asks for no memory and takes no lock: with every function that could do either
  * wrapped, reads and writes of all kinds go through the daemon after a warm-up, and none is called.
  * Nor does it copy payload, but for what a recv had taken in with the commands, and a deep queue
- * costs few system calls and doorbells: copies and calls are counted in the same way.
+ * costs few system calls and doorbells: copies and calls are counted in the same way. All of it on
+ * an SSD in memory, and, as `test_iopath file`, on one that is a file there.
  */
 #include "tests/unit/unit.h"
 
 #include <event2/event.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "pcie/qpair.h"
 #include "target/nvmf.h"
@@ -34,9 +38,10 @@
 
 static struct host admin, io;
 static unsigned n_calls;    /* of the memory allocator, and of locks */
-static unsigned n_syscalls; /* on sockets, by the daemon */
+static unsigned n_syscalls; /* on sockets and the file, by the daemon */
 static size_t n_copied;     /* bytes of payload, the emulated SSD's own copies included */
 static bool counting;
+static bool on_file; /* reads are copies there, too, and writes are system calls */
 
 /* --- In the way (--wrap) ------------------------------------------------------------------------
  */
@@ -100,6 +105,20 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 	n_syscalls += counting;
 	return __real_sendmsg(fd, msg, flags);
 }
+
+/* As they are called by programs with and without large files. */
+#define COUNT_TRANSFERS(function)                                                   \
+	ssize_t __real_##function(int, const struct iovec *, int, off_t);           \
+	ssize_t __wrap_##function(int, const struct iovec *, int, off_t);           \
+	ssize_t __wrap_##function(int fd, const struct iovec *iov, int n, off_t at) \
+	{                                                                           \
+		n_syscalls += counting;                                             \
+		return __real_##function(fd, iov, n, at);                           \
+	}
+COUNT_TRANSFERS(preadv)
+COUNT_TRANSFERS(preadv64)
+COUNT_TRANSFERS(pwritev)
+COUNT_TRANSFERS(pwritev64)
 
 void *__wrap_memcpy(void *to, const void *from, size_t len)
 {
@@ -257,10 +276,16 @@ static void begin_counting(void)
 	n_copied = 0;
 }
 
+static size_t written(size_t len)
+{
+	return on_file ? 0 : SSD_COPIES * len;
+}
+
 /* All that a host sends at once is found by one epoll_wait, taken with one readv, told to the SSD
  * with one doorbell (one more is allowed for) and answered with one sendmsg. */
 static void deep_queue(uint8_t opcode, const void *data)
 {
+	unsigned of_file = on_file && opcode == NVME_IO_WRITE ? DEPTH : 0;
 	uint64_t rung;
 
 	for (uint16_t cid = 0; cid < DEPTH; cid++)
@@ -272,7 +297,7 @@ static void deep_queue(uint8_t opcode, const void *data)
 		host_receive(&io);
 	}
 	assert_int_equal(io.n_commands, 0);
-	assert_in_range(n_syscalls, 3, DEPTH / CALLS_PART);
+	assert_in_range(n_syscalls, 3 + of_file, DEPTH / CALLS_PART + of_file);
 	assert_in_range(doorbells() - rung, 1, 2);
 }
 
@@ -286,7 +311,7 @@ static void few_calls(void **state)
 	assert_int_equal(n_copied, SSD_COPIES * DEPTH * BLOCK);
 	deep_queue(NVME_IO_WRITE, bytes);
 	/* And what came with the capsules. */
-	assert_int_equal(n_copied, (SSD_COPIES + 1) * DEPTH * BLOCK);
+	assert_int_equal(n_copied, written(DEPTH * BLOCK) + DEPTH * BLOCK);
 	close_queues();
 }
 
@@ -312,7 +337,7 @@ static void no_copy(void **state)
 	n_copied = 0;
 	settle_counted();
 	assert_int_equal(io.n_commands, 0);
-	assert_int_equal(n_copied, SSD_COPIES * sizeof(bytes));
+	assert_int_equal(n_copied, written(sizeof(bytes)));
 	close_queues();
 }
 
@@ -345,8 +370,21 @@ static void wrapped(void **state)
 	rig_expect_clean();
 }
 
-int main(void)
+/* It has a hole, so that what is in memory must be learned by the commands that come first. */
+static void use_file(char *spec, size_t size)
 {
+	static uint8_t bytes[(1 << 20) - BLOCK];
+	int fd = memfd_create("medium", MFD_CLOEXEC);
+
+	memset(bytes, 'x', sizeof(bytes));
+	must(write(fd, bytes, sizeof(bytes)) == sizeof(bytes));
+	must(ftruncate(fd, sizeof(bytes) + BLOCK) == 0);
+	snprintf(spec, size, "emulated:file=/proc/self/fd/%d,queues=1,mdts=128K", fd);
+}
+
+int main(int argc, char **argv)
+{
+	char spec[64] = "emulated:size=1M,queues=1,mdts=128K";
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrapped),      cmocka_unit_test(plain),
 		cmocka_unit_test(with_digests), cmocka_unit_test(few_calls),
@@ -355,7 +393,10 @@ int main(void)
 	int failed;
 
 	event_set_mem_functions(__wrap_malloc, __wrap_realloc, __wrap_free);
-	rig_init("emulated:size=1M,queues=1,mdts=128K");
+	on_file = argc > 1 && strcmp(argv[1], "file") == 0;
+	if (on_file)
+		use_file(spec, sizeof(spec));
+	rig_init(spec);
 	log_set_level(LOG_LEVEL_ERR);
 	rig_start();
 	admin.fd = io.fd = -1;
