@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "util/acceptor.h"
+#include "util/check.h"
 #include "util/log.h"
 
 #define BACKLOG      128
@@ -251,13 +252,14 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		client_free(client);
 }
 
-/* Whose place a new one may have: who owes us the end, or the request, for longest. */
-static struct client *find_idle(const struct http *http)
+/* Whose place a new one gets: who owes us the end, or else the request, or else takes its answer,
+ * for longest. */
+static struct client *find_slowest(const struct http *http)
 {
-	static const enum client_state order[] = { ENDING, READING };
+	static const enum client_state order[] = { ENDING, READING, WRITING };
 	struct client *client;
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
 		TAILQ_FOREACH (client, &http->clients, link) {
 			if (client->state == order[i])
 				return client;
@@ -266,22 +268,20 @@ static struct client *find_idle(const struct http *http)
 	return NULL;
 }
 
-/* False: there is none. */
-static bool make_room(struct http *http)
+static void make_room(struct http *http)
 {
 	struct client *client;
 
 	if (http->n_clients < HTTP_MAX_CLIENTS)
-		return true;
-	client = find_idle(http);
-	if (!client || client->state == READING)
-		log_limited(&http->limit, LOG_LEVEL_WARN, "%s: %u connections are there: %s",
+		return;
+	client = find_slowest(http);
+	must(client);
+	if (client->state != ENDING)
+		log_limited(&http->limit, LOG_LEVEL_WARN,
+			    "%s: %u connections are there: the one that %s for longest is closed",
 			    http->page.name, http->n_clients,
-			    client ? "the one that has been silent for longest is closed"
-				   : "one more is closed");
-	if (client)
-		client_free(client);
-	return client != NULL;
+			    client->state == READING ? "has not asked" : "takes its answer");
+	client_free(client);
 }
 
 static void breath_over(evutil_socket_t fd, short what, void *arg)
@@ -315,7 +315,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	(void)addr;
 	(void)len;
 	take_breath(http);
-	client = make_room(http) ? calloc(1, sizeof(*client)) : NULL;
+	make_room(http);
+	client = calloc(1, sizeof(*client));
 	if (!client) {
 		close(fd);
 		return;

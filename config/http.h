@@ -6,8 +6,8 @@
  * It is there beside hosts' I/O, for a few that ask now and then, and must not become anybody's
  * lever: there are HTTP_MAX_CLIENTS connections, a request has HTTP_REQUEST_S to arrive in whole
  * and an answer HTTP_ANSWER_S to be taken in whole, however busily bytes trickle. At the limit a
- * new connection takes the place of the one that has owed its request for longest: who asks at once
- * is served, however many are silent. When all are being answered, the new one is closed.
+ * new connection takes the place of the one that has owed its request for longest, or else of the
+ * one that has taken its answer for longest: who is quick is served, however many are not.
  */
 #ifndef NVMETD_CONFIG_HTTP_H
 #define NVMETD_CONFIG_HTTP_H

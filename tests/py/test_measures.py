@@ -348,7 +348,7 @@ def test_endpoint_is_not_blocked(measured):
         scrape(url)
         with Host(daemon.address, NQN) as initiator:
             assert len(read(initiator.io[0], 0, 1)) == 512
-        assert "silent for longest is closed" in daemon.log()
+        assert "has not asked for longest is closed" in daemon.log()
         assert daemon.log().count("connections are there") < 60
         assert daemon.fds() <= daemon.base_fds + 16  # 8, and connections of hosts that are being taken apart
         for _ in range(5):  # many at once, and one among them that asks
