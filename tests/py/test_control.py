@@ -4,6 +4,7 @@
 import contextlib
 import json
 import re
+import select
 import socket
 import subprocess
 import threading
@@ -150,9 +151,15 @@ def test_no_daemon(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         expect("Connection refused (does nvmetd run, with this control socket?)")
+        server.listen(0)  # there is room for one, who is not served
+        with subprocess.Popen([BUILD / "nvmetctl", "--socket", path, "status"], stderr=subprocess.PIPE, text=True,
+                              env=ENV) as first:
+            assert select.select([server], [], [], 60)[0]
+            second = nvmetctl(path, "status")  # both wait for 10 s
+            error = first.communicate(timeout=60)[1]
+        assert first.returncode == 1 and "no answer within 10 s: the daemon hangs" in error, error
+        assert second.returncode == 1 and "takes no client: it hangs, or has too many" in second.stderr, second
         server.listen(5)
-        answer = nvmetctl(path, "status")  # once: it waits for 10 s
-        assert answer.returncode == 1 and "no answer within 10 s: the daemon hangs" in answer.stderr, answer
         server.accept()[0].close()
 
         def serve(what):
