@@ -82,6 +82,7 @@ struct nvme_tcp_conn {
 	struct nvme_tcp_cmd_queue waiting;
 	bool wait_queued;
 	size_t pages_held; /* bytes */
+	bool beyond_share; /* of them, those of one command are */
 	struct pages_host *pages_host;
 	bool pages_discovery;
 

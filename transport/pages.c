@@ -104,10 +104,17 @@ static bool in_capsule(const struct nvme_tcp_cmd *cmd)
 	return cmd == cmd->conn->rx_cmd;
 }
 
-/* Takes from what is reserved, and does not stand in line: what others hold may wait for it. */
-static bool privileged(const struct nvme_tcp_cmd *cmd)
+/* Does not stand in line: what others of its connection hold may wait for it. */
+static bool goes_first(const struct nvme_tcp_cmd *cmd)
 {
 	return in_capsule(cmd) || cmd->req.fuse;
+}
+
+/* May have more than the shares allow, from what is reserved. Of a connection's data in capsules,
+ * one at a time: when the SSD is done with that, the next one can come. */
+static bool privileged(const struct nvme_tcp_cmd *cmd)
+{
+	return (in_capsule(cmd) && !cmd->conn->beyond_share) || cmd->req.fuse;
 }
 
 /* What its host may take before it holds HOST_SHARE times what is left then. */
@@ -133,11 +140,14 @@ static bool take(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 	size_t len = num_round_up(cmd->req.transfer_len, DMA_PAGE_SIZE);
+	bool within = within_shares(conn, len);
 
-	if (!privileged(cmd) && !within_shares(conn, len))
+	if (!within && !privileged(cmd))
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
+	cmd->beyond_share = !within && in_capsule(cmd);
+	conn->beyond_share |= cmd->beyond_share;
 	note_taken(conn, len);
 	nvmet_latency_pages(&cmd->req);
 	return true;
@@ -147,12 +157,12 @@ bool pages_get(struct nvme_tcp_cmd *cmd)
 {
 	struct nvme_tcp_conn *conn = cmd->conn;
 
-	if ((privileged(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
+	if ((goes_first(cmd) || TAILQ_EMPTY(&conn->waiting)) && take(cmd))
 		return true;
 	counter_add(&conn->queue.worker->stats.page_waits, 1);
 	counter_add(&conn->queue.stats.page_waits, 1);
 	cmd->state = CMD_PAGES;
-	if (privileged(cmd))
+	if (goes_first(cmd))
 		TAILQ_INSERT_HEAD(&conn->waiting, cmd, link);
 	else
 		TAILQ_INSERT_TAIL(&conn->waiting, cmd, link);
@@ -170,6 +180,8 @@ void pages_give_back(struct nvme_tcp_cmd *cmd)
 	if (!cmd->req.data.va)
 		return;
 	note_given(conn, cmd->req.data.len);
+	if (cmd->beyond_share)
+		cmd->beyond_share = conn->beyond_share = false;
 	dma_free(conn->queue.worker->pool, &cmd->req.data);
 	if (!TAILQ_EMPTY(&conn->tw->waiting))
 		loop_defer(&conn->queue.worker->loop, &conn->tw->retry);

@@ -15,9 +15,10 @@
  *
  * In-capsule data waits for nobody of its connection, and a part of the pages is reserved for it:
  * while it waits nothing is read from the socket, and what comes behind it may be the very data
- * that the commands holding the pages need to end. So it is with the halves of fused commands, of
- * which the first holds its pages until the second has got its own; they are few and small
- * (target/fuse.h).
+ * that the commands holding the pages need to end. One command of a connection at a time may have
+ * more than its share for that; the SSD ends it, whatever the host does. So it is with the halves
+ * of fused commands, of which the first holds its pages until the second has got its own; they are
+ * few and small (target/fuse.h).
  */
 #ifndef NVMETD_TRANSPORT_PAGES_H
 #define NVMETD_TRANSPORT_PAGES_H
