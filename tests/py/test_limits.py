@@ -136,7 +136,7 @@ def test_descriptors_kept_from_hosts(start, tmp_path):
             with socket.create_connection((host, int(port)), timeout=60) as client:
                 client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
                 assert client.recv(15) == b"HTTP/1.1 200 OK"
-        assert daemon.fds() <= 151 + 8
+        assert daemon.fds() <= 150 + 20  # those of the others
         assert "accept: Too many open files" not in daemon.log()
         for connection in crowd[:-1]:
             connection.close()
