@@ -4,8 +4,8 @@
  */
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -50,6 +50,18 @@ static const char *why_not_connected(int err)
 	}
 }
 
+/* What is not sent is not answered; a daemon that has closed the socket may have said why before.
+ */
+static void send_request(int fd, const json_t *request)
+{
+	char *text = json_dumps(request, JSON_COMPACT);
+
+	if (text && send(fd, text, strlen(text), MSG_NOSIGNAL) > 0)
+		send(fd, "\n", 1, MSG_NOSIGNAL);
+	free(text);
+	shutdown(fd, SHUT_WR);
+}
+
 /* Sends it, and reads the answer; `error` is NULL, or what went wrong. */
 static json_t *exchange(int fd, const json_t *request, const char **ret_error)
 {
@@ -62,11 +74,7 @@ static json_t *exchange(int fd, const json_t *request, const char **ret_error)
 		*ret_error = strerror(errno);
 		return NULL;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	/* Not sent, not answered: a daemon that closed the socket may have said why before. */
-	json_dumpfd(request, fd, JSON_COMPACT);
-	dprintf(fd, "\n");
-	shutdown(fd, SHUT_WR);
+	send_request(fd, request);
 	errno = 0;
 	answer = json_loadf(stream, JSON_DISABLE_EOF_CHECK, NULL);
 	if (!answer && ferror(stream) && errno == EAGAIN)

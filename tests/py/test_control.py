@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -177,6 +178,16 @@ def test_no_daemon(tmp_path):
             thread.start()
             expect(text)
             thread.join()
+
+
+def test_reader_leaves(start):
+    """nvmetctl top | head: it ends like any other tool, without a word."""
+    daemon = start(*ONE)
+    with subprocess.Popen([BUILD / "nvmetctl", "--socket", daemon.control, "top"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env=ENV) as top:
+        assert "commands under way" in top.stdout.readline()
+        top.stdout.close()
+        assert top.wait(60) == -signal.SIGPIPE and top.stderr.read() == ""
 
 
 WIDE, MARKED = "nqn." + "漢" * 12, "nqn." + "e\N{COMBINING ACUTE ACCENT}" * 20
