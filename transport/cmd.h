@@ -35,7 +35,6 @@ struct nvme_tcp_cmd {
 	bool r2t_sent;
 	bool cid_conflict; /* its CID is another command's */
 	bool ddgst_error;  /* of a part of its data: told when all of it has come */
-	bool beyond_share; /* its pages are (pages.h) */
 	bool aborted;      /* ends with Command Abort Requested as soon as its data has come */
 	uint16_t refused;  /* the status it ends with as soon as its capsule has come; 0: none */
 	uint32_t received;

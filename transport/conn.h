@@ -81,8 +81,8 @@ struct nvme_tcp_conn {
 	TAILQ_ENTRY(nvme_tcp_conn) wait_link;
 	struct nvme_tcp_cmd_queue waiting;
 	bool wait_queued;
-	size_t pages_held; /* bytes */
-	bool beyond_share; /* of them, those of one command are */
+	size_t pages_held;                 /* bytes */
+	struct nvme_tcp_cmd *beyond_share; /* whose pages are more than its share; or NULL */
 	struct pages_host *pages_host;
 	bool pages_discovery;
 

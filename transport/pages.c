@@ -142,12 +142,12 @@ static bool take(struct nvme_tcp_cmd *cmd)
 	size_t len = num_round_up(cmd->req.transfer_len, DMA_PAGE_SIZE);
 	bool within = within_shares(conn, len);
 
-	if (!within && !privileged(cmd))
+	if (__builtin_expect(!within, 0) && !privileged(cmd))
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
-	cmd->beyond_share = !within && in_capsule(cmd);
-	conn->beyond_share |= cmd->beyond_share;
+	if (__builtin_expect(!within, 0) && in_capsule(cmd))
+		conn->beyond_share = cmd;
 	note_taken(conn, len);
 	nvmet_latency_pages(&cmd->req);
 	return true;
@@ -180,8 +180,8 @@ void pages_give_back(struct nvme_tcp_cmd *cmd)
 	if (!cmd->req.data.va)
 		return;
 	note_given(conn, cmd->req.data.len);
-	if (cmd->beyond_share)
-		cmd->beyond_share = conn->beyond_share = false;
+	if (conn->beyond_share == cmd)
+		conn->beyond_share = NULL;
 	dma_free(conn->queue.worker->pool, &cmd->req.data);
 	if (!TAILQ_EMPTY(&conn->tw->waiting))
 		loop_defer(&conn->queue.worker->loop, &conn->tw->retry);
