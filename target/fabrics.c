@@ -52,6 +52,26 @@ static uint16_t refuse_field(struct nvmet_req *req, uint32_t iattr, size_t offse
 #define REFUSE_DATA(req, field) \
 	refuse_field(req, NVMF_CONNECT_IATTR_DATA, offsetof(struct nvmf_connect_data, field))
 
+/* For operators. */
+static const char *explain(uint16_t status, uint32_t dw0)
+{
+	const uint32_t subnqn = NVMF_CONNECT_IATTR_DATA |
+				(uint32_t)offsetof(struct nvmf_connect_data, subnqn);
+
+	switch (status & ~(NVME_STATUS_DNR | NVME_STATUS_MORE | NVME_STATUS_CRD_MASK)) {
+	case NVME_SC_CONNECT_INVALID_HOST:
+		return "the subsystem is not for this host (hosts, --allow-host), or not without "
+		       "TLS";
+	case NVME_SC_CONNECT_INVALID_PARAM:
+		return dw0 == subnqn ? "there is no such subsystem" : "a field is not valid";
+	case NVME_SC_CONNECT_BUSY:
+		return "limits.controllers, limits.controllers_per_host or the SSDs' queues are "
+		       "used up, or an older connection of this host is still being closed";
+	default:
+		return "it cannot be done";
+	}
+}
+
 /* Every refusal is one line in the log that says who wanted what. */
 static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *data,
 			uint16_t status)
@@ -59,12 +79,13 @@ static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *d
 	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 
 	log_limited(&limit, LOG_LEVEL_WARN,
-		    "%s: Connect of queue %u by host %.223s to %.223s refused: status %x/%02xh, "
-		    "DW0 %08xh",
+		    "%s: Connect of queue %u by host %.223s to %.223s refused: %s (status "
+		    "%x/%02xh, DW0 %08xh)",
 		    req->queue->peer, le16_get(connect_cmd(req)->qid),
 		    memchr(data->hostnqn, 0, NVMF_NQN_FIELD) ? data->hostnqn : "(no NUL)",
 		    memchr(data->subnqn, 0, NVMF_NQN_FIELD) ? data->subnqn : "(no NUL)",
-		    status >> 8 & 7, status & 0xff, le32_get(req->cqe.dw0));
+		    explain(status, le32_get(req->cqe.dw0)), status >> 8 & 7, status & 0xff,
+		    le32_get(req->cqe.dw0));
 }
 
 void nvmet_connect_finish(struct nvmet_req *req, uint16_t status)

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from daemon import BUILD, ENV, NQN, TOP, run_nvmetd
-from nvmetcp import Host, Queue, read, write
+from nvmetcp import Host, Queue, Status, read, write
 
 GOOD = """listen = ( "127.0.0.1:0" );
 ssds = ( { name = "a"; spec = "emulated:size=16M"; }, { name = "b"; spec = "emulated:size=16M"; } );
@@ -252,6 +252,17 @@ def test_port_in_use():
     assert status == 1 and "not started: Address already in use" in error
     assert (f"cannot listen on 127.0.0.1 port {port}: Address already in use (another program"
             in error)
+
+
+def test_refusals_are_explained(start):
+    """What most often goes wrong at first: the log says it in words."""
+    daemon = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN,
+                   "--allow-host", "nqn.2014-08.org.nvmexpress:another")
+    for nqn, text in ((NQN, "refused: the subsystem is not for this host (hosts, --allow-host)"),
+                      (NQN + "x", "refused: there is no such subsystem (status 1/82h")):
+        with pytest.raises(Status), Host(daemon.address, nqn):
+            pass
+        assert text in daemon.log()
 
 
 def test_no_such_address():
