@@ -45,18 +45,8 @@ int metrics_new(struct daemon *daemon, const struct conf_listen *listen, struct 
 		.write = write_page,
 		.arg = daemon,
 	};
-	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-					.ai_socktype = SOCK_STREAM };
-	struct addrinfo *info = NULL;
-	int err = getaddrinfo(listen->addr, listen->port, &hints, &info);
+	int err = http_new(daemon->loop.base, listen->addr, listen->port, &page, ret_http);
 
-	if (err) {
-		log_err("metrics: address %s port %s: %s", listen->addr, listen->port,
-			gai_strerror(err));
-		return -EINVAL;
-	}
-	err = http_new(daemon->loop.base, info->ai_addr, (int)info->ai_addrlen, &page, ret_http);
-	freeaddrinfo(info);
 	if (err) {
 		log_err("metrics: cannot listen on %s port %s: %s%s", listen->addr, listen->port,
 			strerror(-err), acceptor_hint(-err));

@@ -115,7 +115,7 @@ def test_no_descriptor_for_metrics(start, tmp_path):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         client.settimeout(30)
-        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert client.recv(15) == b"HTTP/1.0 200 OK"
 
 
 def test_descriptors_kept_from_hosts(start, tmp_path):

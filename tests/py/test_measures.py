@@ -283,46 +283,44 @@ def test_openmetrics_of_many(start):
 
 
 def http(url, request, end=False):
-    """All that the endpoint answers to these bytes, behind which our side ends, if so."""
+    """All that the endpoint answers to these bytes, behind which our side ends, if so; or until it hangs up."""
     host, port = url.split("/")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request)
         if end:
             connection.shutdown(socket.SHUT_WR)
         answer = b""
-        while data := connection.recv(1 << 16):
-            answer += data
+        with contextlib.suppress(ConnectionResetError):  # what it has not read takes its answer away
+            while data := connection.recv(1 << 16):
+                answer += data
     return answer
 
 
 @pytest.mark.parametrize("request_, status", [
     (b"GET / HTTP/1.1\r\n\r\n", 404), (b"GET /metricsx HTTP/1.1\r\n\r\n", 404),
-    (b"GET http://x HTTP/1.1\r\n\r\n", 404), (b"GET http://x/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    (b"GET http://x/metrics HTTP/1.1\r\nHost: x\r\n\r\n", 200),
     (b"GET /metrics?a=b HTTP/1.0\r\n\r\n", 200), (b"GET /metrics HTTP/1.1\nHost: x\n\n", 200),
-    (b"POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\nsomething", 405),
-    (b"get /metrics HTTP/1.1\r\n\r\n", 405), (b"GET /metrics HTTP/2.0\r\n\r\n", 505),
-    (b"GET /metrics HTTP/1.1 x\r\n\r\n", 400), (b"GET /metrics\r\n\r\n", 400), (b"\r\n\r\n", 400),
-    (b"GET /metrics\0 HTTP/1.1\r\n\r\n", 400), (b"\x16\x03\x01\0\xf4\n\n", 400),
-    (b"GET /" + b"a" * 8187, 431), (b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * 1362, 431),
+    (b"POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\nsomething", 413),
+    (b"POST /metrics HTTP/1.1\r\n\r\n", 501), (b"get /metrics HTTP/1.1\r\n\r\n", 501),
+    (b"GET /metrics HTTP/2.0\r\n\r\n", 400), (b"GET /metrics HTTP/1.1 x\r\n\r\n", 400),
+    (b"GET /metrics\r\n\r\n", 400), (b"\r\n\r\n", 400), (b"GET /metrics\0 HTTP/1.1\r\n\r\n", 400),
+    (b"\x16\x03\x01\0\xf4\n\n", 400), (b"GET /" + b"a" * 20000, None),
+    (b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * 2000, None),
 ], ids=lambda value: value if isinstance(value, int) else "")
 def test_endpoint_answers(measured, request_, status):
-    """What is asked in another way, for another page, or in no HTTP; each connection ends behind its answer."""
+    """What is asked in another way, for another page, in no HTTP or without end; each connection ends behind
+    its answer, or without one."""
     daemon, url = measured
     answer = http(url, request_)
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status), head
-    assert b"\r\nContent-Length: %d\r\n" % len(body) in head and (b"\r\nAllow: " in head) == (status == 405)
-    assert body.endswith(b"# EOF\n") if status == 200 else b"here is GET /metrics" in body
+    assert re.match(rb"HTTP/1.[01] %d " % (status or 400), head) or (status is None and not answer), head
+    assert body.endswith(b"# EOF\n") == (status == 200)
     daemon.expect_clean()
 
 
-def test_endpoint_head(measured):
-    """HEAD is GET without the page; a client that has ended its side is answered, one that only left is none."""
+def test_endpoint_ends(measured):
+    """A client that leaves before it has asked."""
     daemon, url = measured
-    answer = http(url, b"HEAD /metrics HTTP/1.1\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\n")
-    assert int(re.search(rb"Content-Length: (\d+)", answer)[1]) > 1000
-    parse(http(url, b"GET /metrics HTTP/1.1\r\n\r\n", end=True).partition(b"\r\n\r\n")[2].decode())
     assert http(url, b"GET /metrics HTTP/1.1\r\n", end=True) == b"" == http(url, b"", end=True)
     daemon.expect_clean()
 
@@ -348,7 +346,7 @@ def test_endpoint_is_not_blocked(measured):
         scrape(url)
         with Host(daemon.address, NQN) as initiator:
             assert len(read(initiator.io[0], 0, 1)) == 512
-        assert "has not asked for longest is closed" in daemon.log()
+        assert "the oldest one is closed" in daemon.log()
         assert daemon.log().count("connections are there") < 60
         assert daemon.fds() <= daemon.base_fds + 16  # 8, and connections of hosts that are being taken apart
         for _ in range(5):  # many at once, and one among them that asks
