@@ -16,11 +16,10 @@
 #define GAP_CLIP   3u
 #define GAP_WEIGHT 8u /* each gap is an eighth of the mean */
 #define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
-#define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
 #define LOOK_STEPS 8u /* looks at the file descriptors in a mean gap: each is a system call */
-#define AT_ONCE                                                                          \
-	8u /* traffic that was there at once: seldom, when less than one time in so many \
-	    */
+#define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
+/* Traffic is seldom there at once when it is less than one time in so many. */
+#define AT_ONCE    8u
 #define ALWAYS     65536u /* of loop->at_once */
 #define UNSEEN_MAX 4u     /* looks in a row that what pollers find may save */
 

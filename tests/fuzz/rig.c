@@ -21,10 +21,12 @@
 #include "target/aen.h"
 #include "target/ctrl.h"
 #include "target/ns.h"
+#include "target/nvmf.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/worker.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/host.h"
 #include "transport/internal.h"
 #include "transport/tcp.h"
 #include "util/check.h"
@@ -313,6 +315,19 @@ int rig_connect(void)
 	close(fds[0]);
 	close(fds[1]);
 	return -1;
+}
+
+void rig_connect_queue(struct host *host, uint16_t cntlid, uint16_t qid, uint16_t entries,
+		       void (*settle)(void))
+{
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = qid,
+					  .cntlid = cntlid,
+					  .sqsize = (uint16_t)(entries - 1),
+					  .cattr = NVMF_CATTR_DISABLE_SQFC };
+
+	host_connect(host, rig_connect(), &how, settle);
 }
 
 bool rig_turn(void)

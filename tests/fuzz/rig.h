@@ -16,6 +16,8 @@
 #define RIG_NQN_CLOSED "nqn.2026-11.io.nvmetd:closed"
 #define RIG_FRIEND     "nqn.2014-08.org.nvmexpress:friend"
 
+struct host;
+
 extern struct daemon rig;
 extern struct conf rig_conf; /* rig_init() fills it; may be changed before rig_start() */
 
@@ -35,6 +37,11 @@ extern bool rig_ssd_may_fail;
 
 /* Our end of a new connection to the daemon, non-blocking. -1: it was refused. */
 int rig_connect(void);
+
+/* Connects a queue of RIG_FRIEND's to RIG_NQN, with so many entries and without SQ flow control;
+ * `cntlid`: of an I/O queue. host->entries tells whether that went well. */
+void rig_connect_queue(struct host *host, uint16_t cntlid, uint16_t qid, uint16_t entries,
+		       void (*settle)(void));
 
 /* One wake-up of each loop. True: there is more to do at once. */
 bool rig_turn(void);

@@ -5,7 +5,6 @@
  */
 #include "tests/unit/unit.h"
 
-#include "target/nvmf.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
 
@@ -21,14 +20,7 @@ static void settle(void)
 
 static void connect_queue(struct host *host, uint16_t qid)
 {
-	const struct host_connect how = { .hostnqn = RIG_FRIEND,
-					  .subnqn = RIG_NQN,
-					  .qid = qid,
-					  .cntlid = admin->cntlid,
-					  .sqsize = 15,
-					  .cattr = NVMF_CATTR_DISABLE_SQFC };
-
-	host_connect(host, rig_connect(), &how, settle);
+	rig_connect_queue(host, admin->cntlid, qid, 16, settle);
 }
 
 static bool waits(void)

@@ -29,14 +29,7 @@ static void settle(void)
 
 static void connect_queue(struct host *host, unsigned qid)
 {
-	const struct host_connect how = { .hostnqn = RIG_FRIEND,
-					  .subnqn = RIG_NQN,
-					  .qid = (uint16_t)qid,
-					  .cntlid = admin->cntlid,
-					  .sqsize = SQSIZE,
-					  .cattr = NVMF_CATTR_DISABLE_SQFC };
-
-	host_connect(host, rig_connect(), &how, settle);
+	rig_connect_queue(host, admin->cntlid, (uint16_t)qid, SQSIZE + 1, settle);
 	assert_int_equal(host->entries, SQSIZE + 1);
 }
 

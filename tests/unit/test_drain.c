@@ -24,14 +24,7 @@ static void settle(void)
 
 static void connect_queue(unsigned qid)
 {
-	const struct host_connect how = { .hostnqn = RIG_FRIEND,
-					  .subnqn = RIG_NQN,
-					  .qid = (uint16_t)qid,
-					  .cntlid = hosts[ADMIN].cntlid,
-					  .sqsize = 15,
-					  .cattr = NVMF_CATTR_DISABLE_SQFC };
-
-	host_connect(&hosts[qid], rig_connect(), &how, settle);
+	rig_connect_queue(&hosts[qid], hosts[ADMIN].cntlid, (uint16_t)qid, 16, settle);
 }
 
 static void io(struct host *host, uint16_t cid, uint8_t opcode, uint32_t bytes)

@@ -53,14 +53,7 @@ static void settle(void)
 
 static void connect_queue(struct host *host, uint16_t cntlid, uint16_t qid)
 {
-	const struct host_connect how = { .hostnqn = RIG_FRIEND,
-					  .subnqn = RIG_NQN,
-					  .qid = qid,
-					  .cntlid = cntlid,
-					  .sqsize = 15,
-					  .cattr = NVMF_CATTR_DISABLE_SQFC };
-
-	host_connect(host, rig_connect(), &how, settle);
+	rig_connect_queue(host, cntlid, qid, 16, settle);
 	assert_int_equal(host->entries, 16);
 }
 
