@@ -476,6 +476,21 @@ bool host_receive_all(struct host *hosts, unsigned n)
 	return some;
 }
 
+void host_send_io(struct host *host, uint8_t opcode, uint16_t cid, uint32_t len, const void *data)
+{
+	const struct nvme_sqe sqe = {
+		.opcode = opcode,
+		.flags = 0x40,
+		.cid = le16_set(cid),
+		.nsid = le32_set(1),
+		.sgl = { .length = le32_set(len),
+			 .type = data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT },
+		.cdw12 = le32_set(len / 512 - 1),
+	};
+
+	host_send_command(host, &sqe, data, data ? len : 0, 0);
+}
+
 void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void))
 {
 	const struct nvmf_connect_cmd cmd = {

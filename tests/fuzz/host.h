@@ -81,6 +81,8 @@ void host_send_icreq(struct host *host, uint8_t dgst, uint8_t hpda);
 /* `data`: in the capsule. */
 void host_send_command(struct host *host, const struct nvme_sqe *sqe, const void *data, size_t len,
 		       unsigned spoil);
+/* An I/O command for blocks of 512 bytes from LBA 0 of namespace 1 on; `data`: in the capsule. */
+void host_send_io(struct host *host, uint8_t opcode, uint16_t cid, uint32_t len, const void *data);
 
 struct host_connect {
 	const char *hostnqn, *subnqn;

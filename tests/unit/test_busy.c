@@ -6,7 +6,6 @@
 #include "tests/unit/unit.h"
 
 #include "pcie/ctrl_internal.h"
-#include "target/nvmf.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
 
@@ -30,13 +29,7 @@ static void connect_queue(struct host *host, uint16_t qid)
 
 static void send_read(void)
 {
-	const struct nvme_sqe sqe = { .opcode = NVME_IO_READ,
-				      .flags = 0x40,
-				      .nsid = le32_set(1),
-				      .sgl = { .length = le32_set(512),
-					       .type = NVMF_SGL_TRANSPORT } };
-
-	host_send_command(io, &sqe, NULL, 0, 0);
+	host_send_io(io, NVME_IO_READ, 0, 512, NULL);
 	settle();
 }
 

@@ -8,7 +8,6 @@
 
 #include "pcie/dma.h"
 #include "target/ctrl.h"
-#include "target/nvmf.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
@@ -36,18 +35,9 @@ static void connect_queue(struct host *host, unsigned qid)
 /* True: it has taken pages. */
 static bool io(struct host *host, uint8_t opcode, uint16_t cid, const void *data, uint32_t len)
 {
-	const struct nvme_sqe sqe = {
-		.opcode = opcode,
-		.flags = 0x40,
-		.cid = le16_set(cid),
-		.nsid = le32_set(1),
-		.sgl = { .length = le32_set(len),
-			 .type = data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT },
-		.cdw12 = le32_set(len / 512 - 1),
-	};
 	uint64_t before = dma_pool_used(rig.workers[0].pool);
 
-	host_send_command(host, &sqe, data, data ? len : 0, 0);
+	host_send_io(host, opcode, cid, len, data);
 	settle();
 	return dma_pool_used(rig.workers[0].pool) > before;
 }

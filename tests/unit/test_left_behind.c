@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 
 #include "pcie/dma.h"
-#include "target/nvmf.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
@@ -60,14 +59,7 @@ static void connect_queue(struct host *host, uint16_t cntlid, uint16_t qid)
 /* One block at LBA 0, with its data in the capsule. */
 static void send_io(struct host *host, uint8_t opcode, const uint8_t block[512])
 {
-	const struct nvme_sqe sqe = {
-		.opcode = opcode,
-		.flags = 0x40,
-		.nsid = le32_set(1),
-		.sgl = { .length = le32_set(512), .type = NVMF_SGL_DATA_OFFSET },
-	};
-
-	host_send_command(host, &sqe, block, 512, 0);
+	host_send_io(host, opcode, 0, 512, block);
 	settle();
 }
 

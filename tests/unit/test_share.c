@@ -53,25 +53,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void send_io(struct host *host, uint8_t opcode, uint16_t cid, uint32_t len, const void *data)
-{
-	const struct nvme_sqe sqe = {
-		.opcode = opcode,
-		.flags = 0x40,
-		.cid = le16_set(cid),
-		.nsid = le32_set(1),
-		.sgl = { .length = le32_set(len),
-			 .type = data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT },
-		.cdw12 = le32_set(len / 512 - 1),
-	};
-
-	host_send_command(host, &sqe, data, data ? len : 0, 0);
-}
-
 static void send_many(uint8_t opcode, uint16_t n, uint32_t len, const void *data)
 {
 	for (uint16_t cid = 0; cid < n; cid++)
-		send_io(greedy, opcode, cid, len, data);
+		host_send_io(greedy, opcode, cid, len, data);
 }
 
 static void nothing(struct loop_msg *msg)
@@ -95,7 +80,7 @@ static void make_known(void)
 {
 	send_many(NVME_IO_READ, MANY, 4096, NULL);
 	settle();
-	send_io(modest, NVME_IO_READ, 0, 4096, NULL);
+	host_send_io(modest, NVME_IO_READ, 0, 4096, NULL);
 	settle();
 	assert_false(greedy->n_commands || modest->n_commands);
 }
@@ -105,7 +90,7 @@ static void beside(uint8_t opcode, const void *data)
 {
 	make_known();
 	send_many(opcode, MANY, 4096, data);
-	send_io(modest, NVME_IO_READ, 0, 4096, NULL);
+	host_send_io(modest, NVME_IO_READ, 0, 4096, NULL);
 	turn();
 	assert_int_equal(modest->n_commands, 0);
 	assert_in_range(greedy->n_commands, MANY - SHARE_COMMANDS, MANY);
@@ -158,7 +143,7 @@ static void large_write(void **state)
 
 	(void)state;
 	make_known();
-	send_io(greedy, NVME_IO_WRITE, 0, LARGE, NULL);
+	host_send_io(greedy, NVME_IO_WRITE, 0, LARGE, NULL);
 	settle();
 	assert_int_equal(greedy->n_r2ts, 1);
 	r2t = greedy->r2ts[0];
