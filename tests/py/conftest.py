@@ -2,6 +2,7 @@
 """Fixtures: a daemon for the whole session, daemons of one's own, a host."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,3 +98,21 @@ def start(tmp_path):
             instance.stop()
         else:
             instance.kill()
+
+
+@pytest.fixture
+def small_tmpfs(tmp_path):
+    """Mounts a tmpfs of so many MiB, in a folder of its own, which it returns. What is still used there when the test
+    is over goes with its last user."""
+    folder = tmp_path / "small"
+
+    def mount(mib):
+        folder.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", folder], check=False,
+                          capture_output=True).returncode:
+            pytest.skip("a small file system cannot be mounted here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", folder], check=True)

@@ -153,38 +153,31 @@ def test_cut(start, folder, monkeypatch, filtered):
     daemon.expect_clean()
 
 
-def test_full(start, tmp_path):
+def test_full(start, small_tmpfs):
     """Somebody makes a hole where data was and fills the file system: who writes there is told Capacity
     Exceeded, who reads finds zeroes, and when there is room again all is well."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", folder], check=False,
-                      capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        disk = folder / "disk"
-        make(disk)
-        daemon = serve(start, disk)
-        with Host(daemon.address, NQN) as host:
-            queue = host.io[0]
-            for chunk in (7, 8):
-                write(queue, chunk * CHUNK, content(chunk, 1))
-                punch(disk, chunk)
-            with pytest.raises(OSError):
-                (folder / "other").write_bytes(bytes(8 << 20))
-            for _ in range(2):
-                fields = io_fields(7 * CHUNK, CHUNK)
-                assert queue.status(1, nsid=1, write=content(7, 2), **fields) == CAPACITY_EXCEEDED
-                assert read(queue, 8 * CHUNK, CHUNK) == bytes(BYTES)
-                write(queue, 9 * CHUNK, content(9, 2))
-                assert on_disk(disk, 9) == read(queue, 9 * CHUNK, CHUNK) == content(9, 2)
-            (folder / "other").unlink()
-            write(queue, 7 * CHUNK, content(7, 3))
-            assert on_disk(disk, 7) == read(queue, 7 * CHUNK, CHUNK) == content(7, 3)
-        daemon.expect_clean()
-        daemon.stop()
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+    folder = small_tmpfs(20)
+    disk = folder / "disk"
+    make(disk)
+    daemon = serve(start, disk)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        for chunk in (7, 8):
+            write(queue, chunk * CHUNK, content(chunk, 1))
+            punch(disk, chunk)
+        with pytest.raises(OSError):
+            (folder / "other").write_bytes(bytes(8 << 20))
+        for _ in range(2):
+            fields = io_fields(7 * CHUNK, CHUNK)
+            assert queue.status(1, nsid=1, write=content(7, 2), **fields) == CAPACITY_EXCEEDED
+            assert read(queue, 8 * CHUNK, CHUNK) == bytes(BYTES)
+            write(queue, 9 * CHUNK, content(9, 2))
+            assert on_disk(disk, 9) == read(queue, 9 * CHUNK, CHUNK) == content(9, 2)
+        (folder / "other").unlink()
+        write(queue, 7 * CHUNK, content(7, 3))
+        assert on_disk(disk, 7) == read(queue, 7 * CHUNK, CHUNK) == content(7, 3)
+    daemon.expect_clean()
+    daemon.stop()
 
 
 def test_grown(start, folder):

@@ -8,7 +8,6 @@ import resource
 import select
 import socket
 import struct
-import subprocess
 import threading
 import time
 
@@ -295,28 +294,21 @@ def _stat(daemon):
         return file.read().rpartition(")")[2].split(" ")[1:] + [""]
 
 
-def test_disk_full(start, tmp_path):
+def test_disk_full(start, small_tmpfs):
     """The file system under an emulated SSD is full: writes end with Capacity Exceeded, the rest goes on."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], check=False,
-                      capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        daemon = start("--ssd", f"emulated:file={folder}/disk,size=16M", "--listen", "127.0.0.1:0",
-                       "--nqn", NQN)
-        with Host(daemon.address, NQN) as host:
-            queue = host.io[0]
-            data = bytes(range(256)) * 256
-            codes = [queue.status(1, nsid=1, write=data, **io_fields(128 * n, 128)) for n in range(64)]
-            assert codes[0] == 0 and codes[-1] == 0x081, codes
-            assert read(queue, 0, 128) == data
-            for n in range(64):  # room again
-                queue.run(9, nsid=1, write=struct.pack("<IIQ", 0, 128, 128 * n), inline=True,
-                          cdw10=0, cdw11=4)
-            write(queue, 128 * 63, data)
-            assert read(queue, 128 * 63, 128) == data
-        daemon.expect_clean()
-        daemon.stop()
-    finally:
-        subprocess.run(["umount", folder], check=False)
+    folder = small_tmpfs(2)
+    daemon = start("--ssd", f"emulated:file={folder}/disk,size=16M", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        data = bytes(range(256)) * 256
+        codes = [queue.status(1, nsid=1, write=data, **io_fields(128 * n, 128)) for n in range(64)]
+        assert codes[0] == 0 and codes[-1] == 0x081, codes
+        assert read(queue, 0, 128) == data
+        for n in range(64):  # room again
+            queue.run(9, nsid=1, write=struct.pack("<IIQ", 0, 128, 128 * n), inline=True,
+                      cdw10=0, cdw11=4)
+        write(queue, 128 * 63, data)
+        assert read(queue, 128 * 63, 128) == data
+    daemon.expect_clean()
+    daemon.stop()
