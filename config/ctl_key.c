@@ -65,6 +65,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	};
 	int option;
 
+	optind = 0; /* glibc: begin anew */
 	while ((option = getopt_long(argc, argv, "q:n:m:l:h", known, NULL)) != -1) {
 		if (option == 'q')
 			options->host = optarg;
@@ -212,13 +213,20 @@ int ctl_key(int argc, char **argv)
 	struct options options = { .hash = HASH_NONE };
 	const char *what;
 
-	if (parse_options(argc, argv, &options) || (!options.help && argc - optind != 2)) {
+	if (parse_options(argc, argv, &options)) {
 		fputs(usage, stderr);
 		return 1;
 	}
 	if (options.help) {
 		fputs(usage, stdout);
 		return 0;
+	}
+	if (argc - optind != 2) {
+		bad(optind < argc ? argv[optind] : "key",
+		    optind < argc ? "expected one word behind it, and no more"
+				  : "expected generate, derive or inspect");
+		fputs(usage, stderr);
+		return 1;
 	}
 	what = argv[optind];
 	if (strcmp(what, "generate") == 0)
@@ -227,6 +235,7 @@ int ctl_key(int argc, char **argv)
 		return derive(argv[optind + 1], &options);
 	if (strcmp(what, "inspect") == 0)
 		return inspect(argv[optind + 1]);
+	bad(what, "expected generate, derive or inspect");
 	fputs(usage, stderr);
 	return 1;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "config/ctl.h"
 #include "config/ctl_key.h"
@@ -38,18 +40,62 @@ static const char usage[] =
 	"  key …                      makes and shows keys; nvmetctl key for more\n"
 	"The socket is " DEFAULT_SOCKET " unless --socket or NVMETD_CONTROL names another.\n";
 
-static void print_value(const json_t *value)
+static void write_value(FILE *out, const json_t *value)
 {
 	if (json_is_string(value))
-		ctl_text_print(stdout, json_string_value(value));
+		ctl_text_print(out, json_string_value(value));
 	else if (json_is_integer(value))
-		printf("%lld", (long long)json_integer_value(value));
+		fprintf(out, "%lld", (long long)json_integer_value(value));
 	else if (json_is_real(value))
-		printf("%.1f", json_real_value(value));
+		fprintf(out, "%.1f", json_real_value(value));
 	else if (json_is_null(value))
-		printf("-");
+		fprintf(out, "-");
 	else
-		printf("%s", json_is_true(value) ? "yes" : "no");
+		fprintf(out, "%s", json_is_true(value) ? "yes" : "no");
+}
+
+static void print_value(const json_t *value)
+{
+	write_value(stdout, value);
+}
+
+/* Columns of the terminal; 0: it is none, and who reads it wants whole lines. */
+static unsigned terminal_width(void)
+{
+	struct winsize size = { .ws_col = 0 };
+
+	if (!isatty(STDOUT_FILENO))
+		return 0;
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	return size.ws_col ? size.ws_col : 80;
+}
+
+/* key=value on the line, or, where it does not fit the terminal, on one of its own below. `*at`:
+ * columns of the line so far, 0 for the first one. */
+static void print_pair(const char *key, const json_t *value, int indent, unsigned *at)
+{
+	unsigned width = terminal_width(), columns;
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return;
+	fprintf(out, "%s=", key);
+	write_value(out, value);
+	if (fclose(out) == 0) {
+		columns = ctl_text_columns(text);
+		if (width && *at && *at + 1 + columns > width) {
+			printf("\n");
+			*at = (unsigned)indent + 2;
+			printf("%*s%s", indent + 2, "", text);
+		} else {
+			printf("%*s%s", *at ? 1 : indent, "", text);
+			*at += *at ? 1 : (unsigned)indent;
+		}
+		*at += columns;
+	}
+	free(text);
 }
 
 static void print_item(const json_t *item, int indent)
@@ -59,21 +105,18 @@ static void print_item(const json_t *item, int indent)
 	printf("\n");
 }
 
-/* Scalars of an object on one line; lists below it, indented. */
+/* Scalars of an object on one line, if there is room; lists below it, indented. */
 static void print_text(json_t *object, int indent)
 {
 	const char *key;
 	json_t *value;
-	bool first = true;
+	unsigned at = 0;
 
 	json_object_foreach (object, key, value) {
-		if (json_is_array(value) || json_is_object(value))
-			continue;
-		printf("%*s%s=", first ? indent : 1, "", key);
-		print_value(value);
-		first = false;
+		if (!json_is_array(value) && !json_is_object(value))
+			print_pair(key, value, indent, &at);
 	}
-	if (!first)
+	if (at)
 		printf("\n");
 	json_object_foreach (object, key, value) {
 		size_t i;
@@ -233,49 +276,85 @@ static int run(const char *path, const json_t *request, bool as_json)
 	return status;
 }
 
-int main(int argc, char **argv)
+struct options {
+	const char *path; /* of the control socket */
+	bool as_json, help, version;
+};
+
+/* 0, or 1 after saying what is wrong. Those of a command that has its own are not looked at:
+ * `letters` begin with "+". */
+static int parse_options(int argc, char **argv, const char *letters, struct options *to)
 {
-	static const struct option options[] = {
+	static const struct option known[] = {
 		{ "socket", required_argument, NULL, 's' },
 		{ "output", required_argument, NULL, 'o' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *path = getenv("NVMETD_CONTROL");
-	bool as_json = false;
-	json_t *request;
-	int option, status;
+	int option;
 
-	ctl_text_init();
-	if (argc > 1 && strcmp(argv[1], "key") == 0)
-		return ctl_key(argc - 1, argv + 1);
-	while ((option = getopt_long(argc, argv, "s:o:vh", options, NULL)) != -1) {
+	optind = 0; /* glibc: begin anew */
+	while ((option = getopt_long(argc, argv, letters, known, NULL)) != -1) {
 		if (option == 's') {
-			path = optarg;
-		} else if (option == 'o' &&
-			   (strcmp(optarg, "json") == 0 || strcmp(optarg, "text") == 0)) {
-			as_json = *optarg == 'j';
+			to->path = optarg;
+		} else if (option == 'o') {
+			to->as_json = strcmp(optarg, "json") == 0;
+			if (!to->as_json && strcmp(optarg, "text") != 0)
+				return bad_command(optarg, "expected -o text or -o json");
 		} else if (option == 'v') {
-			printf("nvmetctl %s\n", NVMETD_VERSION);
-			return 0;
+			to->version = true;
+		} else if (option == 'h') {
+			to->help = true;
 		} else {
-			fputs(usage, option == 'h' ? stdout : stderr);
-			return option == 'h' ? 0 : 1;
+			fputs(usage, stderr);
+			return 1;
 		}
 	}
-	if (!path)
-		path = DEFAULT_SOCKET;
+	return 0;
+}
+
+/* The words behind the options: never none. */
+static int run_command(const struct options *options, int argc, char **argv)
+{
+	json_t *request;
+	int status;
+
+	if (strcmp(argv[0], "top") == 0)
+		return run_top(options->path, argc, argv, options->as_json);
+	request = make_request(argc, argv);
+	if (!request)
+		return 1;
+	status = run(options->path, request, options->as_json);
+	json_decref(request);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .path = getenv("NVMETD_CONTROL") };
+
+	bool is_key;
+
+	ctl_text_init();
+	if (!options.path)
+		options.path = DEFAULT_SOCKET;
+	if (parse_options(argc, argv, "+s:o:vh", &options))
+		return 1;
+	is_key = optind < argc && strcmp(argv[optind], "key") == 0;
+	if (!is_key && parse_options(argc, argv, "s:o:vh", &options))
+		return 1;
+	if (options.version || options.help) {
+		fputs(options.version ? "nvmetctl " NVMETD_VERSION "\n" : usage, stdout);
+		return 0;
+	}
+	if (is_key && options.as_json)
+		return bad_command("key", "its answers are text only");
+	if (is_key)
+		return ctl_key(argc - optind, argv + optind);
 	if (optind == argc) {
 		fprintf(stderr, "nvmetctl: a command is missing\n%s", usage);
 		return 1;
 	}
-	if (strcmp(argv[optind], "top") == 0)
-		return run_top(path, argc - optind, argv + optind, as_json);
-	request = make_request(argc - optind, argv + optind);
-	if (!request)
-		return 1;
-	status = run(path, request, as_json);
-	json_decref(request);
-	return status;
+	return run_command(&options, argc - optind, argv + optind);
 }

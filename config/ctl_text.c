@@ -44,7 +44,7 @@ void ctl_text_print(FILE *out, const char *text)
 	}
 }
 
-static unsigned columns_of(const char *text)
+unsigned ctl_text_columns(const char *text)
 {
 	unsigned columns = 0;
 
@@ -60,7 +60,7 @@ static unsigned columns_of(const char *text)
 /* Where its last `columns` begin: not with what belongs to a character before. */
 static const char *end_of(const char *text, unsigned columns)
 {
-	unsigned left = columns_of(text);
+	unsigned left = ctl_text_columns(text);
 
 	while (*text) {
 		struct glyph glyph = next_glyph(text);

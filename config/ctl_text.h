@@ -16,6 +16,9 @@ void ctl_text_init(void);
 /* Writes it as it may be shown. */
 void ctl_text_print(FILE *out, const char *text);
 
+/* Columns that it takes as it may be shown. */
+unsigned ctl_text_columns(const char *text);
+
 /*
  * As it may be shown, and so much of it as goes into `columns`: the beginning, or (`keep_end`) the
  * end. No character is cut. Returns the columns it takes: up to `columns`, or one less where a wide

@@ -2,12 +2,17 @@
 """The control socket and nvmetctl: what is asked, what is answered, and by whom it cannot be blocked."""
 
 import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
 import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 import unicodedata
@@ -126,7 +131,7 @@ def test_bad_commands(start):
     for arguments, text in (
             (("nothing",), "nvmetctl: nothing: there is no such command\nusage"),
             (("namespace",), "there is no such command"), (("a\x1b[2Jb",), "nvmetctl: a?[2Jb: there"),
-            ((), "nvmetctl: a command is missing\nusage"), (("-o", "xml", "status"), "usage"),
+            ((), "nvmetctl: a command is missing\nusage"), (("-o", "xml", "status"), "xml: expected -o text or -o json"),
             (("status", "x"), "nvmetctl: status: these are not its arguments\nusage"),
             (("latency", NQN), "not its arguments"), (("latency", NQN, 0, 1), "not its arguments"),
             (("enable", NQN, "one"), "not its arguments"), (("top", 1, 2, 3), "usage"),
@@ -136,6 +141,29 @@ def test_bad_commands(start):
         answer = nvmetctl(daemon.control, *arguments)
         assert answer.returncode == 1 and answer.stdout == "" and text in answer.stderr, answer
         assert answer.stderr.startswith(("nvmetctl: ", "usage: "))
+
+
+def test_whole_lines_on_a_terminal(start):
+    """Where somebody reads it no name and value are torn apart; a program gets an object a line."""
+    daemon = start(*ONE)
+    shown = []
+    for size in 80, 50:
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, size, 0, 0))
+            command = [BUILD / "nvmetctl", "--socket", daemon.control, "status"]
+            subprocess.run(command, stdout=theirs, timeout=60, env=ENV, check=True)
+            os.close(theirs)
+            text = b""
+            with contextlib.suppress(OSError):  # EIO: the end
+                while more := screen.read(1 << 16):
+                    text += more
+            shown.append(text.decode().replace("\r", ""))
+        assert max(map(len, shown[-1].splitlines())) <= size
+    piped = nvmetctl(daemon.control, "status").stdout
+    assert "name=ssd spec=emulated:size=16M numa_node=" in piped and max(map(len, piped.splitlines())) > 200
+    names = re.findall(r"\w+=", piped)
+    assert all(re.findall(r"\w+=", text) == names for text in shown)
 
 
 def test_no_daemon(tmp_path):

@@ -43,14 +43,15 @@ def test_generate_inspect_derive(tmp_path, arguments, prefix, length):
 
 
 @pytest.mark.parametrize("arguments, text", [
-    ((), "usage:"), (("generate",), "usage:"), (("generate", "ssh"), "expected tls or dhchap"),
+    ((), "key: expected generate, derive or inspect"), (("generate",), "generate: expected one word behind it"), (("generate", "ssh"), "expected tls or dhchap"),
     (("generate", "tls", "--hash", "sha512"), "32 or 48 bytes"),
     (("generate", "tls", "--length", "64", "--hash", "none"), "32 or 48 bytes"),
     (("generate", "dhchap", "--length", "33"), "32, 48 or 64"),
     (("generate", "dhchap", "--hash", "md5"), "expected none, sha256"),
     (("generate", "dhchap", "--length", "4"), "expected a number of bytes"),
     (("inspect", "/nowhere"), "No such file"),
-    (("derive", "/nowhere"), "expected --host"), (("frobnicate", "x"), "usage:"),
+    (("derive", "/nowhere"), "expected --host"), 
+    (("frobnicate", "x"), "frobnicate: expected generate"),
 ])
 def test_mistakes(arguments, text):
     """What is wrong is said."""
@@ -62,6 +63,15 @@ def test_help():
     """Help is no mistake."""
     status, output, error = key("--help")
     assert status == 0 and output.startswith("usage:") and error == ""
+
+
+def test_behind_options():
+    """Options of the other commands may stand before it; JSON it does not speak."""
+    for options, status in (("--socket", "/nowhere"), 0), (("-o", "text"), 0), (("-o", "json"), 1):
+        result = subprocess.run([str(BUILD / "nvmetctl"), *options, "key", "generate", "tls", "--hash", "sha384"],
+                                text=True, capture_output=True, env=ENV, timeout=60, check=False)
+        assert result.returncode == status, result
+        assert result.stdout.startswith("NVMeTLSkey-1:02:") if status == 0 else "text only" in result.stderr
 
 
 def test_unsafe_file(tmp_path):
