@@ -146,7 +146,8 @@ static bool take(struct nvme_tcp_cmd *cmd)
 		return false;
 	if (!dma_alloc(conn->queue.worker->pool, len, &cmd->req.data))
 		return false;
-	if (__builtin_expect(!within, 0) && in_capsule(cmd))
+	/* A half is not in the way of the next: it may wait for what comes behind that. */
+	if (__builtin_expect(!within, 0) && !cmd->req.fuse)
 		conn->beyond_share = cmd;
 	note_taken(conn, len);
 	nvmet_latency_pages(&cmd->req);

@@ -16,9 +16,9 @@
  * In-capsule data waits for nobody of its connection, and a part of the pages is reserved for it:
  * while it waits nothing is read from the socket, and what comes behind it may be the very data
  * that the commands holding the pages need to end. One command of a connection at a time may have
- * more than its share for that; the SSD ends it, whatever the host does. So it is with the halves
- * of fused commands, of which the first holds its pages until the second has got its own; they are
- * few and small (target/fuse.h).
+ * more than its share for that; the SSD ends it, whatever the host does. The halves
+ * of fused commands, of which one holds its pages until the other has its data, may always have
+ * more, besides that one command: they are few and small (target/fuse.h).
  */
 #ifndef NVMETD_TRANSPORT_PAGES_H
 #define NVMETD_TRANSPORT_PAGES_H
