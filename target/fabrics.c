@@ -96,6 +96,7 @@ void nvmet_connect_finish(struct nvmet_req *req, uint16_t status)
 	queue->connect = NULL;
 	queue->looked_around = false; /* refused, it may be sent again */
 	if (status) {
+		queue->flow_control = false; /* there is no queue whose SQHD could count */
 		log_refusal(req, req->data.va, status);
 	} else {
 		req->cqe.dw0 = le32_set(queue->ctrl->cntlid |

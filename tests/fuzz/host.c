@@ -491,7 +491,7 @@ void host_send_io(struct host *host, uint8_t opcode, uint16_t cid, uint32_t len,
 	host_send_command(host, &sqe, data, data ? len : 0, 0);
 }
 
-void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void))
+void host_send_connect(struct host *host, const struct host_connect *how)
 {
 	const struct nvmf_connect_cmd cmd = {
 		.opcode = NVME_OPCODE_FABRICS,
@@ -510,10 +510,15 @@ void host_connect(struct host *host, int fd, const struct host_connect *how, voi
 		data.cntlid = le16_set(how->cntlid);
 	snprintf(data.subnqn, sizeof(data.subnqn), "%s", how->subnqn);
 	snprintf(data.hostnqn, sizeof(data.hostnqn), "%s", how->hostnqn);
+	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
+}
+
+void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void))
+{
 	host_open(host, fd);
 	host_send_icreq(host, how->dgst, 0);
 	settle();
-	host_send_command(host, (const struct nvme_sqe *)&cmd, &data, sizeof(data), 0);
+	host_send_connect(host, how);
 	settle();
 }
 

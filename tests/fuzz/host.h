@@ -90,6 +90,7 @@ struct host_connect {
 	uint8_t dgst, cattr;
 	uint32_t kato; /* ms */
 };
+void host_send_connect(struct host *host, const struct host_connect *how);
 /* A new connection, ICReq and Connect; `settle` is called after each, for the answer. */
 void host_connect(struct host *host, int fd, const struct host_connect *how, void (*settle)(void));
 /* Sets CC.EN of the controller whose admin queue this is, with 64 and 16 byte entries; `settle` is

@@ -232,6 +232,44 @@ static void all_fail_for_a_while(void **state)
 	assert_int_equal(count_requests(), n);
 }
 
+/* A Connect that was refused, however late, leaves nothing on its connection: the next one begins
+ * as a first one would (host.c looks at SQHD). */
+static void refused_and_sent_again(void **state)
+{
+	struct host *admin = &hosts[0], *io = &hosts[1];
+	const struct host_connect first = { .hostnqn = RIG_FRIEND,
+					    .subnqn = RIG_NQN,
+					    .sqsize = 15 };
+	struct host_connect how = first;
+	unsigned n = 0, n_refused = 0;
+
+	(void)state;
+	host_connect(admin, rig_connect(), &first, settle);
+	host_enable(admin, settle);
+	how.qid = 1;
+	how.cntlid = admin->cntlid;
+	do {
+		int fd = rig_connect();
+
+		n_requests = 0;
+		fail_from = ++n;
+		fail_to = n + 1;
+		host_connect(io, fd, &how, settle);
+		if (io->n_failed) {
+			n_refused++;
+			host_send_connect(io, &how);
+			settle();
+			assert_int_equal(io->entries, 16);
+		}
+		host_close(io);
+		settle();
+	} while (n_requests >= n);
+	assert_true(n_refused > 1);
+	fail_from = fail_to = UINT32_MAX;
+	host_close(admin);
+	rig_expect_clean();
+}
+
 /* --- Makers, each until it finds all that it needs ----------------------------------------------
  */
 
@@ -359,6 +397,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fails),
 		cmocka_unit_test(all_fail_for_a_while),
+		cmocka_unit_test(refused_and_sent_again),
 		cmocka_unit_test(makers),
 		cmocka_unit_test(no_lock),
 	};
