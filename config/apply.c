@@ -26,8 +26,7 @@
 #include "transport/tcp.h"
 #include "util/log.h"
 
-/* --- Memory and workers -------------------------------------------------------------------------
- */
+/* --- Memory and workers ----------------------------------------------------------------------- */
 
 /* The arena is populated at once: more than there is would have the kernel kill somebody. */
 static int check_fits(size_t bytes)
@@ -81,8 +80,7 @@ int apply_memory(struct daemon *daemon)
 	return 0;
 }
 
-/* --- SSDs ---------------------------------------------------------------------------------------
- */
+/* --- SSDs ------------------------------------------------------------------------------------- */
 
 static int open_device(const struct conf_ssd *conf, struct pcie_device **ret_dev)
 {
@@ -185,8 +183,7 @@ void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
 		log_err("ssd %s: no memory to look for its return", ssd->conf->name);
 }
 
-/* --- Exports ------------------------------------------------------------------------------------
- */
+/* --- Exports ---------------------------------------------------------------------------------- */
 
 /* A name for the one subsystem of a daemon without a file: it follows from the SSD. */
 static void derive_nqn(const struct daemon_ssd *ssd, char *nqn, size_t size)
@@ -364,8 +361,7 @@ int apply_sandbox(struct daemon *daemon)
 	return err;
 }
 
-/* --- The end ------------------------------------------------------------------------------------
- */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 void apply_undo(struct daemon *daemon)
 {

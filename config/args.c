@@ -156,8 +156,8 @@ static int take_option(struct conf *conf, int option, const char *value)
 	}
 }
 
-/* -c, -n, -v, -h, and whether the rest is well-formed; the values of the rest come after the file.
- */
+/* -c, -n, -v, -h, and whether the rest is well-formed; the values of the rest come
+ * after the file. */
 static enum args_result first_pass(int argc, char **argv, struct args *args)
 {
 	int option;

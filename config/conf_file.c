@@ -17,8 +17,7 @@
 #include "target/subsystem.h"
 #include "util/check.h"
 
-/* --- Groups -------------------------------------------------------------------------------------
- */
+/* --- Groups ----------------------------------------------------------------------------------- */
 
 static int read_limits(const struct conf_reader *reader, const config_setting_t *setting,
 		       void *base)

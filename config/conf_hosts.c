@@ -13,8 +13,7 @@
 #include "util/check.h"
 #include "util/log.h"
 
-/* --- Hosts --------------------------------------------------------------------------------------
- */
+/* --- Hosts ------------------------------------------------------------------------------------ */
 
 static struct conf_host *append(struct conf_hosts *list, const char *nqn)
 {
@@ -156,8 +155,7 @@ int conf_read_hosts(const struct conf_reader *reader, const config_setting_t *se
 	return 0;
 }
 
-/* --- What may be used ---------------------------------------------------------------------------
- */
+/* --- What may be used ------------------------------------------------------------------------- */
 
 static const char *const hash_words[] = {
 	[HASH_SHA256] = "sha256",
@@ -272,8 +270,7 @@ _Static_assert(sizeof(((struct nvmet_auth_policy *)0)->groups) == ARRAY_SIZE(gro
 _Static_assert(sizeof(((struct nvmet_auth_policy *)0)->hashes) == ARRAY_SIZE(hash_words) - 1,
 	       "room for each hash once");
 
-/* --- Keys ---------------------------------------------------------------------------------------
- */
+/* --- Keys ------------------------------------------------------------------------------------- */
 
 static int add_keys(struct keyring *keys, const struct conf_hosts *list, const char *subnqn)
 {

@@ -25,8 +25,7 @@ int conf_fail(const struct conf_reader *reader, const config_setting_t *at, cons
 	return -EINVAL;
 }
 
-/* --- Values -------------------------------------------------------------------------------------
- */
+/* --- Values ----------------------------------------------------------------------------------- */
 
 static bool is_integer(const config_setting_t *setting)
 {

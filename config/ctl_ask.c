@@ -50,8 +50,8 @@ static const char *why_not_connected(int err)
 	}
 }
 
-/* What is not sent is not answered; a daemon that has closed the socket may have said why before.
- */
+/* What is not sent is not answered; a daemon that has closed the socket may have
+ * said why before. */
 static void send_request(int fd, const json_t *request)
 {
 	char *text = json_dumps(request, JSON_COMPACT);

@@ -85,8 +85,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return 0;
 }
 
-/* --- generate -----------------------------------------------------------------------------------
- */
+/* --- generate --------------------------------------------------------------------------------- */
 
 static int generate(const char *word, const struct options *options)
 {
@@ -115,8 +114,7 @@ static int generate(const char *word, const struct options *options)
 	return 0;
 }
 
-/* --- Files --------------------------------------------------------------------------------------
- */
+/* --- Files ------------------------------------------------------------------------------------ */
 
 /* A file's name does not tell of which kind its keys are. */
 static int read_file(const char *path, enum key_kind *ret_kind, struct key_set *set)

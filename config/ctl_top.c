@@ -78,8 +78,7 @@ static const char *get_text(const json_t *object, const char *key)
 	return text ? text : "?";
 }
 
-/* --- Differences --------------------------------------------------------------------------------
- */
+/* --- Differences ------------------------------------------------------------------------------ */
 
 static double rate(const struct sample *old, const struct sample *new, const json_t *before,
 		   const json_t *after, const char *key)
@@ -229,8 +228,7 @@ static json_t *difference(const struct sample *old, const struct sample *new)
 	return result;
 }
 
-/* --- Text ---------------------------------------------------------------------------------------
- */
+/* --- Text ------------------------------------------------------------------------------------- */
 
 static double real(const json_t *object, const char *key)
 {

@@ -49,8 +49,7 @@ static void notify(const char *state)
 #endif
 }
 
-/* --- Stopping -----------------------------------------------------------------------------------
- */
+/* --- Stopping --------------------------------------------------------------------------------- */
 
 /* Connections come first: an SSD may fail, and so be stopped, while they are still being closed. */
 static void stop_if_all_stopped(struct daemon *daemon)
@@ -120,8 +119,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	daemon_stop(daemon, 0);
 }
 
-/* --- Starting -----------------------------------------------------------------------------------
- */
+/* --- Starting --------------------------------------------------------------------------------- */
 
 static void log_ready(const struct daemon *daemon)
 {

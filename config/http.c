@@ -41,8 +41,7 @@ struct http {
 	struct log_limit limit;
 };
 
-/* --- Places -------------------------------------------------------------------------------------
- */
+/* --- Places ----------------------------------------------------------------------------------- */
 
 static bool has_gone(const struct client *client)
 {
@@ -155,8 +154,7 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 	return bev;
 }
 
-/* --- The page -----------------------------------------------------------------------------------
- */
+/* --- The page --------------------------------------------------------------------------------- */
 
 static void on_request(struct evhttp_request *request, void *arg)
 {
@@ -175,8 +173,7 @@ static void on_request(struct evhttp_request *request, void *arg)
 		evbuffer_free(out);
 }
 
-/* --- The server ---------------------------------------------------------------------------------
- */
+/* --- The server ------------------------------------------------------------------------------- */
 
 static int configure(struct http *http, struct event_base *base)
 {

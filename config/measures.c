@@ -41,8 +41,7 @@ static json_t *buckets(const struct hist *hist)
 	return list;
 }
 
-/* --- One queue ----------------------------------------------------------------------------------
- */
+/* --- One queue -------------------------------------------------------------------------------- */
 
 /* A stage of all kinds of commands, in `hist`. */
 static void read_stage(const struct nvmet_queue *queue, enum nvmet_stage stage, struct hist *hist)
@@ -130,8 +129,7 @@ json_t *measures_queues(const struct daemon *daemon, const json_t *request)
 	return json_pack("{s:o}", "queues", queues.list);
 }
 
-/* --- Queue pairs --------------------------------------------------------------------------------
- */
+/* --- Queue pairs ------------------------------------------------------------------------------ */
 
 static json_t *pair_item(const struct daemon_ssd *ssd, const struct nvmet_qpair_share *share)
 {
@@ -169,8 +167,7 @@ json_t *measures_pairs(const struct daemon *daemon, const json_t *request)
 	return json_pack("{s:o}", "pairs", list);
 }
 
-/* --- Each kind of command in each stage ---------------------------------------------------------
- */
+/* --- Each kind of command in each stage ------------------------------------------------------- */
 
 static const struct nvmet_queue *find_queue(const struct daemon *daemon, const json_t *request)
 {

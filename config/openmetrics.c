@@ -66,8 +66,7 @@ static double seconds(const struct counter *ns)
 	return (double)counter_get(ns) / 1e9;
 }
 
-/* --- The daemon ---------------------------------------------------------------------------------
- */
+/* --- The daemon ------------------------------------------------------------------------------- */
 
 /* Numbers of `counters` that the JSON report has already: one name, one value. */
 static void add_counters(const struct daemon *daemon, struct evbuffer *out)
@@ -124,8 +123,7 @@ static void add_workers(const struct daemon *daemon, struct evbuffer *out)
 				    value(&daemon->workers[i].stats.page_waits));
 }
 
-/* --- Queue pairs of the SSDs --------------------------------------------------------------------
- */
+/* --- Queue pairs of the SSDs ------------------------------------------------------------------ */
 
 static void add_pair(struct evbuffer *out, const char *family, const char *ssd,
 		     const struct nvme_qpair *qpair, const struct counter *counter)
@@ -171,8 +169,7 @@ static void add_pairs(const struct daemon *daemon, struct evbuffer *out)
 	}
 }
 
-/* --- Queues of hosts ----------------------------------------------------------------------------
- */
+/* --- Queues of hosts -------------------------------------------------------------------------- */
 
 /* One family of metrics: its lines of one queue. */
 struct family {
@@ -267,8 +264,7 @@ static void add_queues(const struct daemon *daemon, struct evbuffer *out)
 	}
 }
 
-/* --- All queues, those that are gone included ---------------------------------------------------
- */
+/* --- All queues, those that are gone included ------------------------------------------------- */
 
 static void add_sums(const struct nvmet_queue_stats *stats, struct evbuffer *out)
 {

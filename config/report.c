@@ -68,8 +68,7 @@ static json_t *addresses(const struct daemon *daemon)
 	return list;
 }
 
-/* --- status -------------------------------------------------------------------------------------
- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 static json_t *ssd_status(const struct daemon_ssd *ssd)
 {
@@ -135,8 +134,7 @@ static json_t *report_status(const struct daemon *daemon, const json_t *request)
 			 "listen", addresses(daemon), "ssds", ssds, "workers", workers);
 }
 
-/* --- list ---------------------------------------------------------------------------------------
- */
+/* --- list ------------------------------------------------------------------------------------- */
 
 static json_t *ns_item(const struct nvmet_ns *ns)
 {
@@ -204,8 +202,7 @@ static json_t *report_list(const struct daemon *daemon, const json_t *request)
 	return json_pack("{s:o}", "subsystems", list);
 }
 
-/* --- counters -----------------------------------------------------------------------------------
- */
+/* --- counters --------------------------------------------------------------------------------- */
 
 struct totals {
 	uint64_t connections, requests, commands, bytes_in, bytes_out, protocol_errors, page_waits;

@@ -277,8 +277,7 @@ void nvme_admin_send_parked(struct nvme_ctrl *ctrl)
 	}
 }
 
-/* --- Asynchronous events ------------------------------------------------------------------------
- */
+/* --- Asynchronous events ---------------------------------------------------------------------- */
 
 static void aer_send(struct nvme_ctrl *ctrl);
 
@@ -303,8 +302,8 @@ static void acknowledge(struct nvme_ctrl *ctrl, uint32_t lid)
 		log_warn("%s: log page %02xh of an event could not be read", ctrl->name, lid);
 }
 
-/* An SSD that raises events as fast as it is asked for them must not take all of the main thread.
- */
+/* An SSD that raises events as fast as it is asked for them must not take all of the
+ * main thread. */
 static bool one_more_event(struct nvme_ctrl *ctrl)
 {
 	uint64_t second = clock_now_ns() / NSEC_PER_SEC;

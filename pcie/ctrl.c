@@ -78,8 +78,7 @@ static void wait_until(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state, uint6
 	poll_after(ctrl, 0);
 }
 
-/* --- Bring-up -----------------------------------------------------------------------------------
- */
+/* --- Bring-up --------------------------------------------------------------------------------- */
 
 static uint64_t cap_timeout_ms(const struct nvme_ctrl *ctrl)
 {
@@ -150,8 +149,7 @@ void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
 	ctrl->params.events->ready(ctrl, ctrl->params.arg);
 }
 
-/* --- Register waits -----------------------------------------------------------------------------
- */
+/* --- Register waits --------------------------------------------------------------------------- */
 
 static void stopped(struct nvme_ctrl *ctrl)
 {
@@ -262,8 +260,8 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 {
-	/* Microseconds in the field; a lying SSD's must not outlast a service manager's patience.
-	 */
+	/* Microseconds in the field; a lying SSD's must not outlast a service
+	 * manager's patience. */
 	uint32_t rtd3e_ms = num_min(le32_get(ctrl->info.id.rtd3e) / 1000, SHUTDOWN_MAX_MS);
 	uint32_t cc;
 
@@ -277,8 +275,7 @@ void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 	wait_until(ctrl, NVME_CTRL_SHUTDOWN, num_max(rtd3e_ms, SHUTDOWN_DEFAULT_MS));
 }
 
-/* --- Life ---------------------------------------------------------------------------------------
- */
+/* --- Life ------------------------------------------------------------------------------------- */
 
 static void on_device_event(void *arg, enum pcie_device_event event)
 {

@@ -51,8 +51,8 @@ struct nvme_ctrl_events {
 	void (*failed)(struct nvme_ctrl *ctrl, const char *why, void *arg);
 	/* nvme_ctrl_shutdown() is finished; the device may be closed. */
 	void (*stopped)(struct nvme_ctrl *ctrl, void *arg);
-	/* The SSD raised an asynchronous event (DW0 of its completion). It is already armed again.
-	 */
+	/* The SSD raised an asynchronous event (DW0 of its completion). It is already
+	 * armed again. */
 	void (*async_event)(struct nvme_ctrl *ctrl, uint32_t dw0, void *arg);
 	/* READY: namespaces came, went (`present`), or changed size, format or identity. May be
 	 * NULL. */
@@ -110,8 +110,8 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl);
 
 /* Begins bring-up; events->ready or events->failed follows from the loop. */
 void nvme_ctrl_start(struct nvme_ctrl *ctrl);
-/* Deletes nothing (callers deleted their queue pairs); CC.SHN, waits for CSTS.SHST, then stopped().
- */
+/* Deletes nothing (callers deleted their queue pairs); CC.SHN, waits for CSTS.SHST,
+ * then stopped(). */
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
 
 /* The device is there again (DMA is mapped): brings it up. It must be the same SSD, with the same

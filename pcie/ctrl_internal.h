@@ -168,8 +168,8 @@ void nvme_admin_fini(struct nvme_ctrl *ctrl);
  * room. */
 int nvme_admin_send(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		    nvme_done_fn *done, void *arg);
-/* The same without data, in memory of the sender's that is free for it until done(): -ENODEV only.
- */
+/* The same without data, in memory of the sender's that is free for it until done():
+ * -ENODEV only. */
 int nvme_admin_send_in(struct nvme_ctrl *ctrl, struct nvme_admin_cmd *cmd,
 		       const struct nvme_sqe *sqe, nvme_done_fn *done, void *arg);
 /* The SSD is off: ends our own commands with Host Path Error; parks those of hosts. */
@@ -189,8 +189,8 @@ void nvme_queues_create_again(struct nvme_qpair *qp, void (*done)(struct nvme_ct
 void nvme_queues_deletions(struct nvme_ctrl *ctrl);
 void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 
-/* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later events->namespaces().
- */
+/* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later
+ * events->namespaces(). */
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
 /* READY: what scans have found since the last time, if anything, goes to events->namespaces(). */
 void nvme_ns_tell(struct nvme_ctrl *ctrl);

@@ -34,8 +34,8 @@ static void dbbuf_done(void *arg, const struct nvme_cqe *cqe)
 		begin_namespaces(ctrl);
 }
 
-/* Shadow doorbells, when the SSD has them (Base 5.9): fewer exits for an emulated or virtual SSD.
- */
+/* Shadow doorbells, when the SSD has them (Base 5.9): fewer exits for an emulated or
+ * virtual SSD. */
 static void ask_dbbuf(struct nvme_ctrl *ctrl)
 {
 	struct nvme_sqe sqe = { .opcode = NVME_ADMIN_DBBUF_CONFIG };

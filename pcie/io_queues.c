@@ -85,8 +85,7 @@ static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uin
 	return nvme_admin_send_in(op->ctrl, &op->cmd, &sqe, done, op);
 }
 
-/* --- Creation -----------------------------------------------------------------------------------
- */
+/* --- Creation --------------------------------------------------------------------------------- */
 
 static void created_again(const struct queue_op *op, int err)
 {
@@ -274,8 +273,7 @@ int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop
 	return err;
 }
 
-/* --- Deletion -----------------------------------------------------------------------------------
- */
+/* --- Deletion --------------------------------------------------------------------------------- */
 
 static void delete_finish(const struct queue_op *op)
 {

@@ -22,8 +22,8 @@ void numa_format_list(const cpu_set_t *set, char *text, size_t size);
 unsigned numa_n_nodes(void);
 /* The CPUs of a node. 0 or -errno; there may be none (a node of memory alone). */
 int numa_node_cpus(int node, cpu_set_t *cpus);
-/* The node of a PCI function, "0000:01:00.0". NUMA_NO_NODE: it has none, or it is no PCI function.
- */
+/* The node of a PCI function, "0000:01:00.0". NUMA_NO_NODE: it has none, or it is no
+ * PCI function. */
 int numa_node_of(const char *spec);
 
 #endif

@@ -370,8 +370,8 @@ enum nvme_log_page {
 	NVME_LOG_SANITIZE = 0x81,
 };
 
-/* Base 5.2: asynchronous events, DW0 of the completion: type 2:0, information 15:8, log page 23:16.
- */
+/* Base 5.2: asynchronous events, DW0 of the completion: type 2:0, information 15:8,
+ * log page 23:16. */
 enum nvme_aer_type {
 	NVME_AER_ERROR = 0,
 	NVME_AER_SMART = 1,

@@ -10,8 +10,8 @@
 
 #define PCI_BDF_SIZE 13 /* "0000:01:00.0" and NUL */
 
-/* Where sysfs is; tests put a tree of their own here. Default "/sys". The text stays the caller's.
- */
+/* Where sysfs is; tests put a tree of their own here. Default "/sys". The text stays
+ * the caller's. */
 void pci_set_sysfs(const char *root);
 const char *pci_sysfs(void);
 

@@ -218,8 +218,8 @@ static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		      nvme_done_fn *done, void *arg, uint16_t *ret_cid);
 
-/* Calls waiter->run once a slot is free, or once the SSD is given up, in the order of the waiters.
- */
+/* Calls waiter->run once a slot is free, or once the SSD is given up, in the order of
+ * the waiters. */
 void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 /* The same, ahead of all that wait already. */
 void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter);

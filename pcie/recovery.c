@@ -38,8 +38,7 @@ enum visit {
 	VISIT_RESUME = 16,
 };
 
-/* --- Visits -------------------------------------------------------------------------------------
- */
+/* --- Visits ----------------------------------------------------------------------------------- */
 
 static void visit_do(struct nvme_qpair *qp, unsigned what)
 {
@@ -150,8 +149,7 @@ static void after_visits(struct nvme_ctrl *ctrl, void (*over)(struct nvme_ctrl *
 	loop_post(ctrl->params.loop, &ctrl->step_msg, step);
 }
 
-/* --- Outages ------------------------------------------------------------------------------------
- */
+/* --- Outages ---------------------------------------------------------------------------------- */
 
 void nvme_recovery_quiesce(struct nvme_ctrl *ctrl)
 {
@@ -371,8 +369,7 @@ void nvme_ctrl_gone(struct nvme_ctrl *ctrl, const char *why)
 	begin(ctrl, NVME_OUTAGE_GONE, why);
 }
 
-/* --- The way back -------------------------------------------------------------------------------
- */
+/* --- The way back ----------------------------------------------------------------------------- */
 
 static void ready_again(struct nvme_ctrl *ctrl)
 {
@@ -420,8 +417,7 @@ void nvme_recovery_requeue(struct nvme_ctrl *ctrl)
 	after_visits(ctrl, requeue_next); /* the rings are in order then */
 }
 
-/* --- Reports of watchdogs -----------------------------------------------------------------------
- */
+/* --- Reports of watchdogs --------------------------------------------------------------------- */
 
 static void answer(struct nvme_qpair *qp)
 {
@@ -492,8 +488,7 @@ static void on_report(struct loop_msg *msg)
 	answer(qp);
 }
 
-/* --- Life ---------------------------------------------------------------------------------------
- */
+/* --- Life ------------------------------------------------------------------------------------- */
 
 const char *nvme_ctrl_why(const struct nvme_ctrl *ctrl)
 {

@@ -31,8 +31,7 @@ static struct vfio_device *vfio_of(struct pcie_device *dev)
 	return container_of(dev, struct vfio_device, dev);
 }
 
-/* --- Registers and config space -----------------------------------------------------------------
- */
+/* --- Registers and config space --------------------------------------------------------------- */
 
 static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 {
@@ -103,8 +102,7 @@ static int setup_regions(struct vfio_device *vfio)
 	return 0;
 }
 
-/* --- Interrupts ---------------------------------------------------------------------------------
- */
+/* --- Interrupts ------------------------------------------------------------------------------- */
 
 static unsigned count_irqs(struct vfio_device *vfio, unsigned index)
 {
@@ -174,8 +172,7 @@ static int set_interrupts(struct pcie_device *dev, const int *fds, unsigned n)
 	return err;
 }
 
-/* --- DMA ----------------------------------------------------------------------------------------
- */
+/* --- DMA -------------------------------------------------------------------------------------- */
 
 static void log_memlock(const struct vfio_device *vfio, size_t len)
 {
@@ -215,8 +212,7 @@ static int unmap_dma(struct pcie_device *dev, uint64_t iova, size_t len)
 	return vfio->iommu->unmap(vfio, iova, len);
 }
 
-/* --- Reset and events ---------------------------------------------------------------------------
- */
+/* --- Reset and events ------------------------------------------------------------------------- */
 
 static int reset(struct pcie_device *dev)
 {

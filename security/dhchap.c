@@ -13,8 +13,7 @@
 
 #define NQN_MAX 223
 
-/* --- Diffie-Hellman -----------------------------------------------------------------------------
- */
+/* --- Diffie-Hellman --------------------------------------------------------------------------- */
 
 struct dh {
 	enum dh_group group;
@@ -159,8 +158,7 @@ int dh_session_key(const struct dh *dh, enum hash_id hash, const uint8_t *peer, 
 	return err;
 }
 
-/* --- Responses ----------------------------------------------------------------------------------
- */
+/* --- Responses -------------------------------------------------------------------------------- */
 
 struct bytes {
 	uint8_t buf[HASH_MAX + 4 + 2 + 1 + 10 + NQN_MAX + 1 + NQN_MAX];

@@ -24,8 +24,8 @@ struct secret {
 	uint8_t bytes[KEY_MAX];
 };
 
-/* Whole text → key. 0, or -EINVAL with what is wrong with it in *ret_why (which never quotes it).
- */
+/* Whole text → key. 0, or -EINVAL with what is wrong with it in *ret_why (which
+ * never quotes it). */
 int key_parse(enum key_kind kind, const char *text, struct secret *ret_key, const char **ret_why);
 /* `text` holds KEY_TEXT_MAX. */
 void key_format(enum key_kind kind, const struct secret *key, char *text);

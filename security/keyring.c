@@ -154,8 +154,7 @@ bool keyring_has(struct keyring *ring, enum key_use use, const char *hostnqn, co
 	return find(ring, use, hostnqn, subnqn) != NULL;
 }
 
-/* --- PSKs ---------------------------------------------------------------------------------------
- */
+/* --- PSKs ------------------------------------------------------------------------------------- */
 
 static bool same_names(const struct psk_identity *a, const struct psk_identity *b)
 {

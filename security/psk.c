@@ -10,8 +10,7 @@
 
 #define PSK_SEED "NVMe-over-Fabrics"
 
-/* --- Identities ---------------------------------------------------------------------------------
- */
+/* --- Identities ------------------------------------------------------------------------------- */
 
 /* The word at *from up to a space or the end, NUL-terminated at `to`; *from moves behind it. */
 static int take_word(const char **from, const char *end, char *to, size_t max)
@@ -81,8 +80,7 @@ void psk_identity_format(const struct psk_identity *identity, char *text)
 		 digest ? " " : "", digest ? identity->digest : "");
 }
 
-/* --- Keys ---------------------------------------------------------------------------------------
- */
+/* --- Keys ------------------------------------------------------------------------------------- */
 
 /* HkdfLabel as older host tools have it: the length little endian, no length octets. */
 static int expand_legacy(enum hash_id hash, const uint8_t *prk, const char *label,

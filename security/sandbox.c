@@ -15,8 +15,7 @@
 #include "util/check.h"
 #include "util/log.h"
 
-/* --- Privileges ---------------------------------------------------------------------------------
- */
+/* --- Privileges ------------------------------------------------------------------------------- */
 
 static int become(const char *user)
 {
@@ -73,8 +72,7 @@ int sandbox_drop(const char *user)
 	return 0;
 }
 
-/* --- System calls -------------------------------------------------------------------------------
- */
+/* --- System calls ----------------------------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED true

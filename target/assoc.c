@@ -33,8 +33,7 @@ static bool same_host(const struct nvmet_ctrl *ctrl, const struct nvmet_req *con
 	       strcmp(ctrl->hostnqn, data->hostnqn) == 0;
 }
 
-/* --- Looking ------------------------------------------------------------------------------------
- */
+/* --- Looking ---------------------------------------------------------------------------------- */
 
 static void look_at(struct nvmet_queue *queue);
 
@@ -74,8 +73,7 @@ static void look_at_all(const struct nvmet_ctrl *ctrl)
 	}
 }
 
-/* --- Waiting ------------------------------------------------------------------------------------
- */
+/* --- Waiting ---------------------------------------------------------------------------------- */
 
 static bool queue_in_the_way(const struct nvmet_queue *queue)
 {

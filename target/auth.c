@@ -75,8 +75,7 @@ struct nvmet_auth {
 static struct log_limit success_limit = LOG_LIMIT_INIT(500); /* main thread only */
 static struct log_limit failure_limit = LOG_LIMIT_INIT(20);
 
-/* --- Life ---------------------------------------------------------------------------------------
- */
+/* --- Life ------------------------------------------------------------------------------------- */
 
 static void rewind_to(struct nvmet_auth *auth, enum auth_step step)
 {
@@ -165,8 +164,7 @@ const char *nvmet_auth_state(const struct nvmet_queue *queue)
 	return auth->both ? "both ways" : "one way";
 }
 
-/* --- What the host sends ------------------------------------------------------------------------
- */
+/* --- What the host sends ---------------------------------------------------------------------- */
 
 /* The first of ours that is among theirs; false: none. */
 static bool choose(const uint8_t *ours, unsigned n_ours, const uint8_t *theirs, unsigned n_theirs,
@@ -353,8 +351,7 @@ static auth_failure take_reply(struct nvmet_auth *auth, const void *msg, size_t 
 	return failure;
 }
 
-/* --- The verdict --------------------------------------------------------------------------------
- */
+/* --- The verdict ------------------------------------------------------------------------------ */
 
 /* Both sides know: the worker lets the queue in with the answer to this command. */
 static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
@@ -429,8 +426,7 @@ static void auth_send(struct nvmet_req *req)
 	nvmet_req_complete(req, 0);
 }
 
-/* --- What the host receives ---------------------------------------------------------------------
- */
+/* --- What the host receives ------------------------------------------------------------------- */
 
 /* The challenge, with a new public value of ours. Returns its length, or -ENOMEM. */
 static int build_challenge(struct nvmet_auth *auth, uint8_t *msg)
@@ -520,8 +516,7 @@ static void auth_receive(struct nvmet_req *req)
 	nvmet_req_complete(req, 0);
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 uint16_t nvmet_parse_auth(struct nvmet_req *req)
 {

@@ -38,8 +38,7 @@ static const struct nvmf_property_cmd *property_cmd(const struct nvmet_req *req)
 	return (const struct nvmf_property_cmd *)&req->cmd;
 }
 
-/* --- Connect ------------------------------------------------------------------------------------
- */
+/* --- Connect ---------------------------------------------------------------------------------- */
 
 /* Invalid parameter: `offset` in the command or in the data (Base 6.3). */
 static uint16_t refuse_field(struct nvmet_req *req, uint32_t iattr, size_t offset)
@@ -342,8 +341,8 @@ void nvmet_connect(struct nvmet_req *req)
 	nvmet_connect_finish(req, status);
 }
 
-/* Once a connection (Base 6.3): a second one is out of sequence, also while the first is at work.
- */
+/* Once a connection (Base 6.3): a second one is out of sequence, also while the
+ * first is at work. */
 static uint16_t check_connect_is_first(const struct nvmet_queue *queue)
 {
 	bool first = !queue->live && !queue->connecting && !queue->disconnected;
@@ -375,8 +374,7 @@ static uint16_t parse_connect(struct nvmet_req *req)
 	return nvmet_req_expect(req, NVMET_DIR_WRITE, sizeof(struct nvmf_connect_data));
 }
 
-/* --- Properties ---------------------------------------------------------------------------------
- */
+/* --- Properties ------------------------------------------------------------------------------- */
 
 struct property {
 	uint32_t offset;
@@ -455,8 +453,7 @@ static uint16_t parse_property(struct nvmet_req *req, nvmet_control_fn *control)
 	return nvmet_req_for_control(req, control, NVMET_DIR_NONE, 0);
 }
 
-/* --- Disconnect ---------------------------------------------------------------------------------
- */
+/* --- Disconnect ------------------------------------------------------------------------------- */
 
 /* The host closes the connection next; until it does, the queue takes no command. */
 static void execute_disconnect(struct nvmet_req *req)

@@ -57,8 +57,7 @@ uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
 	return FSUPP | (fid == NVME_FEAT_ERROR_RECOVERY ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
 }
 
-/* --- Number of queues ---------------------------------------------------------------------------
- */
+/* --- Number of queues ------------------------------------------------------------------------- */
 
 /* What every SSD has left, so that the host's queues get queue pairs of their own. At least one. */
 static uint16_t queues_left(const struct nvmet_subsystem *subsys)
@@ -88,8 +87,7 @@ static uint16_t set_number_of_queues(struct nvmet_req *req)
 	return 0;
 }
 
-/* --- Set ----------------------------------------------------------------------------------------
- */
+/* --- Set -------------------------------------------------------------------------------------- */
 
 /* The events that this kind of controller raises; the other bits stay 0. */
 static uint32_t aec_known(const struct nvmet_ctrl *ctrl)
@@ -128,8 +126,8 @@ uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 	if (nvmet_cdw10(req) >> 31)
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10) + 3,
 					NVME_SC_FEATURE_NOT_SAVEABLE);
-	/* The host identifier came with Connect and is checked on every queue: it stays what it is.
-	 */
+	/* The host identifier came with Connect and is checked on every queue: it
+	 * stays what it is. */
 	if (fid == NVME_FEAT_HOST_ID)
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	if (owner == FEATURE_SSD)
@@ -138,8 +136,7 @@ uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 	return nvmet_req_for_control(req, set_features, NVMET_DIR_NONE, 0);
 }
 
-/* --- Get ----------------------------------------------------------------------------------------
- */
+/* --- Get -------------------------------------------------------------------------------------- */
 
 static void get_from_ssd_done(void *arg, const struct nvme_cqe *cqe)
 {
@@ -149,8 +146,8 @@ static void get_from_ssd_done(void *arg, const struct nvme_cqe *cqe)
 	nvmet_req_complete(req, nvmet_status_from_ssd(cqe));
 }
 
-/* Error Recovery is a namespace's. Of the others there is one an SSD: the first SSD speaks for all.
- */
+/* Error Recovery is a namespace's. Of the others there is one an SSD: the first SSD
+ * speaks for all. */
 static void get_from_ssd(struct nvmet_req *req)
 {
 	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;

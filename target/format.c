@@ -12,8 +12,7 @@
 
 #define PI_BYTES 8 /* with 16-bit guards, which is all that is supported */
 
-/* --- From the SSD -------------------------------------------------------------------------------
- */
+/* --- From the SSD ----------------------------------------------------------------------------- */
 
 /* Guards of 32 or 64 bits make 16 bytes; which they are is told elsewhere (CNS 05h). */
 static bool guards_unknown(const struct nvmet_format *format, const struct nvme_ctrl_info *ssd)
@@ -96,8 +95,7 @@ const char *nvmet_format_note(const struct nvmet_format *format)
 	return notes[format->metadata];
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 uint64_t nvmet_format_bytes(const struct nvmet_req *req, uint32_t blocks)
 {
@@ -152,8 +150,7 @@ void nvmet_format_apply(const struct nvmet_req *req, struct nvme_sqe *sqe)
 	}
 }
 
-/* --- For hosts ----------------------------------------------------------------------------------
- */
+/* --- For hosts -------------------------------------------------------------------------------- */
 
 void nvmet_format_show(const struct nvmet_format *format, struct nvme_id_ns *id)
 {

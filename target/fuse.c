@@ -23,8 +23,7 @@
 #define PAGES_PART   64
 #define PAGES_A_HALF (NVMET_FUSED_MAX / DMA_PAGE_SIZE)
 
-/* --- What is offered ----------------------------------------------------------------------------
- */
+/* --- What is offered -------------------------------------------------------------------------- */
 
 bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys)
 {
@@ -50,8 +49,7 @@ uint16_t nvmet_fuse_acwu(const struct nvmet_ns *ns)
 	return (uint16_t)num_min((uint32_t)acwu, ours ? ours - 1 : 0);
 }
 
-/* --- Pairing ------------------------------------------------------------------------------------
- */
+/* --- Pairing ---------------------------------------------------------------------------------- */
 
 bool nvmet_fuse_open(const struct nvmet_queue *queue)
 {
@@ -155,8 +153,7 @@ uint16_t nvmet_fuse_arrive(struct nvmet_req *req)
 	return first ? second_half(req, first) : NVME_SC_ABORTED_FUSED_MISSING;
 }
 
-/* --- Ends ---------------------------------------------------------------------------------------
- */
+/* --- Ends ------------------------------------------------------------------------------------- */
 
 void nvmet_fuse_execute(struct nvmet_req *req)
 {

@@ -40,8 +40,7 @@ static void pad(char *to, size_t size, const char *text)
 	memcpy(to, text, len);
 }
 
-/* --- Controller ---------------------------------------------------------------------------------
- */
+/* --- Controller ------------------------------------------------------------------------------- */
 
 /* What both kinds of controller say of themselves. */
 static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
@@ -144,8 +143,7 @@ static void identify_ctrl(struct nvmet_req *req)
 	nvmet_req_complete(req, 0);
 }
 
-/* --- Namespaces ---------------------------------------------------------------------------------
- */
+/* --- Namespaces ------------------------------------------------------------------------------- */
 
 /*
  * Sharing, reservations, NVM sets and vendor fields are the SSD's business with us; formats are
@@ -230,8 +228,7 @@ static void identify_ns(struct nvmet_req *req)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));
 }
 
-/* --- Which there are ----------------------------------------------------------------------------
- */
+/* --- Which there are -------------------------------------------------------------------------- */
 
 struct structure {
 	uint8_t cns;

@@ -35,8 +35,7 @@ static uint16_t cntid(const struct nvmet_req *req)
 	return (uint16_t)(nvmet_cdw10(req) >> 16);
 }
 
-/* --- Namespaces ---------------------------------------------------------------------------------
- */
+/* --- Namespaces ------------------------------------------------------------------------------- */
 
 void nvmet_identify_ns_list(struct nvmet_req *req)
 {
@@ -127,8 +126,7 @@ void nvmet_identify_independent_ns(struct nvmet_req *req)
 	nvmet_req_complete(req, 0);
 }
 
-/* --- Controllers --------------------------------------------------------------------------------
- */
+/* --- Controllers ------------------------------------------------------------------------------ */
 
 static unsigned by_id(const void *list, unsigned n, uint16_t id)
 {
@@ -178,8 +176,7 @@ void nvmet_identify_ns_ctrl_list(struct nvmet_req *req)
 		refuse_nsid(req);
 }
 
-/* --- I/O command sets ---------------------------------------------------------------------------
- */
+/* --- I/O command sets ------------------------------------------------------------------------- */
 
 /* The least of the limits that SSDs have; 0 is none. In units of 2^n pages of 4 KiB. */
 static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)

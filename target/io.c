@@ -74,8 +74,8 @@ static struct nvmet_path *path_of(const struct nvmet_req *req)
 	return &req->queue->paths[req->ns->path];
 }
 
-/* Puts the command on the SSD's queue. 0, -EAGAIN (no room now) or -ENODEV (the SSD is not there).
- */
+/* Puts the command on the SSD's queue. 0, -EAGAIN (no room now) or -ENODEV (the SSD
+ * is not there). */
 static int put_on_queue(struct nvmet_req *req)
 {
 	struct nvmet_path *path = path_of(req);

@@ -62,8 +62,7 @@ void nvmet_losses_add(struct nvmet_losses *losses)
 	atomic_fetch_add(&losses->count, 1);
 }
 
-/* --- Who was here -------------------------------------------------------------------------------
- */
+/* --- Who was here ----------------------------------------------------------------------------- */
 
 static struct nvmet_loss_host *find(const struct nvmet_losses *losses,
 				    const struct nvmet_ctrl *ctrl)
@@ -123,8 +122,7 @@ static struct nvmet_loss_host *remember(struct nvmet_losses *losses, const struc
 	return host;
 }
 
-/* --- Paths --------------------------------------------------------------------------------------
- */
+/* --- Paths ------------------------------------------------------------------------------------ */
 
 static bool is_of(const struct nvmet_ns *ns, const struct nvmet_path *path)
 {

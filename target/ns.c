@@ -17,8 +17,7 @@
 #include "util/log.h"
 #include "util/num.h"
 
-/* --- Export -------------------------------------------------------------------------------------
- */
+/* --- Export ----------------------------------------------------------------------------------- */
 
 /* The index of an SSD among the subsystem's; it is added when it is new. -ENOSPC: too many. */
 static int take_path(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
@@ -163,8 +162,7 @@ void nvmet_ns_free(struct nvmet_ns *ns)
 	free(ns);
 }
 
-/* --- At run time --------------------------------------------------------------------------------
- */
+/* --- At run time ------------------------------------------------------------------------------ */
 
 /* Every controller of the subsystem notes it, and tells its host if that wants to know. */
 static void announce(const struct nvmet_ns *ns)

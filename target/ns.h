@@ -34,8 +34,8 @@ struct nvmet_ns {
 	bool enabled;               /* by the operator */
 	bool read_only;             /* for every host; constant */
 	struct nvmet_format format; /* constant while the SSD has a queue pair */
-	/* With ignored metadata: what writes store, and where reads put it. Never shown to hosts.
-	 */
+	/* With ignored metadata: what writes store, and where reads put it. Never
+	 * shown to hosts. */
 	struct dma_buf metadata_zeroes, metadata_read;
 	_Atomic uint64_t blocks;
 	_Atomic bool active; /* enabled, there, and of a format that we can export */

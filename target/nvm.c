@@ -79,8 +79,8 @@ static uint16_t parse_write(struct nvmet_req *req)
 	return parse_blocks(req, NVMET_DIR_WRITE);
 }
 
-/* Directives (DTYPE) and bits of later specifications: CDW12 bits of which the host gets nothing.
- */
+/* Directives (DTYPE) and bits of later specifications: CDW12 bits of which the host
+ * gets nothing. */
 static uint16_t refuse_cdw12(struct nvmet_req *req, uint32_t bits)
 {
 	unsigned bit = (unsigned)__builtin_ctz(bits);
@@ -109,8 +109,7 @@ static uint16_t parse_blocks_only(struct nvmet_req *req)
 	return status ? status : check_range(req);
 }
 
-/* --- Dataset Management -------------------------------------------------------------------------
- */
+/* --- Dataset Management ----------------------------------------------------------------------- */
 
 static unsigned n_ranges(const struct nvmet_req *req)
 {
@@ -140,8 +139,7 @@ static uint16_t check_dsm(struct nvmet_req *req)
 	return 0;
 }
 
-/* --- Copy ---------------------------------------------------------------------------------------
- */
+/* --- Copy ------------------------------------------------------------------------------------- */
 
 /*
  * Descriptor format 0 only. Formats 2 and 3 name a source namespace, which may be one that this
@@ -183,8 +181,7 @@ static uint16_t check_copy(struct nvmet_req *req)
 	return 0;
 }
 
-/* --- The table ----------------------------------------------------------------------------------
- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static const struct nvmet_nvm_op ops[] = {
 	[NVME_IO_FLUSH] = { .parse = parse_flush },
@@ -277,8 +274,7 @@ void nvmet_nvm_effects(const struct nvmet_subsystem *subsys, le32 iocs[256])
 	}
 }
 
-/* --- Parsing ------------------------------------------------------------------------------------
- */
+/* --- Parsing ---------------------------------------------------------------------------------- */
 
 uint16_t nvmet_parse_io(struct nvmet_req *req)
 {

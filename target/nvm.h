@@ -17,8 +17,8 @@ struct nvmet_subsystem;
 struct nvmet_nvm_op {
 	/* Worker: checks the command, says how much data it has. 0 or a status. NULL: not known. */
 	uint16_t (*parse)(struct nvmet_req *req);
-	/* Worker: checks its data (ranges), which is all here. 0 or a status. NULL: none to check.
-	 */
+	/* Worker: checks its data (ranges), which is all here. 0 or a status. NULL:
+	 * none to check. */
 	uint16_t (*check_data)(struct nvmet_req *req);
 	uint16_t oncs;    /* the ONCS bit that offers it; 0: every SSD has it */
 	uint32_t effects; /* NVME_EFFECTS_…, besides that it is supported */

@@ -112,8 +112,7 @@ static bool offered(const struct nvmet_subsystem *subsys, const struct command *
 	return true;
 }
 
-/* --- Execution ----------------------------------------------------------------------------------
- */
+/* --- Execution -------------------------------------------------------------------------------- */
 
 /* Where a command goes: an SSD, and the NSID there (0 and NVME_NSID_ALL as the host said). */
 struct destination {
@@ -312,8 +311,7 @@ uint16_t nvmet_parse_passthru(struct nvmet_req *req)
 	return nvmet_req_for_control(req, passthru, len ? dir : NVMET_DIR_NONE, len);
 }
 
-/* --- Log pages ----------------------------------------------------------------------------------
- */
+/* --- Log pages -------------------------------------------------------------------------------- */
 
 uint32_t nvmet_passthru_log_permission(uint8_t lid)
 {
@@ -346,8 +344,7 @@ void nvmet_passthru_log(struct nvmet_req *req)
 	send(req, &to);
 }
 
-/* --- What hosts are told ------------------------------------------------------------------------
- */
+/* --- What hosts are told ---------------------------------------------------------------------- */
 
 void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id)
 {

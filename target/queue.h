@@ -140,11 +140,11 @@ void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvme
 /* Asks the transport to close the connection. Main thread. `why` is a constant string. */
 void nvmet_queue_close(struct nvmet_queue *queue, const char *why);
 
-/* For target/ only: a step of the release ended on the main thread; goes on when it was the last.
- */
+/* For target/ only: a step of the release ended on the main thread; goes on when it
+ * was the last. */
 void nvmet_queue_release_continue(struct nvmet_queue *queue);
-/* For target/ only: Connect's answer has come back to the worker; on success the queue goes live.
- */
+/* For target/ only: Connect's answer has come back to the worker; on success the
+ * queue goes live. */
 void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *req);
 
 /* CIDs in flight (Base 4.2.3: Command ID Conflict). Worker. */

@@ -56,8 +56,8 @@ uint16_t nvmet_status_from_errno(int err)
 	}
 }
 
-/* The SGL descriptor against what came with the capsule (TCP transport 1.0, 3.3.2.1; Base 4.1.2).
- */
+/* The SGL descriptor against what came with the capsule (TCP transport 1.0, 3.3.2.1;
+ * Base 4.1.2). */
 static uint16_t check_sgl(struct nvmet_req *req, enum nvmet_dir dir)
 {
 	const struct nvme_sgl_desc *sgl = &req->cmd.sgl;
@@ -166,8 +166,8 @@ static void finish(struct nvmet_req *req)
 {
 	struct nvmet_queue *queue = req->queue;
 
-	/* While Connect is at work these fields are the main thread's, and there is no queue yet.
-	 */
+	/* While Connect is at work these fields are the main thread's, and there is
+	 * no queue yet. */
 	if (!queue->connecting && queue->flow_control) {
 		queue->sqhd = (uint16_t)((queue->sqhd + 1) % queue->entries);
 		req->cqe.sqhd = le16_set(queue->sqhd);

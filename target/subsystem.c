@@ -13,8 +13,8 @@
 #include "util/check.h"
 #include "util/utf8.h"
 
-/* Namespace of the version 5 UUIDs that are derived for SSDs without any identifier of their own.
- */
+/* Namespace of the version 5 UUIDs that are derived for SSDs without any identifier
+ * of their own. */
 const uint8_t nvmet_uuid_space[16] = { 0x2d, 0x1f, 0x6c, 0x1e, 0x5a, 0x0b, 0x4c, 0x55,
 				       0x9a, 0x0e, 0x71, 0x63, 0x0c, 0x2b, 0x9e, 0x44 };
 

@@ -38,8 +38,7 @@ static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const c
 	conn->state = state;
 }
 
-/* --- Timers -------------------------------------------------------------------------------------
- */
+/* --- Timers ----------------------------------------------------------------------------------- */
 
 /* Bytes a second that must move, where bytes must move: a byte now and then is no progress. */
 #define LEAST_RATE 1024
@@ -107,8 +106,8 @@ static void live_timer(struct nvme_tcp_conn *conn)
 {
 	bool reads;
 
-	/* Its first Connect may have to wait for us; those that come after a refusal buy no time.
-	 */
+	/* Its first Connect may have to wait for us; those that come after a refusal
+	 * buy no time. */
 	if (conn->queue.connecting && !conn->queue.refused) {
 		arm(conn, conn->queue.target->limits.handshake_timeout_ms);
 		return;
@@ -157,8 +156,7 @@ void conn_expect(struct nvme_tcp_conn *conn)
 		arm(conn, conn->queue.target->limits.pdu_timeout_ms);
 }
 
-/* --- The end ------------------------------------------------------------------------------------
- */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 /* CLOSED and released. */
 static void free_on_main(struct loop_msg *msg)
@@ -184,8 +182,8 @@ static void over(struct loop_task *task)
 	loop_post(conn->queue.target->loop, &conn->msg, free_on_main);
 }
 
-/* At the end of the wake-up: whoever closed the connection is still on the stack and looks at it.
- */
+/* At the end of the wake-up: whoever closed the connection is still on the stack and
+ * looks at it. */
 static void free_if_over(struct nvme_tcp_conn *conn)
 {
 	if (conn->state == CONN_CLOSED && conn->released)
@@ -279,8 +277,7 @@ void conn_drain(struct nvme_tcp_conn *conn)
 		conn_close(conn, NULL);
 }
 
-/* --- The handshake ------------------------------------------------------------------------------
- */
+/* --- The handshake ---------------------------------------------------------------------------- */
 
 /* The stream is ready for an ICReq, which may have come already. */
 static void await_icreq(struct nvme_tcp_conn *conn, const char *why)
@@ -290,8 +287,8 @@ static void await_icreq(struct nvme_tcp_conn *conn, const char *why)
 	rx_readable(conn);
 }
 
-/* The first byte tells: a TLS record, or the type of an ICReq. False: not known yet, or it is over.
- */
+/* The first byte tells: a TLS record, or the type of an ICReq. False: not known yet,
+ * or it is over. */
 static bool wants_tls(struct nvme_tcp_conn *conn)
 {
 	uint8_t first;
@@ -362,8 +359,7 @@ static void handshake_over_on_main(struct loop_msg *msg)
 	tcp_handshake_over(conn->tcp, conn);
 }
 
-/* --- What the target calls ----------------------------------------------------------------------
- */
+/* --- What the target calls -------------------------------------------------------------------- */
 
 static struct nvme_tcp_conn *conn_of(struct nvmet_queue *queue)
 {
@@ -383,8 +379,8 @@ static void op_close(struct nvmet_queue *queue, const char *why)
 	conn_close(conn_of(queue), why);
 }
 
-/* FIN comes behind what was sent, RST does not wait for its being read: the socket's state tells.
- */
+/* FIN comes behind what was sent, RST does not wait for its being read: the socket's
+ * state tells. */
 static void op_look(struct nvmet_queue *queue)
 {
 	struct nvme_tcp_conn *conn = conn_of(queue);
@@ -451,8 +447,7 @@ static const struct nvmet_transport_ops tcp_ops = {
 	.abort = op_abort,
 };
 
-/* --- Making and freeing -------------------------------------------------------------------------
- */
+/* --- Making and freeing ----------------------------------------------------------------------- */
 
 static void set_names(struct nvme_tcp_conn *conn, const struct sockaddr_storage *peer)
 {

@@ -65,8 +65,8 @@ WIRE_SIZE(struct nvme_tcp_icresp, 128);
 WIRE_AT(struct nvme_tcp_icresp, cpda, 10);
 WIRE_AT(struct nvme_tcp_icresp, maxh2cdata, 12);
 
-/* 3.6.2.4 and 3.6.2.5: termination requests; up to 128 bytes of the offending PDU's header follow.
- */
+/* 3.6.2.4 and 3.6.2.5: termination requests; up to 128 bytes of the offending PDU's
+ * header follow. */
 struct nvme_tcp_term {
 	struct nvme_tcp_ch ch;
 	le16 fes;

@@ -33,8 +33,7 @@ void pages_init(struct tcp_worker *tw)
 	tw->discovery_max = num_max(tw->discovery_max, (size_t)NVMET_DISCOVERY_TRANSFER);
 }
 
-/* --- Who holds how much -------------------------------------------------------------------------
- */
+/* --- Who holds how much ----------------------------------------------------------------------- */
 
 int pages_join(struct nvme_tcp_conn *conn)
 {
@@ -90,8 +89,7 @@ static void note_given(struct nvme_tcp_conn *conn, size_t len)
 		conn->tw->discovery_held -= len;
 }
 
-/* --- Taking and giving --------------------------------------------------------------------------
- */
+/* --- Taking and giving ------------------------------------------------------------------------ */
 
 static size_t bytes_free(const struct dma_pool *pool)
 {

@@ -147,8 +147,7 @@ struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
 	return fine;
 }
 
-/* --- What we send -------------------------------------------------------------------------------
- */
+/* --- What we send ----------------------------------------------------------------------------- */
 
 static size_t add_hdgst(void *to, size_t hlen, bool hdgst)
 {

@@ -57,8 +57,7 @@ struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
 /* "invalid PDU header field" … : for the log; any value is allowed. */
 const char *pdu_fes_name(uint16_t fes);
 
-/* --- What we send. Each returns the bytes written, digest and padding included. ------------------
- */
+/* --- What we send. Each returns the bytes written, digest and padding included. --------------- */
 
 size_t pdu_build_icresp(void *to, uint8_t dgst, uint32_t maxh2cdata);
 /* Copies up to 128 bytes of the offending header. `to` has room for 152 bytes. */

@@ -35,8 +35,7 @@ static bool parsing(const struct nvme_tcp_conn *conn)
 	return conn->state == CONN_LIVE || conn->state == CONN_ICREQ;
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 /* All data of the command has come, or none was due: it runs. */
 static void cmd_ready(struct nvme_tcp_cmd *cmd)
@@ -131,8 +130,8 @@ static void take_command(struct nvme_tcp_conn *conn)
 	uint16_t status;
 
 	if (!cmd) {
-		/* More commands than its queue has entries: there is no answer to those but this.
-		 */
+		/* More commands than its queue has entries: there is no answer to
+		 * those but this. */
 		conn_term(conn, (struct pdu_verdict){ .term = true, .fes = NVME_TCP_FES_SEQUENCE });
 		return;
 	}
@@ -222,8 +221,7 @@ static void ddgst_over(struct nvme_tcp_conn *conn)
 	data_pdu_over(conn);
 }
 
-/* --- The stream ---------------------------------------------------------------------------------
- */
+/* --- The stream ------------------------------------------------------------------------------- */
 
 static void host_terminated(struct nvme_tcp_conn *conn)
 {

@@ -24,11 +24,11 @@ void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options)
 {
 	int tos = (int)(options->dscp << DSCP_SHIFT);
 
-	/* Small PDUs must not wait for one another; what belongs together is sent together anyway.
-	 */
+	/* Small PDUs must not wait for one another; what belongs together is sent
+	 * together anyway. */
 	set(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
-	/* A host that vanished without a word and has no keep-alive timer is noticed all the same.
-	 */
+	/* A host that vanished without a word and has no keep-alive timer is noticed
+	 * all the same. */
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
 	if (options->busy_poll_us)
 		set(fd, SOL_SOCKET, SO_BUSY_POLL, (int)options->busy_poll_us, "SO_BUSY_POLL");

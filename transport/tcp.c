@@ -76,8 +76,7 @@ struct tls_ctx *tcp_tls(struct nvme_tcp *tcp)
 	return tcp->tls;
 }
 
-/* --- Limits -------------------------------------------------------------------------------------
- */
+/* --- Limits ----------------------------------------------------------------------------------- */
 
 void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16])
 {
@@ -157,8 +156,7 @@ void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 	tcp->n_conns--;
 }
 
-/* --- Accepting ----------------------------------------------------------------------------------
- */
+/* --- Accepting -------------------------------------------------------------------------------- */
 
 static void start_on_worker(struct loop_msg *msg)
 {
@@ -213,8 +211,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 		close(fd);
 }
 
-/* --- Listening ----------------------------------------------------------------------------------
- */
+/* --- Listening -------------------------------------------------------------------------------- */
 
 static int bind_socket(const struct addrinfo *info, const struct nvme_tcp_options *options)
 {
@@ -310,8 +307,7 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 	return 0;
 }
 
-/* --- Start and stop -----------------------------------------------------------------------------
- */
+/* --- Start and stop --------------------------------------------------------------------------- */
 
 static void stop_look(evutil_socket_t fd, short what, void *arg);
 
@@ -413,8 +409,8 @@ static bool io_under_way(const struct nvme_tcp *tcp)
 	return false;
 }
 
-/* Looks now and then whether the connections are gone; closes what is left when its time is over.
- */
+/* Looks now and then whether the connections are gone; closes what is left when its
+ * time is over. */
 static void stop_look(evutil_socket_t fd, short what, void *arg)
 {
 	const struct timeval look = clock_timeval(STOP_LOOK_MS);

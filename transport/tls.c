@@ -13,8 +13,7 @@
 #include "util/log.h"
 #include "util/num.h"
 
-/* --- Context ------------------------------------------------------------------------------------
- */
+/* --- Context ---------------------------------------------------------------------------------- */
 
 static bool configure(SSL_CTX *ctx)
 {
@@ -56,8 +55,7 @@ void tls_ctx_free(struct tls_ctx *ctx)
 	free(ctx);
 }
 
-/* --- Life ---------------------------------------------------------------------------------------
- */
+/* --- Life ------------------------------------------------------------------------------------- */
 
 int tls_new(struct tls_ctx *ctx, int fd, struct tls **ret_tls)
 {
@@ -114,8 +112,7 @@ const char *tls_describe(const struct tls *tls)
 	return tls->description;
 }
 
-/* --- Handshake ----------------------------------------------------------------------------------
- */
+/* --- Handshake -------------------------------------------------------------------------------- */
 
 static enum tls_step done(struct tls *tls)
 {
@@ -173,8 +170,7 @@ enum tls_step tls_handshake(struct tls *tls)
 	return failed(tls, error);
 }
 
-/* --- Records ------------------------------------------------------------------------------------
- */
+/* --- Records ---------------------------------------------------------------------------------- */
 
 /* Why nothing moved: -1 with errno, or 0 when the host has ended its side. */
 static ssize_t nothing(struct tls *tls, int result)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of TLS share: tls.c (life, records), tls_psk.c (who is it), ktls.c (the kernel).
- */
+/* What the parts of TLS share: tls.c (life, records), tls_psk.c (who is it), ktls.c
+ * (the kernel). */
 #ifndef NVMETD_TRANSPORT_TLS_INTERNAL_H
 #define NVMETD_TRANSPORT_TLS_INTERNAL_H
 

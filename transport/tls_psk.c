@@ -23,8 +23,7 @@
 
 #define HELLO_MAX 16384 /* a larger ClientHello is none of an NVMe host */
 
-/* --- Bytes --------------------------------------------------------------------------------------
- */
+/* --- Bytes ------------------------------------------------------------------------------------ */
 
 struct reader {
 	const uint8_t *at;
@@ -56,8 +55,7 @@ static bool skip(struct reader *from, size_t len)
 	return true;
 }
 
-/* --- The choice ---------------------------------------------------------------------------------
- */
+/* --- The choice ------------------------------------------------------------------------------- */
 
 const struct tls_suite tls_suites[] = {
 	[TLS_SUITE_AES_128] = { "TLS_AES_128_GCM_SHA256", { 0x13, 0x01 }, HASH_SHA256 },
@@ -202,8 +200,7 @@ static int on_find_session(SSL *ssl, const unsigned char *text, size_t len, SSL_
 	return *ret != NULL;
 }
 
-/* --- What passes by -----------------------------------------------------------------------------
- */
+/* --- What passes by --------------------------------------------------------------------------- */
 
 /* Keeps the first ClientHello: binders are made over it. */
 static void on_message(int write, int version, int type, const void *bytes, size_t len, SSL *ssl,

@@ -131,8 +131,7 @@ void tx_response(struct nvme_tcp_cmd *cmd)
 	enqueue(cmd);
 }
 
-/* --- The socket ---------------------------------------------------------------------------------
- */
+/* --- The socket ------------------------------------------------------------------------------- */
 
 /* Adds what is left of a part; `skip` bytes of it and of the parts before were sent. */
 static unsigned add_part(struct iovec *iov, void *base, uint32_t len, uint32_t *skip)

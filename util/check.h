@@ -16,8 +16,8 @@ __attribute__((noreturn, cold)) void must_fail(const char *file, int line, const
 
 #define must(cond) (__builtin_expect(!(cond), 0) ? must_fail(__FILE__, __LINE__, #cond) : (void)0)
 
-/* Size and offset of a wire structure, written right under it: a size alone does not see padding.
- */
+/* Size and offset of a wire structure, written right under it: a size alone does not
+ * see padding. */
 #define WIRE_SIZE(type, size) \
 	_Static_assert(sizeof(type) == (size), "size of " #type " differs from the specification")
 #define WIRE_AT(type, field, off)                      \

@@ -116,8 +116,8 @@ static inline void loop_traffic(struct loop *loop)
 /* Runs on the calling thread until loop_stop(). Returns after the deferred work of the last
  * wake-up. */
 void loop_run(struct loop *loop);
-/* One wake-up: what is ready now and the deferred work. Waits for the first of it only if told to.
- */
+/* One wake-up: what is ready now and the deferred work. Waits for the first of it
+ * only if told to. */
 void loop_turn(struct loop *loop, bool wait);
 /* Makes loop_run() return soon. Any thread. */
 void loop_stop(struct loop *loop);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Numbers, sizes and durations from and to texts; overflow-checked and rounding arithmetic. Pure.
- */
+/* Numbers, sizes and durations from and to texts; overflow-checked and rounding
+ * arithmetic. Pure. */
 #ifndef NVMETD_UTIL_NUM_H
 #define NVMETD_UTIL_NUM_H
 
@@ -14,8 +14,8 @@
 int num_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 /* Bytes: a decimal number with an optional K, M, G or T (powers of 1024): "512", "4K", "1G". */
 int num_parse_size(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
-/* Milliseconds: a number with "ms" or "s" or "m" behind it: "500ms", "10s", "2m"; 0 needs no unit.
- */
+/* Milliseconds: a number with "ms" or "s" or "m" behind it: "500ms", "10s", "2m"; 0
+ * needs no unit. */
 int num_parse_duration_ms(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 
 #define NUM_TEXT_SIZE 24

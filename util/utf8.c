@@ -18,8 +18,8 @@ size_t utf8_char(const char *text, size_t len)
 		[3] = { 0xf0, 0xe0, 0x800 },
 		[4] = { 0xf8, 0xf0, 0x10000 },
 	};
-	/* C0; DEL and C1; ends of line and paragraph, and what turns the direction of what follows.
-	 */
+	/* C0; DEL and C1; ends of line and paragraph, and what turns the direction of
+	 * what follows. */
 	static const struct {
 		uint32_t first, last;
 	} hidden[] = { { 0, 0x1f }, { 0x7f, 0x9f }, { 0x2028, 0x202e }, { 0x2066, 0x2069 } };

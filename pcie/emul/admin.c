@@ -36,8 +36,7 @@ static void pad(char *to, size_t size, const char *text)
 	memcpy(to, text, len);
 }
 
-/* --- Identify -----------------------------------------------------------------------------------
- */
+/* --- Identify --------------------------------------------------------------------------------- */
 
 static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 {
@@ -150,8 +149,7 @@ static uint16_t identify(struct emul *emul, const struct nvme_sqe *sqe)
 	return emul_answer(emul, sqe, data, sizeof(data), 0, sizeof(data));
 }
 
-/* --- Log pages ----------------------------------------------------------------------------------
- */
+/* --- Log pages -------------------------------------------------------------------------------- */
 
 static void put128(uint8_t to[16], uint64_t value)
 {
@@ -256,8 +254,7 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 	return emul_answer(emul, sqe, data, size, offset, numd * 4);
 }
 
-/* --- Features -----------------------------------------------------------------------------------
- */
+/* --- Features --------------------------------------------------------------------------------- */
 
 static bool known_feature(const struct emul *emul, unsigned fid)
 {
@@ -323,8 +320,7 @@ static uint16_t get_features(const struct emul *emul, const struct nvme_sqe *sqe
 	return 0;
 }
 
-/* --- Queues -------------------------------------------------------------------------------------
- */
+/* --- Queues ----------------------------------------------------------------------------------- */
 
 static uint16_t create_cq(struct emul *emul, const struct nvme_sqe *sqe)
 {

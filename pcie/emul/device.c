@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The emulated SSD as a device: registers (Base 3.1.3), DMA table, interrupts, opening and closing.
- */
+/* The emulated SSD as a device: registers (Base 3.1.3), DMA table, interrupts, opening
+ * and closing. */
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -49,8 +49,7 @@ void emul_signal(struct emul *emul, struct emul_cq *cq)
 	emul_interrupt(emul, cq);
 }
 
-/* --- Registers ----------------------------------------------------------------------------------
- */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 static uint64_t cap(const struct emul *emul)
 {
@@ -215,8 +214,7 @@ static void reg_write(struct pcie_device *dev, uint32_t off, unsigned size, uint
 		emul->acq = set_half(emul->acq, off, size, value);
 }
 
-/* --- DMA, interrupts, reset ---------------------------------------------------------------------
- */
+/* --- DMA, interrupts, reset ------------------------------------------------------------------- */
 
 static int map_dma(struct pcie_device *dev, void *va, uint64_t iova, size_t len)
 {
@@ -351,8 +349,7 @@ static const struct pcie_device_ops emul_ops = {
 	.close = close_device,
 };
 
-/* --- Opening ------------------------------------------------------------------------------------
- */
+/* --- Opening ---------------------------------------------------------------------------------- */
 
 /* Identity follows from the file (or from nothing, for memory) and the serial number, so it is
  * stable. */

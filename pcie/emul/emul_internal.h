@@ -251,8 +251,8 @@ void emul_follow_medium(struct emul *emul);
 /* admin.c, io.c: a status, or EMUL_PENDING. */
 uint16_t emul_admin(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *ret_dw0);
 uint16_t emul_io(struct emul_sq *sq, const struct nvme_sqe *sqe);
-/* io.c: the command comes soon: what it reads or overwrites in memory may be on its way meanwhile.
- */
+/* io.c: the command comes soon: what it reads or overwrites in memory may be on its
+ * way meanwhile. */
 void emul_io_expect(const struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* pi.c: blocks with separate metadata or protection information. Bytes of the data buffer. */
 size_t emul_transfer_bytes(const struct emul *emul, const struct nvme_sqe *sqe, uint64_t blocks);

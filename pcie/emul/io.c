@@ -61,8 +61,7 @@ static void change_end(struct emul *emul)
 		pthread_mutex_unlock(&emul->change_lock);
 }
 
-/* --- Read, Write, Compare -----------------------------------------------------------------------
- */
+/* --- Read, Write, Compare --------------------------------------------------------------------- */
 
 static void count_io(struct emul_sq *sq, uint8_t opcode, uint64_t len)
 {
@@ -186,8 +185,7 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return EMUL_PENDING;
 }
 
-/* --- Without data -------------------------------------------------------------------------------
- */
+/* --- Without data ----------------------------------------------------------------------------- */
 
 static void ram_deallocate(struct emul *emul, const struct extent *extent)
 {
@@ -266,8 +264,7 @@ static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return emul_metadata_io(emul, sqe, extent.offset, (uint32_t)extent.blocks, NULL);
 }
 
-/* --- With a list of ranges ----------------------------------------------------------------------
- */
+/* --- With a list of ranges -------------------------------------------------------------------- */
 
 /* Copies the list out of the driver's memory, which may change. */
 static uint16_t fetch_list(const struct emul *emul, const struct nvme_sqe *sqe, void *list,
@@ -386,8 +383,7 @@ static uint16_t copy(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	return EMUL_PENDING;
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 static bool same_blocks(const struct nvme_sqe *one, const struct nvme_sqe *two)
 {

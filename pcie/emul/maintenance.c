@@ -34,16 +34,15 @@ static uint16_t erase(struct emul *emul, uint64_t first_block, uint64_t blocks)
 	return 0;
 }
 
-/* --- Format -------------------------------------------------------------------------------------
- */
+/* --- Format ----------------------------------------------------------------------------------- */
 
 /* The block size that format `index` has; 0: there is no such format. */
 unsigned emul_format_shift(const struct emul *emul, unsigned index)
 {
 	if (index == 0)
 		return emul->options.lba_shift;
-	/* The other one. Namespaces that lie side by side, or have metadata, keep what they have.
-	 */
+	/* The other one. Namespaces that lie side by side, or have metadata, keep
+	 * what they have. */
 	if (index > 1 || emul->options.namespaces > 1 || emul->options.ms)
 		return 0;
 	return emul->options.lba_shift == 9 ? 12 : 9;
@@ -88,8 +87,7 @@ uint16_t emul_sanitize(struct emul *emul, const struct nvme_sqe *sqe)
 	return status;
 }
 
-/* --- Commands with data -------------------------------------------------------------------------
- */
+/* --- Commands with data ----------------------------------------------------------------------- */
 
 /* Takes up to sizeof(emul->store) bytes of what the host sent. */
 static uint16_t take(struct emul *emul, const struct nvme_sqe *sqe, uint64_t len)
@@ -175,8 +173,7 @@ uint16_t emul_self_test(struct emul *emul, const struct nvme_sqe *sqe)
 	return 0;
 }
 
-/* --- Log pages ----------------------------------------------------------------------------------
- */
+/* --- Log pages -------------------------------------------------------------------------------- */
 
 size_t emul_log_self_test(const struct emul *emul, uint8_t *log)
 {

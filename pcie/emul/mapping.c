@@ -37,8 +37,7 @@
 #include "util/log.h"
 #include "util/num.h"
 
-/* --- SIGBUS -------------------------------------------------------------------------------------
- */
+/* --- SIGBUS ----------------------------------------------------------------------------------- */
 
 /* Where a copy goes back to. */
 struct pad {
@@ -88,8 +87,7 @@ static int catch_sigbus(void)
 	return 0;
 }
 
-/* --- What is known ------------------------------------------------------------------------------
- */
+/* --- What is known ---------------------------------------------------------------------------- */
 
 /* The pages of [offset, offset + len), as far as they are mapped. */
 static uint64_t pages_of(const struct emul_mapping *mapping, uint64_t offset, uint64_t len,
@@ -168,8 +166,7 @@ void emul_mapping_learn(const struct emul_mapping *mapping, uint8_t opcode, uint
 	}
 }
 
-/* --- Reading ------------------------------------------------------------------------------------
- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 /* By itself, so that no variable of it lives in the function that a jump comes back to. */
 __attribute__((noinline)) static void copy(const uint8_t *medium, const struct iovec *iov,
@@ -209,8 +206,7 @@ bool emul_mapping_read(const struct emul_mapping *mapping, uint64_t offset, uint
 	return false;
 }
 
-/* --- Opening ------------------------------------------------------------------------------------
- */
+/* --- Opening ---------------------------------------------------------------------------------- */
 
 static int map(struct emul_mapping *mapping, int fd, uint64_t size)
 {

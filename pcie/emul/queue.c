@@ -12,8 +12,7 @@
 #include "util/log.h"
 #include "util/num.h"
 
-/* --- PRPs (Base 4.1.1) --------------------------------------------------------------------------
- */
+/* --- PRPs (Base 4.1.1) ------------------------------------------------------------------------ */
 
 /* Adds [iova, iova + len), one page at most, to the list; merges with what it follows in memory. */
 static uint16_t add_page(const struct emul *emul, uint64_t iova, size_t len, struct iovec *iov,
@@ -81,8 +80,7 @@ uint16_t emul_prps(const struct emul *emul, const struct nvme_sqe *sqe, size_t l
 	return add_page(emul, prp2, len, iov, ret_n);
 }
 
-/* --- Completion ---------------------------------------------------------------------------------
- */
+/* --- Completion ------------------------------------------------------------------------------- */
 
 void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0)
 {
@@ -103,8 +101,7 @@ void emul_post(struct emul_sq *sq, uint16_t cid, uint16_t status, uint32_t dw0)
 	cq->unsignalled++;
 }
 
-/* --- Submission ---------------------------------------------------------------------------------
- */
+/* --- Submission ------------------------------------------------------------------------------- */
 
 static void run_admin(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
@@ -198,8 +195,8 @@ static bool may_fetch(const struct emul_sq *sq)
 	       sq->free_slot != UINT16_MAX;
 }
 
-/* Lets the CPU fetch the blocks of the command that comes `n` after the next one, if it is there.
- */
+/* Lets the CPU fetch the blocks of the command that comes `n` after the next one, if
+ * it is there. */
 static void expect(const struct emul_sq *sq, uint32_t n)
 {
 	uint32_t queued = sq->tail - sq->head + (sq->tail < sq->head ? sq->entries : 0);
@@ -297,8 +294,7 @@ void emul_queue_poll(struct emul *emul, uint16_t qid)
 	emul->cq[qid].unsignalled = 0; /* the driver is looking */
 }
 
-/* --- Creation and deletion ----------------------------------------------------------------------
- */
+/* --- Creation and deletion -------------------------------------------------------------------- */
 
 uint16_t emul_create_cq(struct emul *emul, uint16_t qid, uint64_t iova, uint32_t entries,
 			uint16_t vector, bool interrupts)

@@ -34,8 +34,7 @@ int initiator_fd(const struct initiator_queue *queue)
 	return queue->fd;
 }
 
-/* --- Sending ------------------------------------------------------------------------------------
- */
+/* --- Sending ---------------------------------------------------------------------------------- */
 
 bool initiator_wants_write(const struct initiator_queue *queue)
 {
@@ -189,8 +188,7 @@ void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint
 	initiator_command(queue, slot, &sqe, data, len, write);
 }
 
-/* --- Receiving ----------------------------------------------------------------------------------
- */
+/* --- Receiving -------------------------------------------------------------------------------- */
 
 static struct initiator_slot *find_slot(struct initiator_queue *queue, le16 cid)
 {

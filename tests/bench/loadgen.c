@@ -65,8 +65,7 @@ struct load {
 	struct hist hist;
 };
 
-/* --- One connection -----------------------------------------------------------------------------
- */
+/* --- One connection --------------------------------------------------------------------------- */
 
 static uint64_t next_random(struct load *load)
 {
@@ -186,8 +185,7 @@ static void load_fini(struct load *load)
 	free(load->out);
 }
 
-/* --- All of them --------------------------------------------------------------------------------
- */
+/* --- All of them ------------------------------------------------------------------------------ */
 
 /* A timer that expires `rate` times a second, or -1. */
 static int make_pace(unsigned rate)
@@ -328,8 +326,7 @@ static int print(const struct load *loads, unsigned n, const struct options *opt
 	return errors || wrong || !ended ? 1 : 0;
 }
 
-/* --- The command line ---------------------------------------------------------------------------
- */
+/* --- The command line ------------------------------------------------------------------------- */
 
 static int percent_of(const char *pattern)
 {

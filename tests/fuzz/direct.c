@@ -45,8 +45,7 @@ static void fill_secret(void *data, size_t len)
 		memcpy((uint8_t *)data + i * sizeof(secret), &secret, sizeof(secret));
 }
 
-/* --- What the target asks of a transport --------------------------------------------------------
- */
+/* --- What the target asks of a transport ------------------------------------------------------ */
 
 static void command_over(struct direct_command *command)
 {
@@ -121,8 +120,7 @@ static const struct nvmet_transport_ops ops = {
 	.abort = op_abort,
 };
 
-/* --- What a host does ---------------------------------------------------------------------------
- */
+/* --- What a host does ------------------------------------------------------------------------- */
 
 static struct worker *worker_of(struct direct_queue *dq)
 {

@@ -72,8 +72,7 @@ struct exchange {
 static struct exchange exchanges[2];
 static struct secret host_keys[N_KEYS], ctrl_keys[N_KEYS], no_key;
 
-/* --- Messages -----------------------------------------------------------------------------------
- */
+/* --- Messages --------------------------------------------------------------------------------- */
 
 static void answered(struct direct_queue *dq, const struct nvmet_req *req)
 {
@@ -267,8 +266,7 @@ static void say(struct direct_queue *dq, uint8_t type, uint8_t id, struct input 
 	auth_command(dq, NVMF_AUTH_SEND, msg, input ? change(input, msg, len) : len);
 }
 
-/* --- A host's life ------------------------------------------------------------------------------
- */
+/* --- A host's life ---------------------------------------------------------------------------- */
 
 static void other_command(struct direct_queue *dq, unsigned which)
 {
@@ -394,8 +392,7 @@ static void run_record(struct input *input)
 		fuzz_fail("it trusts who has proved nothing");
 }
 
-/* --- Keys ---------------------------------------------------------------------------------------
- */
+/* --- Keys ------------------------------------------------------------------------------------- */
 
 /* A file with both keys, the newer one first; gone after the start. */
 static char *key_file(struct secret *keys)

@@ -61,8 +61,7 @@ static void open_host(struct host *host)
 	host_open(host, rig_connect());
 }
 
-/* --- Records ------------------------------------------------------------------------------------
- */
+/* --- Records ---------------------------------------------------------------------------------- */
 
 static void send_raw(struct host *host, struct input *input)
 {

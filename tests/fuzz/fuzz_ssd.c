@@ -82,8 +82,7 @@ __attribute__((no_sanitize_address)) static void copy(void *to, const void *from
 		((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
 }
 
-/* --- Completions --------------------------------------------------------------------------------
- */
+/* --- Completions ------------------------------------------------------------------------------ */
 
 static void signal_irq(const struct liar *liar, const struct ring *cq)
 {
@@ -197,8 +196,7 @@ static unsigned lie(struct liar *liar, unsigned qid, struct nvme_cqe *cqe, uint8
 	}
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 static void identify(const struct nvme_sqe *sqe, uint8_t *data)
 {
@@ -326,8 +324,7 @@ static void doorbell(struct liar *liar, uint32_t off, uint32_t value)
 	}
 }
 
-/* --- The device ---------------------------------------------------------------------------------
- */
+/* --- The device ------------------------------------------------------------------------------- */
 
 static uint64_t reg_read(struct pcie_device *dev, uint32_t off, unsigned size)
 {
@@ -462,8 +459,7 @@ static struct pcie_device *liar_new(struct input *input)
 	return &liar->dev;
 }
 
-/* --- The host -----------------------------------------------------------------------------------
- */
+/* --- The host --------------------------------------------------------------------------------- */
 
 static void settle(void)
 {

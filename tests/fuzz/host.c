@@ -46,8 +46,7 @@ void host_close(struct host *host)
 	host->fd = -1;
 }
 
-/* --- Commands under way -------------------------------------------------------------------------
- */
+/* --- Commands under way ----------------------------------------------------------------------- */
 
 static void note_command(struct host *host)
 {
@@ -144,8 +143,7 @@ static void command_ended(struct host *host, const struct nvme_cqe *cqe)
 	host->n_commands--;
 }
 
-/* --- What comes ---------------------------------------------------------------------------------
- */
+/* --- What comes ------------------------------------------------------------------------------- */
 
 static void check_resp(struct host *host)
 {
@@ -290,8 +288,7 @@ static void check_ch(const struct host *host)
 		     ch->type);
 }
 
-/* --- The streams --------------------------------------------------------------------------------
- */
+/* --- The streams ------------------------------------------------------------------------------ */
 
 /* How much of a PDU is kept: all but its data. */
 static uint32_t header_part(const struct nvme_tcp_ch *ch)
@@ -417,8 +414,7 @@ bool host_receive(struct host *host)
 	return true;
 }
 
-/* --- PDUs that are right, but for what is asked to be wrong --------------------------------------
- */
+/* --- PDUs that are right, but for what is asked to be wrong ----------------------------------- */
 
 void host_send_pdu(struct host *host, uint8_t type, uint8_t flags, void *header, size_t hlen,
 		   const void *data, size_t data_len, unsigned spoil)

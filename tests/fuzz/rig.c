@@ -52,8 +52,7 @@ void fuzz_fail(const char *fmt, ...)
 	abort();
 }
 
-/* --- Time ---------------------------------------------------------------------------------------
- */
+/* --- Time ------------------------------------------------------------------------------------- */
 
 static uint64_t now_ns = 1000 * NSEC_PER_SEC;
 
@@ -72,8 +71,7 @@ void rig_clock_forward(uint64_t ns)
 	now_ns += ns;
 }
 
-/* --- The SSD, which can be held -----------------------------------------------------------------
- */
+/* --- The SSD, which can be held --------------------------------------------------------------- */
 
 static struct pcie_device_ops ops;
 static const struct pcie_device_ops *ssd_ops;
@@ -119,8 +117,7 @@ void rig_release_ssd(void)
 	}
 }
 
-/* --- Start and stop -----------------------------------------------------------------------------
- */
+/* --- Start and stop --------------------------------------------------------------------------- */
 
 static void on_ready(struct nvme_ctrl *ctrl, void *arg)
 {
@@ -297,8 +294,7 @@ void rig_stop(void)
 	conf_hosts_fini(&rig_conf.subsystems[1].hosts);
 }
 
-/* --- Running ------------------------------------------------------------------------------------
- */
+/* --- Running ---------------------------------------------------------------------------------- */
 
 int rig_connect(void)
 {

@@ -21,8 +21,8 @@ struct host;
 extern struct daemon rig;
 extern struct conf rig_conf; /* rig_init() fills it; may be changed before rig_start() */
 
-/* The clock and the configuration: one emulated SSD, two subsystems, one worker. NULL: no SSD yet.
- */
+/* The clock and the configuration: one emulated SSD, two subsystems, one worker.
+ * NULL: no SSD yet. */
 void rig_init(const char *spec);
 /* Brings everything up; aborts the process when that fails. */
 void rig_start(void);

@@ -24,8 +24,7 @@ static struct dma_arena *arena;
 static struct dma_pool *pool;
 static bool guarded;
 
-/* --- The device ---------------------------------------------------------------------------------
- */
+/* --- The device ------------------------------------------------------------------------------- */
 
 static void *at_iova(uint64_t iova)
 {
@@ -152,8 +151,7 @@ static const struct pcie_device_ops liar_ops = {
 	.watch = dev_watch,
 };
 
-/* --- The driver's side --------------------------------------------------------------------------
- */
+/* --- The driver's side ------------------------------------------------------------------------ */
 
 static void on_ready(struct nvme_ctrl *c, void *arg)
 {

@@ -224,8 +224,7 @@ static void no_queue_left(void **state)
 	end();
 }
 
-/* --- Faults -------------------------------------------------------------------------------------
- */
+/* --- Faults ----------------------------------------------------------------------------------- */
 
 #define BLOCKS 64
 
@@ -469,8 +468,8 @@ static void stays_away(void **state)
 	end();
 }
 
-/* Deleted while it is away with commands under way: they end, and are not issued when it is back.
- */
+/* Deleted while it is away with commands under way: they end, and are not issued
+ * when it is back. */
 static void deleted_meanwhile(void **state)
 {
 	(void)state;
@@ -496,8 +495,8 @@ static void deleted_meanwhile(void **state)
 	end();
 }
 
-/* The same, being reset: it goes through the SSD's Delete commands or the reset, whichever comes.
- */
+/* The same, being reset: it goes through the SSD's Delete commands or the reset,
+ * whichever comes. */
 static void deleted_during_reset(void **state)
 {
 	(void)state;

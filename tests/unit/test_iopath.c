@@ -43,8 +43,7 @@ static size_t n_copied;     /* bytes of payload, the emulated SSD's own copies i
 static bool counting;
 static bool on_file; /* reads are copies there, too, and writes are system calls */
 
-/* --- In the way (--wrap) ------------------------------------------------------------------------
- */
+/* --- In the way (--wrap) ---------------------------------------------------------------------- */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -127,8 +126,7 @@ void *__wrap_memcpy(void *to, const void *from, size_t len)
 	return __real_memcpy(to, from, len);
 }
 
-/* --- Commands -----------------------------------------------------------------------------------
- */
+/* --- Commands --------------------------------------------------------------------------------- */
 
 /* Turns the worker only: what needs the main thread is not the I/O path. */
 static void settle_io(void)

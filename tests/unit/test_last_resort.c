@@ -103,8 +103,7 @@ static void run_ssd(const char *spec, void (*change)(struct pcie_device_ops *ops
 	params.dev->ops->reset(params.dev);
 }
 
-/* --- What ends it -------------------------------------------------------------------------------
- */
+/* --- What ends it ----------------------------------------------------------------------------- */
 
 static void broken_invariant(void)
 {
@@ -132,8 +131,7 @@ static void medium_hangs(void)
 	run_ssd("emulated:file=test_last_resort.disk,size=1M", unchanged);
 }
 
-/* --- The children -------------------------------------------------------------------------------
- */
+/* --- The children ----------------------------------------------------------------------------- */
 
 /* Runs it in a child; returns what wait() says, and what the child said. */
 static int in_child(void (*function)(void), char *said, size_t size)

@@ -95,8 +95,8 @@ static void who_was_away(void **state)
 	end(path);
 }
 
-/* Told, and gone at once: it may not have seen it. Then it has, of the namespace that it flushed.
- */
+/* Told, and gone at once: it may not have seen it. Then it has, of the namespace
+ * that it flushed. */
 static void who_may_not_have_seen_it(void **state)
 {
 	struct nvmet_path *path = begin(0, &host);

@@ -20,8 +20,7 @@ static void refuse(struct nvme_cqe *cqe)
 	cqe->status = nvme_status_to_wire(NVME_SC_INVALID_FIELD | NVME_STATUS_DNR, false);
 }
 
-/* --- Registers ----------------------------------------------------------------------------------
- */
+/* --- Registers -------------------------------------------------------------------------------- */
 
 static void registers(void **state)
 {
@@ -84,8 +83,7 @@ static void few_vectors(void **state)
 	}
 }
 
-/* --- Identify Controller ------------------------------------------------------------------------
- */
+/* --- Identify Controller ---------------------------------------------------------------------- */
 
 static void ones_for_ctrl(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
 {
@@ -136,8 +134,7 @@ static void controller_data(void **state)
 	liar_end();
 }
 
-/* --- Number of queues ---------------------------------------------------------------------------
- */
+/* --- Number of queues ------------------------------------------------------------------------- */
 
 static uint32_t granted;
 
@@ -165,8 +162,7 @@ static void number_of_queues(void **state)
 	}
 }
 
-/* --- Namespaces ---------------------------------------------------------------------------------
- */
+/* --- Namespaces ------------------------------------------------------------------------------- */
 
 static le32 list[1024];
 static struct nvme_id_ns ns_data;
@@ -344,8 +340,7 @@ static void short_data(void **state)
 	liar_end();
 }
 
-/* --- Completions --------------------------------------------------------------------------------
- */
+/* --- Completions ------------------------------------------------------------------------------ */
 
 static void wrong_cid(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
 {
@@ -398,8 +393,7 @@ static void queue_commands_refused(void **state)
 	}
 }
 
-/* --- Events -------------------------------------------------------------------------------------
- */
+/* --- Events ----------------------------------------------------------------------------------- */
 
 /* Each request for an event is answered at once, for ever: the loop has time for other things. */
 static void storm_of_events(void **state)
@@ -414,8 +408,8 @@ static void storm_of_events(void **state)
 	liar_end();
 }
 
-/* The machine tells of an uncorrected error on the bus: the function is reset, not just disabled.
- */
+/* The machine tells of an uncorrected error on the bus: the function is reset, not
+ * just disabled. */
 static void error_on_the_bus(void **state)
 {
 	unsigned before;

@@ -205,8 +205,7 @@ static void too_large(void **state)
 	emul_mapping_close(&mapping);
 }
 
-/* --- Any other SIGBUS ---------------------------------------------------------------------------
- */
+/* --- Any other SIGBUS ------------------------------------------------------------------------- */
 
 /* After a landing: it has left no pad behind. */
 static void land(void)

@@ -36,8 +36,7 @@ static bool fails(void)
 	return n_requests >= fail_from && n_requests < fail_to;
 }
 
-/* --- In the way of every allocation (--wrap) ----------------------------------------------------
- */
+/* --- In the way of every allocation (--wrap) -------------------------------------------------- */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -75,8 +74,7 @@ bool __wrap_dma_alloc(struct dma_pool *pool, size_t len, struct dma_buf *buf)
 	return !fails() && __real_dma_alloc(pool, len, buf);
 }
 
-/* --- What hosts do ------------------------------------------------------------------------------
- */
+/* --- What hosts do ---------------------------------------------------------------------------- */
 
 static void settle(void)
 {
@@ -193,8 +191,7 @@ static void hosts_come_and_go(void)
 	rig_expect_clean();
 }
 
-/* --- Tests --------------------------------------------------------------------------------------
- */
+/* --- Tests ------------------------------------------------------------------------------------ */
 
 static unsigned count_requests(void)
 {
@@ -270,8 +267,7 @@ static void refused_and_sent_again(void **state)
 	rig_expect_clean();
 }
 
-/* --- Makers, each until it finds all that it needs ----------------------------------------------
- */
+/* --- Makers, each until it finds all that it needs -------------------------------------------- */
 
 static int make_subsystem(void)
 {

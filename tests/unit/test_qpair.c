@@ -356,8 +356,7 @@ static void waiter_for_two(void **state)
 	loop_fini(&loop);
 }
 
-/* --- Abort and recovery -------------------------------------------------------------------------
- */
+/* --- Abort and recovery ----------------------------------------------------------------------- */
 
 static struct loop fake_loop; /* never runs: the tests play the main thread */
 static const struct nvme_watch watch = { .loop = &fake_loop, .tick_ms = 20, .timeout_ticks = 3 };
@@ -408,8 +407,8 @@ static void ends_before_abort(void **state)
 	assert_int_equal(next, cid);
 }
 
-/* The Abort took effect, and is answered after the command it ended: the command goes again, once.
- */
+/* The Abort took effect, and is answered after the command it ended: the command goes
+ * again, once. */
 static void abort_answered_last(void **state)
 {
 	uint16_t cid = issued_and_held();

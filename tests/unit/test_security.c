@@ -26,8 +26,7 @@ static void assert_hex(const uint8_t *bytes, size_t len, const char *hex)
 	assert_string_equal(text, hex);
 }
 
-/* --- Texts --------------------------------------------------------------------------------------
- */
+/* --- Texts ------------------------------------------------------------------------------------ */
 
 #define KEY32 "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH"
 #define KEY48 "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wyg3Bcw=="
@@ -117,8 +116,7 @@ static void generated_texts(void **state)
 	assert_int_equal(key_generate(KEY_DHCHAP, HASH_SHA512, 63, &a), -EINVAL);
 }
 
-/* --- PSKs ---------------------------------------------------------------------------------------
- */
+/* --- PSKs ------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *text;
@@ -287,8 +285,7 @@ static void identities(void **state)
 			 0);
 }
 
-/* --- DH-HMAC-CHAP -------------------------------------------------------------------------------
- */
+/* --- DH-HMAC-CHAP ----------------------------------------------------------------------------- */
 
 static void transformed_keys(void **state)
 {

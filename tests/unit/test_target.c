@@ -45,8 +45,7 @@ static void errors_have_a_status(void **state)
 		assert_int_equal(nvmet_status_from_errno(table[i].err), table[i].status);
 }
 
-/* --- Names and hosts ----------------------------------------------------------------------------
- */
+/* --- Names and hosts -------------------------------------------------------------------------- */
 
 static void names(void **state)
 {
@@ -116,8 +115,7 @@ static void namespaces(void **state)
 	nvmet_ssd_free(NULL);
 }
 
-/* --- A controller, and a queue that only keeps what it is answered ------------------------------
- */
+/* --- A controller, and a queue that only keeps what it is answered ---------------------------- */
 
 static struct nvmet_queue queue;
 static struct nvmet_ctrl *ctrl;
@@ -256,8 +254,7 @@ static void events_of_an_ssd(void **state)
 	assert_int_equal(n_answered, 1);
 }
 
-/* --- Abort --------------------------------------------------------------------------------------
- */
+/* --- Abort ------------------------------------------------------------------------------------ */
 
 static unsigned n_sought;
 
@@ -322,8 +319,7 @@ static void aborts_are_limited(void **state)
 	nvmet_queue_fini(&io);
 }
 
-/* --- Shares of the SSD's admin queue ------------------------------------------------------------
- */
+/* --- Shares of the SSD's admin queue ---------------------------------------------------------- */
 
 /* A command that goes to the SSD. */
 static void ask_ssd(struct nvmet_queue *from, struct nvmet_req *req)
@@ -365,8 +361,7 @@ static void share_of_a_host(void **state)
 	nvmet_ctrl_remove_queue(other_ctrl, &other);
 }
 
-/* --- Listening ----------------------------------------------------------------------------------
- */
+/* --- Listening -------------------------------------------------------------------------------- */
 
 static void addresses(void **state)
 {

@@ -92,8 +92,7 @@ static void wire_order(void **state)
 	assert_int_equal(le16_get(le16_set(0xbeef)), 0xbeef);
 }
 
-/* --- The loop -----------------------------------------------------------------------------------
- */
+/* --- The loop --------------------------------------------------------------------------------- */
 
 #define MESSAGES 20000
 
@@ -167,8 +166,7 @@ static void cancelled_task(void **state)
 	loop_fini(&loop);
 }
 
-/* --- Looking before sleeping --------------------------------------------------------------------
- */
+/* --- Looking before sleeping ------------------------------------------------------------------ */
 
 struct prey {
 	struct loop loop;
