@@ -12,8 +12,7 @@ enum args_result {
 	ARGS_CHECK, /* -n: conf is fine; leave with 0 */
 	ARGS_DONE,  /* help or version was printed; leave with 0 */
 	ARGS_BAD,   /* -n: it is not (a message was written to standard error); leave with 1 */
-	ARGS_ERROR, /* the same without -n: it is no better at the next start; leave with EX_CONFIG
-		     */
+	ARGS_ERROR, /* without -n: the next start would fail too; leave with EX_CONFIG */
 };
 
 /* Fills conf (made by conf_init()) from the command line and the file it names. */

@@ -13,8 +13,8 @@
 #include "util/num.h"
 
 static const char usage[] =
-	"usage: nvmetctl key generate tls|dhchap [--hash none|sha256|sha384|sha512] [--length "
-	"BYTES]\n"
+	"usage: nvmetctl key generate tls|dhchap [--hash none|sha256|sha384|sha512] "
+	"[--length BYTES]\n"
 	"           a new key, as it goes into a file on both sides\n"
 	"       nvmetctl key derive --host NQN --subsystem NQN FILE\n"
 	"           what to type on the host, and the TLS identities it will offer\n"

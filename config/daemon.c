@@ -93,12 +93,11 @@ static void daemon_stop(struct daemon *daemon, int status)
 static void reload_keys(struct daemon *daemon)
 {
 	if (keyring_load(daemon->keys))
-		log_warn("SIGHUP: some files with keys cannot be used: those keys stay as they "
-			 "were");
+		log_warn("SIGHUP: some files with keys cannot be used: those keys stay "
+			 "as they were");
 	else
-		log_info("SIGHUP: all keys were read again; the rest of the configuration is read "
-			 "at "
-			 "start only");
+		log_info("SIGHUP: all keys were read again; the rest of the configuration is "
+			 "read at start only");
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)

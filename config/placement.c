@@ -45,9 +45,8 @@ static void move_to(int node, const cpu_set_t *node_cpus)
 		CPU_AND(&cpus, &cpus, node_cpus);
 		numa_format_list(&cpus, text, sizeof(text));
 		if (CPU_COUNT(&cpus) == 0) {
-			log_warn("NUMA: the SSDs are on node %d, but nvmetd may not run on its "
-				 "CPUs: "
-				 "DMA memory and workers are elsewhere",
+			log_warn("NUMA: the SSDs are on node %d, but nvmetd may not run on "
+				 "its CPUs: DMA memory and workers are elsewhere",
 				 node);
 			return;
 		}

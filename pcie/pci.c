@@ -115,9 +115,8 @@ int pci_check(const char *bdf, int *ret_group)
 	}
 	link_name(bdf, "iommu_group", group, sizeof(group));
 	if (!group[0]) {
-		log_err("%s: it has no IOMMU group: switch the IOMMU on in the firmware (VT-d, "
-			"AMD-Vi) "
-			"and in the kernel (intel_iommu=on or amd_iommu=on)",
+		log_err("%s: it has no IOMMU group: switch the IOMMU on in the firmware "
+			"(VT-d, AMD-Vi) and in the kernel (intel_iommu=on or amd_iommu=on)",
 			bdf);
 		return -ENOTSUP;
 	}
@@ -138,9 +137,8 @@ void pci_log_group(int group, const char *bdf)
 	struct dirent *entry;
 	DIR *dir;
 
-	log_err("%s: its IOMMU group %d is not viable: every device of it must be bound to "
-		"vfio-pci, or "
-		"to no driver",
+	log_err("%s: its IOMMU group %d is not viable: every device of it must be bound "
+		"to vfio-pci, or to no driver",
 		bdf, group);
 	snprintf(path, sizeof(path), "%s/kernel/iommu_groups/%d/devices", sysfs, group);
 	dir = opendir(path);

@@ -21,9 +21,10 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define LOST_INTERVAL_US 1000 /* the same, after an interrupt was lost */
-#define POLL_INTERVAL_US \
-	100 /* between looks at a CQ that has no interrupt, while commands are out */
+/* Between looks at a CQ while commands are under way: of one that has no interrupt, and of one
+ * whose interrupt was lost. */
+#define POLL_INTERVAL_US 100
+#define LOST_INTERVAL_US 1000
 
 /* What has no command is free, and no Abort knows it any more. The lowest comes first. */
 void nvme_qpair_slots_rebuild(struct nvme_qpair *qp)

@@ -127,10 +127,8 @@ struct nvme_qpair {
 	struct loop_poller poller; /* finds completions before their interrupt does */
 	struct event *lost_timer;  /* armed while commands are out and `polled` */
 	bool polled;               /* the last interrupt did not come */
-	struct loop_task
-		work; /* rings the doorbell and looks at the CQ once, at the end of a wake-up */
+	struct loop_task work; /* at the end of a wake-up: rings the doorbell, looks at the CQ */
 	TAILQ_HEAD(, nvme_waiter) waiters;
-	unsigned users; /* connections that share it; counted by its worker */
 	struct nvme_qpair_stats stats;
 
 	/* The owning thread's: watchdog (watch.c) and recovery. */

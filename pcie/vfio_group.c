@@ -88,9 +88,8 @@ static void log_open_error(const struct vfio_device *vfio, const char *path, int
 	struct stat st;
 
 	if (err == -EACCES && stat(path, &st) == 0)
-		log_err("%s: no permission for %s (owner %u, group %u, mode %o): make it this "
-			"user's, "
-			"by chown or by a udev rule",
+		log_err("%s: no permission for %s (owner %u, group %u, mode %o): make it "
+			"this user's, by chown or by a udev rule",
 			vfio->bdf, path, st.st_uid, st.st_gid, st.st_mode & 0777);
 	else if (err == -ENOENT)
 		log_err("%s: there is no %s: modprobe vfio-pci", vfio->bdf, path);

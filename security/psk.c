@@ -128,7 +128,7 @@ int psk_set_digest(struct psk_identity *identity, const struct secret *psk)
 
 	if (identity->version == 0)
 		return 0;
-	if (hash_len(identity->hash) > HASH_MAX || identity->hash > HASH_SHA384)
+	if (identity->hash > HASH_SHA384)
 		return -EINVAL;
 	snprintf(names, sizeof(names), "%s %s %s", identity->hostnqn, identity->subnqn, PSK_SEED);
 	err = hash_hmac(identity->hash, psk->bytes, psk->len, names, strlen(names), mac);

@@ -144,7 +144,7 @@ void nvmet_aen_abort_all(struct nvmet_ctrl *ctrl, uint16_t status)
 	}
 }
 
-int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid)
+bool nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid)
 {
 	struct nvmet_req *req;
 
@@ -154,9 +154,9 @@ int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid)
 		TAILQ_REMOVE(&ctrl->aen.requests, req, link);
 		ctrl->aen.n_requests--;
 		nvmet_req_complete(req, NVME_SC_ABORT_REQUESTED);
-		return 1;
+		return true;
 	}
-	return 0;
+	return false;
 }
 
 void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0)

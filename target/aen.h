@@ -3,6 +3,7 @@
 #ifndef NVMETD_TARGET_AEN_H
 #define NVMETD_TARGET_AEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct nvmet_ctrl;
@@ -22,7 +23,7 @@ void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid);
 /* Ends all waiting AERs with `status` (Abort; queue or controller going away). */
 void nvmet_aen_abort_all(struct nvmet_ctrl *ctrl, uint16_t status);
 /* Ends the AER with this CID, if it waits here. Returns whether it did. */
-int nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid);
+bool nvmet_aen_abort(struct nvmet_ctrl *ctrl, uint16_t cid);
 
 /* An SSD raised an event: told to every controller whose namespaces may be concerned. */
 void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0);

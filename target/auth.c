@@ -193,13 +193,13 @@ static bool concat_fits(const struct nvmet_auth *auth)
 }
 
 /* The preferred identifiers, without those that cannot generate a PSK when one is wanted. */
-static unsigned usable(const struct nvmet_auth *auth, const uint8_t *ids, unsigned n, uint8_t not,
-		       uint8_t *ret_ids)
+static unsigned usable(const struct nvmet_auth *auth, const uint8_t *ids, unsigned n,
+		       uint8_t excluded, uint8_t *ret_ids)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (auth->sc_c == NVMF_AUTH_SC_NONE || ids[i] != not )
+		if (auth->sc_c == NVMF_AUTH_SC_NONE || ids[i] != excluded)
 			ret_ids[kept++] = ids[i];
 	}
 	return kept;

@@ -44,7 +44,7 @@ size_t auth_build_challenge(void *msg, uint16_t t_id, enum hash_id hash, const u
 /* `response` NULL: the host did not ask for one. */
 size_t auth_build_success1(void *msg, uint16_t t_id, enum hash_id hash, const uint8_t *response);
 
-/* "the key is another one": for the log. */
+/* "authentication failed: the keys differ": for the log. Any value is allowed. */
 const char *auth_failure_name(auth_failure failure);
 
 #endif

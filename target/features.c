@@ -17,7 +17,6 @@
 #include "target/target.h"
 #include "util/num.h"
 
-#define SEL_CURRENT    0
 #define SEL_SUPPORTED  3
 #define CAP_CHANGEABLE (1u << 2) /* supported capabilities: bit 2 */
 #define EXHID          (1u << 0)

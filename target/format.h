@@ -55,7 +55,7 @@ int nvmet_format_of(const struct nvme_id_ns *id, const struct nvme_ctrl_info *ss
 		    struct nvmet_format *ret, const char **ret_why);
 /* Whether commands that were made for one are right for the other. */
 bool nvmet_format_same(const struct nvmet_format *a, const struct nvmet_format *b);
-/* For the log: ", 8 bytes of metadata" and what becomes of them; "" when there are none. */
+/* For the log, behind the block size: " with metadata behind each"; "" without metadata. */
 const char *nvmet_format_note(const struct nvmet_format *format);
 
 /* Bytes that the SSD transfers for a Read, Write or Compare of `blocks`. Worker. */

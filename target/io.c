@@ -34,10 +34,9 @@ static uint16_t flush_status(const struct nvmet_req *req, struct nvmet_path *pat
 	if (status || !nvmet_losses_tell(&req->ns->ssd->losses, path, req->ns, req->begun_ns))
 		return status;
 	log_limited(&limit, LOG_LEVEL_WARN,
-		    "%s: namespace %u: Flush fails, for the SSD %s lost its write cache: earlier "
-		    "writes "
-		    "may be missing",
-		    req->queue->peer, req->ns->nsid, req->ns->ssd->spec);
+		    "%s: namespace %u: Flush fails, for the SSD %s lost its write cache: "
+		    "earlier writes may be missing",
+		    req->queue->peer, req->ns->nsid, req->ns->ssd->name);
 	return NVME_SC_WRITE_FAULT | NVME_STATUS_DNR;
 }
 

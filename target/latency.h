@@ -36,8 +36,8 @@ enum nvmet_stage {
 };
 
 struct nvmet_latency {
-	struct counter
-		at_once[NVMET_KINDS]; /* no time in the first two stages; not counted there */
+	/* Commands that took no time in the first two stages; they are not in those. */
+	struct counter at_once[NVMET_KINDS];
 	struct hist stages[NVMET_KINDS][NVMET_STAGES];
 };
 

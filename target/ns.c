@@ -202,9 +202,8 @@ static void refresh(struct nvmet_ns *ns)
 	} else {
 		atomic_store(&ns->active, false);
 		if (was && ns->ns->present)
-			log_err("%s: namespace %u: its format changed on the SSD while hosts use "
-				"it: "
-				"it comes back when they have disconnected",
+			log_err("%s: namespace %u: its format changed on the SSD while hosts "
+				"use it: it comes back when they have disconnected",
 				ns->subsys->nqn, ns->nsid);
 	}
 	if (was == nvmet_ns_is_active(ns) && blocks == nvmet_ns_blocks(ns) &&

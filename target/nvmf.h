@@ -28,8 +28,7 @@ enum nvmf_fctype {
 
 /* Base 3.3.2.1 and 4.1: SGL identifiers that a host may use over TCP. */
 #define NVMF_SGL_DATA_OFFSET 0x01 /* data block, offset: the data is in the capsule */
-#define NVMF_SGL_TRANSPORT \
-	0x5a /* transport data block, transport specific: the data moves in PDUs */
+#define NVMF_SGL_TRANSPORT   0x5a /* transport data block: the data moves in PDUs of its own */
 
 /* What every fabrics command has. */
 struct nvmf_cmd {

@@ -2,13 +2,15 @@
 /*
  * A remote queue: going live on its worker, and the way it is taken apart.
  *
- * The release crosses threads twice; each step is a message, so every hand-over is also the memory
+ * The release crosses threads twice. Each step is a message, so every hand-over is also the memory
  * barrier for the fields that change owner:
  *
- *   worker  nvmet_queue_release   stops submitting, posts
- *   main    release_on_main       tells the controller; waits for its own requests of this queue
- *   main    release_continue      gives the SSD's queue pairs back (ssd.c), forgets the queue,
- * posts worker  released_on_worker    calls the transport
+ *   worker   nvmet_queue_release()   stops submitting, posts
+ *   main     release_on_main()       tells the controller, waits for its own requests of the queue
+ *   main     nvmet_queue_release_continue()
+ *                                    gives the SSD's queue pairs back (ssd.c), forgets the queue,
+ *                                    posts
+ *   worker   released_on_worker()    calls the transport
  */
 #include "target/queue.h"
 

@@ -109,8 +109,7 @@ struct nvmet_queue {
 	bool dying;                   /* release has begun */
 	bool close_posted;
 	bool released_posted;
-	unsigned paths_left; /* to be given back before the release, or the failed Connect, is over
-			      */
+	unsigned paths_left; /* still to be given back, by the release or by a failed Connect */
 	struct nvmet_req *connect; /* Connect that waits for queue pairs */
 	uint16_t connect_status;   /* what it will be answered */
 	bool looked_around;        /* its Connect has had older connections looked at (assoc.h) */

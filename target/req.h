@@ -40,8 +40,8 @@ struct nvmet_ssd;
 /* Direction of the data as the host names it. */
 enum nvmet_dir {
 	NVMET_DIR_NONE,
-	NVMET_DIR_WRITE /* host → SSD */,
-	NVMET_DIR_READ /* SSD → host */
+	NVMET_DIR_WRITE, /* host → SSD */
+	NVMET_DIR_READ,  /* SSD → host */
 };
 
 /* What an admin or fabrics command does on the main thread; it ends with nvmet_req_complete(). */

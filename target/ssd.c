@@ -23,7 +23,7 @@
 
 #define DRAIN_TIMEOUT_S 10
 
-int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
+int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *name,
 		  struct nvmet_ssd **ret_ssd)
 {
 	struct nvmet_ssd *ssd = calloc(1, sizeof(*ssd));
@@ -32,7 +32,7 @@ int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const cha
 		return -ENOMEM;
 	ssd->target = target;
 	ssd->ctrl = ctrl;
-	snprintf(ssd->spec, sizeof(ssd->spec), "%s", spec);
+	snprintf(ssd->name, sizeof(ssd->name), "%s", name);
 	TAILQ_INIT(&ssd->shares);
 	TAILQ_INIT(&ssd->waiters);
 	nvmet_losses_init(&ssd->losses);
@@ -323,9 +323,9 @@ static void share_detach(struct loop_msg *msg)
 	struct nvmet_qpair_share *share = container_of(msg, struct nvmet_qpair_share, msg);
 	struct nvmet_path *path;
 
+	/* The deletion ends their commands; nobody waits for each. */
 	TAILQ_FOREACH (path, &share->users, link)
-		path->draining =
-			false; /* the deletion ends their commands; nobody waits for each */
+		path->draining = false;
 	if (share->qpair->loop)
 		nvme_qpair_detach(share->qpair);
 	loop_post(share->ssd->target->loop, &share->msg, share_detached);

@@ -44,7 +44,7 @@ struct nvmet_qpair_share {
 struct nvmet_ssd {
 	TAILQ_ENTRY(nvmet_ssd) link; /* target's list */
 	struct nvmet_target *target;
-	char spec[128];         /* as configured */
+	char name[32];          /* as configured */
 	struct nvme_ctrl *ctrl; /* ready */
 	TAILQ_HEAD(, nvmet_qpair_share) shares;
 	unsigned n_shares;
@@ -54,7 +54,9 @@ struct nvmet_ssd {
 	struct nvmet_losses losses;    /* of its cache */
 };
 
-int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *spec,
+/* Links an SSD that is READY to the target; `ctrl` stays the caller's, and outlives it. 0 or
+ * -ENOMEM. */
+int nvmet_ssd_new(struct nvmet_target *target, struct nvme_ctrl *ctrl, const char *name,
 		  struct nvmet_ssd **ret_ssd);
 /* No queue uses it any more. NULL is allowed. */
 void nvmet_ssd_free(struct nvmet_ssd *ssd);

@@ -14,8 +14,7 @@ struct nvmet_req;
 /* What became of a command that a host wants aborted. */
 enum nvmet_abort_result {
 	NVMET_ABORT_NOT_FOUND, /* no such command, or its response is on its way */
-	NVMET_ABORT_DONE, /* it had not reached the SSD and was ended with Command Abort Requested
-			   */
+	NVMET_ABORT_DONE,      /* it had not reached the SSD; ends with Command Abort Requested */
 	NVMET_ABORT_EXECUTING, /* *ret_req is at the SSD or on its way there */
 };
 

@@ -43,9 +43,6 @@ struct worker {
 	struct worker_stats stats;
 	size_t fused_halves; /* of fused commands, on their way to the SSD: bounded (fuse.c) */
 
-	/* Transport's: requests that wait for pages, and whoever else needs a place per worker. */
-	void *transport;
-
 	int cpu; /* that it is pinned to, or WORKER_ANY_CPU; main thread */
 	pthread_t thread;
 	bool running;

@@ -29,7 +29,7 @@ enum cmd_state {
 struct nvme_tcp_cmd {
 	struct nvmet_req req;
 	struct nvme_tcp_conn *conn;
-	TAILQ_ENTRY(nvme_tcp_cmd) link; /* free, waiting or tx list, whichever the state says */
+	TAILQ_ENTRY(nvme_tcp_cmd) link; /* list free_cmds, waiting or tx, as the state says */
 	uint16_t index;
 	uint8_t state; /* enum cmd_state */
 	bool r2t_sent;
@@ -37,7 +37,7 @@ struct nvme_tcp_cmd {
 	bool ddgst_error;  /* of a part of its data: told when all of it has come */
 	bool aborted;      /* ends with Command Abort Requested as soon as its data has come */
 	uint16_t refused;  /* the status it ends with as soon as its capsule has come; 0: none */
-	uint32_t received;
+	uint32_t received; /* bytes of its data */
 
 	/* The PDU or PDUs being sent: header, data, digest, response. */
 	uint32_t head_len, data_len, tail_len;
@@ -47,9 +47,9 @@ struct nvme_tcp_cmd {
 };
 
 TAILQ_HEAD(nvme_tcp_cmd_list, nvme_tcp_cmd);
-TAILQ_HEAD(nvme_tcp_cmd_queue, nvme_tcp_cmd);
 
-/* Makes `n` slots; earlier ones end what they are doing and are not used again. At most twice. */
+/* Makes `n` slots; earlier ones end what they are doing and are not used again. At most twice. 0 or
+ * -ENOMEM. */
 int cmd_slots_make(struct nvme_tcp_conn *conn, unsigned n);
 /* Frees all slots and their pages: the connection is released. */
 void cmd_slots_free(struct nvme_tcp_conn *conn);

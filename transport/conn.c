@@ -43,13 +43,13 @@ static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const c
 /* Bytes a second that must move, where bytes must move: a byte now and then is no progress. */
 #define LEAST_RATE 1024
 
+/* tcpi_bytes_acked is word 15 (64 bits each) of TCP_INFO; older headers of libc do not have it. */
+#define BYTES_ACKED 15
+
 /* Bytes that the host's end has acknowledged, by TCP_INFO. What the socket takes says less: it
  * takes nothing for long, and then much. */
 static uint64_t acked(const struct nvme_tcp_conn *conn)
 {
-	enum {
-		BYTES_ACKED = 15
-	}; /* 64-bit words before tcpi_bytes_acked, of which libc may not know */
 	uint64_t info[BYTES_ACKED + 1] = { 0 };
 	socklen_t len = sizeof(info);
 
@@ -269,9 +269,9 @@ void conn_drain(struct nvme_tcp_conn *conn)
 	bool connected = conn->queue.live || conn->queue.disconnected;
 	bool io = connected && conn->queue.qid != 0;
 
+	/* No new commands: those that are still unread have not been acknowledged either. */
 	if (!conn->draining && conn->state == CONN_LIVE && io)
-		event_del(conn->read_event); /* what it has not sent yet was not acknowledged either
-					      */
+		event_del(conn->read_event);
 	conn->draining = true;
 	if (conn->state == CONN_TERM || (io && conn->n_busy == n_due_from_host(conn)))
 		conn_close(conn, NULL);
@@ -345,10 +345,9 @@ void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *i
 	set_state(conn, CONN_LIVE, "icreq ok");
 	conn->limits.established = true;
 	conn->hpda = icreq->hpda;
-	tx_icresp(conn, icreq->dgst & 3);
-	conn->limits.hdgst = icreq->dgst & 1;
-	conn->limits.ddgst = icreq->dgst & 2;
-	conn->timer_armed = false;
+	tx_icresp(conn, icreq->dgst & (NVME_TCP_DGST_HEADER | NVME_TCP_DGST_DATA));
+	conn->limits.hdgst = icreq->dgst & NVME_TCP_DGST_HEADER;
+	conn->limits.ddgst = icreq->dgst & NVME_TCP_DGST_DATA;
 	arm(conn, conn->queue.target->limits.handshake_timeout_ms);
 }
 
@@ -429,8 +428,8 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 			return NVMET_ABORT_DONE;
 		}
 		if (cmd->state != CMD_EXECUTING) {
-			cmd->aborted =
-				true; /* the host may still send its data: drained, then told */
+			/* The host may still send its data: that is taken in, then it is told. */
+			cmd->aborted = true;
 			return NVMET_ABORT_DONE;
 		}
 		*ret_req = &cmd->req;

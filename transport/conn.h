@@ -79,7 +79,7 @@ struct nvme_tcp_conn {
 
 	/* Waiting for pages (pages.h). */
 	TAILQ_ENTRY(nvme_tcp_conn) wait_link;
-	struct nvme_tcp_cmd_queue waiting;
+	struct nvme_tcp_cmd_list waiting;
 	bool wait_queued;
 	size_t pages_held;                 /* bytes */
 	struct nvme_tcp_cmd *beyond_share; /* whose pages are more than its share; or NULL */
@@ -92,7 +92,7 @@ struct nvme_tcp_conn {
 
 	/* Sending. */
 	struct loop_task tx_task;
-	struct nvme_tcp_cmd_queue tx;
+	struct nvme_tcp_cmd_list tx;
 	_Alignas(8) uint8_t ctl[CONN_CTL_SIZE]; /* ICResp or TermReq: goes before commands' PDUs */
 	size_t ctl_len, ctl_sent;
 	bool want_write;

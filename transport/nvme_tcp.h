@@ -41,11 +41,14 @@ WIRE_AT(struct nvme_tcp_ch, pdo, 3);
 WIRE_AT(struct nvme_tcp_ch, plen, 4);
 
 /* 3.6.2.2 and 3.6.2.3. */
+#define NVME_TCP_DGST_HEADER (1u << 0)
+#define NVME_TCP_DGST_DATA   (1u << 1)
+#define NVME_TCP_HPDA_MAX    31
 struct nvme_tcp_icreq {
 	struct nvme_tcp_ch ch;
 	le16 pfv;
 	uint8_t hpda; /* alignment of data to the host: (hpda + 1) * 4 bytes */
-	uint8_t dgst; /* bit 0 header, bit 1 data */
+	uint8_t dgst; /* NVME_TCP_DGST_…: those that the host wants */
 	le32 maxr2t;  /* 0's based */
 	uint8_t rsvd16[112];
 };

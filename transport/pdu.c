@@ -113,7 +113,7 @@ struct pdu_verdict pdu_check_icreq(const struct nvme_tcp_icreq *icreq)
 {
 	if (le16_get(icreq->pfv) != 0)
 		return term(NVME_TCP_FES_UNSUPPORTED, offsetof(struct nvme_tcp_icreq, pfv));
-	if (icreq->hpda > 31)
+	if (icreq->hpda > NVME_TCP_HPDA_MAX)
 		return term(NVME_TCP_FES_INVALID_HEADER, offsetof(struct nvme_tcp_icreq, hpda));
 	return fine;
 }
@@ -162,7 +162,9 @@ size_t pdu_build_icresp(void *to, uint8_t dgst, uint32_t maxh2cdata)
 	struct nvme_tcp_icresp *icresp = to;
 
 	*icresp = (struct nvme_tcp_icresp){
-		.ch = { .type = NVME_TCP_ICRESP, .hlen = 128, .plen = le32_set(128) },
+		.ch = { .type = NVME_TCP_ICRESP,
+			.hlen = sizeof(*icresp),
+			.plen = le32_set(sizeof(*icresp)) },
 		.dgst = dgst,
 		.maxh2cdata = le32_set(maxh2cdata),
 	};

@@ -333,7 +333,6 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 			nvme_tcp_fini(tcp);
 			return -ENOMEM;
 		}
-		target->workers[i].transport = tw;
 	}
 	tcp->place.workers = tcp->workers;
 	tcp->stop_timer = evtimer_new(target->loop->base, stop_look, tcp);

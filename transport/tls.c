@@ -286,10 +286,14 @@ ssize_t tls_sendmsg(struct tls *tls, const struct msghdr *msg)
 		errno = 0;
 		result = SSL_write_ex(tls->ssl, bytes, len, &n);
 		if (result != 1) {
-			ssize_t end = nothing(tls, result);
+			bool ended = nothing(tls, result) == 0;
 
 			tls->mid_record = errno == EAGAIN ? len : 0;
-			return total ? (ssize_t)total : end == 0 ? (errno = EPIPE, -1) : -1;
+			if (total)
+				return (ssize_t)total;
+			if (ended)
+				errno = EPIPE;
+			return -1;
 		}
 		tls->mid_record = 0;
 		total += n;

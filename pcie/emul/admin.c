@@ -296,7 +296,6 @@ static uint16_t set_features(struct emul *emul, const struct nvme_sqe *sqe, uint
 		if ((value & 0xffff) == 0xffff || value >> 16 == 0xffff)
 			return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
 		*ret_dw0 = queues_granted(emul);
-		emul->queues_asked = true;
 		return 0;
 	}
 	if (fid == NVME_FEAT_VWC && !(value & 1))

@@ -110,7 +110,6 @@ static bool disable(struct emul *emul)
 	emul->csts = 0;
 	atomic_store(&emul->fatal, false);
 	emul->n_aers = 0;
-	emul->queues_asked = false;
 	emul->shadow = emul->events = NULL;
 	return true;
 }

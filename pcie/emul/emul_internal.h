@@ -27,8 +27,8 @@
 #define EMUL_MAX_RANGES 8
 #define EMUL_MAX_QUEUES 256
 #define EMUL_MAX_NS     32
-#define EMUL_MAX_IOVS \
-	(1u << (20 - NVME_PAGE_SHIFT)) /* of the largest MDTS, page-aligned or not: + 1 */
+/* Pages of the largest MDTS; a transfer that is not page-aligned takes one more. */
+#define EMUL_MAX_IOVS (1u << (20 - NVME_PAGE_SHIFT))
 /* Copy: source ranges, blocks of each, blocks of all (MSRC, MSSRL, MCL). */
 #define EMUL_COPY_RANGES       16
 #define EMUL_COPY_RANGE_BLOCKS 256
@@ -152,7 +152,6 @@ struct emul {
 	struct emul_cq cq[EMUL_MAX_QUEUES + 1];
 
 	uint32_t features[256];
-	bool queues_asked;
 	bool quiet; /* the driver is through with the queues, and they with its memory */
 	uint16_t aers[EMUL_AERS];
 	unsigned n_aers;

@@ -214,9 +214,7 @@ static void sq_run(struct emul_sq *sq)
 
 	expect(sq, 1);
 	while (may_fetch(sq)) {
-		struct nvme_sqe sqe =
-			sq->ring[sq->head]; /* a copy: the driver's memory may change */
-
+		struct nvme_sqe sqe = sq->ring[sq->head]; /* the driver's memory may change */
 		enum emul_fault fault = faulty ? emul_fault_of(sq, &sqe) : EMUL_FAULT_NONE;
 
 		if (fault == EMUL_FAULT_STOP)

@@ -322,7 +322,6 @@ static int make_worker(void)
 
 static int make_transport(void)
 {
-	void *used = rig.workers[0].transport;
 	struct nvme_tcp *tcp = NULL;
 	int err = nvme_tcp_init(&rig.target, &tcp);
 
@@ -330,7 +329,6 @@ static int make_transport(void)
 		err = nvme_tcp_listen(tcp, "127.0.0.1", "0", NVMET_TLS_OFF);
 	if (tcp)
 		nvme_tcp_fini(tcp);
-	rig.workers[0].transport = used;
 	return err;
 }
 
