@@ -62,8 +62,9 @@ int apply_memory(struct daemon *daemon)
 		err = worker_init(&daemon->workers[daemon->n_workers], daemon->n_workers,
 				  daemon->arena, worker_bytes);
 		if (err) {
-			log_err("worker %u cannot be set up: %s", daemon->n_workers,
-				strerror(-err));
+			log_err("worker %u cannot be set up: %s%s", daemon->n_workers,
+				strerror(-err),
+				err == -EMFILE ? " (ulimit -Hn, LimitNOFILE=)" : "");
 			return err;
 		}
 		loop_set_poll(&daemon->workers[daemon->n_workers].loop, conf->poll_us);
@@ -333,6 +334,9 @@ static int start_worker(struct daemon *daemon, unsigned index)
 	struct worker *worker = &daemon->workers[index];
 	int err = worker_start(worker);
 
+	if (err)
+		log_err("worker %u: its thread cannot be started: %s%s", index, strerror(-err),
+			err == -EAGAIN ? " (ulimit -u, TasksMax=)" : "");
 	if (!err && conf->n_worker_cpus) {
 		err = worker_pin(worker, conf->worker_cpus[index]);
 		if (err)

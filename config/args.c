@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -196,7 +197,7 @@ static enum args_result first_pass(int argc, char **argv, struct args *args)
 
 static int read_file(struct conf *conf, const char *file)
 {
-	char why[512];
+	char why[1024];
 
 	if (conf_read(conf, file ? file : DEFAULT_FILE, why, sizeof(why)) == 0)
 		return 0;
@@ -210,12 +211,21 @@ static int read_file(struct conf *conf, const char *file)
 
 static int check(const struct conf *conf)
 {
+	const char *key;
 	char why[512];
 
-	if (conf_check(conf, why, sizeof(why)) == 0)
-		return 0;
-	fprintf(stderr, "nvmetd: %s\n", why);
-	return -EINVAL;
+	if (conf_check(conf, &key, why, sizeof(why))) {
+		fprintf(stderr, "nvmetd: %s\n", why);
+		return -EINVAL;
+	}
+	errno = 0;
+	if (conf->user[0] && !getpwnam(conf->user)) {
+		fprintf(stderr, "nvmetd: user %s: %s\n", conf->user,
+			errno ? strerror(errno)
+			      : "there is no such user (systemd-sysusers makes nvmetd)");
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /* The files must be usable, too; what is wrong with one is logged. */

@@ -152,20 +152,24 @@ int conf_check_spec(const char *spec, char *err, size_t err_size)
 }
 
 /* The main thread's quarter and each worker's share must hold a few of the largest transfers. */
-static int check_memory(const struct conf *conf, char *err, size_t err_size)
+static int check_memory(const struct conf *conf, const char **ret_key, char *err, size_t err_size)
 {
 	size_t need = (size_t)(conf->workers + 1) * 4 * DMA_BLOCK_SIZE;
 
 	if (!num_is_pow2(conf->max_transfer)) {
-		snprintf(err, err_size, "max_transfer is no power of two");
+		*ret_key = "max_transfer";
+		snprintf(err, err_size,
+			 "max_transfer: expected a power of two from \"8K\" to \"1M\"");
 		return -EINVAL;
 	}
 	if (conf->n_worker_cpus && conf->n_worker_cpus != conf->workers) {
+		*ret_key = "worker_cpus";
 		snprintf(err, err_size, "worker_cpus names %u CPUs for %u workers",
 			 conf->n_worker_cpus, conf->workers);
 		return -EINVAL;
 	}
 	if (conf->dma_memory < need) {
+		*ret_key = "workers"; /* for one, any that may be written is enough */
 		snprintf(err, err_size, "dma_memory is too small for %u workers: at least %zuM",
 			 conf->workers, need >> 20);
 		return -EINVAL;
@@ -193,8 +197,9 @@ static bool has_tls_key(const struct conf *conf)
 	return found;
 }
 
-int conf_check(const struct conf *conf, char *err, size_t err_size)
+int conf_check(const struct conf *conf, const char **ret_key, char *err, size_t err_size)
 {
+	*ret_key = NULL;
 	if (!conf->n_ssds) {
 		snprintf(err, err_size, "no SSD is named: ssds = ( … ), or --ssd");
 		return -EINVAL;
@@ -205,11 +210,17 @@ int conf_check(const struct conf *conf, char *err, size_t err_size)
 	}
 	for (unsigned i = 0; i < conf->n_listen; i++) {
 		if (conf->listen[i].tls == NVMET_TLS_REQUIRED && !has_tls_key(conf)) {
+			*ret_key = "listen";
 			snprintf(err, err_size,
 				 "a port requires TLS, but no host has a tls_key (or a dhchap_key, "
 				 "which can generate one)");
 			return -EINVAL;
 		}
 	}
-	return check_memory(conf, err, err_size);
+	if (!conf->n_subsystems) {
+		snprintf(err, err_size,
+			 "nothing is exported: no subsystem is named: subsystems = ( … )");
+		return -EINVAL;
+	}
+	return check_memory(conf, ret_key, err, err_size);
 }

@@ -117,7 +117,8 @@ int conf_set_metrics(struct conf *conf, const char *text);
 const char *conf_listen_error(int err);
 /* A PCI address or a well-formed emulated:… . 0 or -EINVAL with the reason in err. */
 int conf_check_spec(const char *spec, char *err, size_t err_size);
-/* Rules across keys. 0 or -EINVAL with the reason in err. */
-int conf_check(const struct conf *conf, char *err, size_t err_size);
+/* Rules across keys. 0 or -EINVAL with the reason in err, and the key that it is about, of the
+ * outermost ones, or NULL. */
+int conf_check(const struct conf *conf, const char **ret_key, char *err, size_t err_size);
 
 #endif

@@ -286,6 +286,25 @@ static int read_allow_commands(const struct conf_reader *reader, const config_se
 	return 0;
 }
 
+/* What a host is to see must be there. */
+static int check_visible(const struct conf_reader *reader, const config_setting_t *hosts,
+			 const struct conf_subsystem *subsys)
+{
+	for (unsigned i = 0; i < subsys->hosts.n; i++) {
+		struct nvmet_access access = subsys->hosts.host[i].access;
+
+		for (unsigned n = 0; n < subsys->n_ns; n++)
+			access.visible[subsys->ns[n].nsid / 64] &=
+				~(UINT64_C(1) << (subsys->ns[n].nsid % 64));
+		for (unsigned nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
+			if (access.visible[nsid / 64] >> (nsid % 64) & 1)
+				return conf_fail(reader, config_setting_get_elem(hosts, i),
+						 "namespaces: the subsystem has no nsid %u", nsid);
+		}
+	}
+	return 0;
+}
+
 /* Whether an earlier subsystem has the name of this one. */
 static bool is_called(const struct conf *conf, const struct conf_subsystem *subsys)
 {
@@ -329,7 +348,11 @@ static int read_subsystem(const struct conf_reader *reader, const config_setting
 	if (subsys->allow_any_host == (subsys->hosts.n > 0))
 		return conf_fail(reader, setting,
 				 "expected either hosts = ( … ) or allow_any_host = true");
-	return 0;
+	if (!subsys->n_ns)
+		return conf_fail(
+			reader, config_setting_get_member(setting, "namespaces"),
+			"namespaces: expected at least one: ( { nsid = 1; ssd = \"…\"; } )");
+	return check_visible(reader, config_setting_get_member(setting, "hosts"), subsys);
 }
 
 static int read_subsystems(const struct conf_reader *reader, const config_setting_t *setting,
@@ -365,9 +388,18 @@ static const struct conf_key top_keys[] = {
 	{ "subsystems", KEY_GROUP, 0, 0, 0, read_subsystems },
 };
 
+/* What to point at: a key that is not written may be missing anywhere. */
+static const config_setting_t *culprit(const config_t *config, const char *key)
+{
+	const config_setting_t *setting = key ? config_lookup(config, key) : NULL;
+
+	return setting ? setting : config_root_setting(config);
+}
+
 int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 {
 	const struct conf_reader reader = { conf, path, err, err_size };
+	const char *key;
 	config_t config;
 	char why[256];
 	int result = -EINVAL;
@@ -378,9 +410,9 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 		result = conf_read_group(&reader, config_root_setting(&config), top_keys,
 					 ARRAY_SIZE(top_keys), conf);
 		if (!result) {
-			result = conf_check(conf, why, sizeof(why));
+			result = conf_check(conf, &key, why, sizeof(why));
 			if (result)
-				snprintf(err, err_size, "%s:1: %s", path, why);
+				conf_fail(&reader, culprit(&config, key), "%s", why);
 		}
 	} else if (config_error_type(&config) == CONFIG_ERR_FILE_IO) {
 		snprintf(err, err_size, "%s: %s", path,

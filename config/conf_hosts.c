@@ -200,7 +200,8 @@ int conf_read_port(const struct conf_reader *reader, const config_setting_t *set
 		if (strcmp(name, "address") == 0)
 			*ret_address = config_setting_get_string(member);
 		else if (strcmp(name, "tls") != 0)
-			return conf_fail(reader, member, "%s: there is no such key here", name);
+			return conf_fail(reader, member,
+					 "%s: there is no such key here, but address, tls", name);
 		else if (read_tls_mode(member, ret_tls))
 			return conf_fail(reader, member,
 					 "tls: expected \"required\", \"optional\" or \"off\"");

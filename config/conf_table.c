@@ -14,8 +14,9 @@
 int conf_fail(const struct conf_reader *reader, const config_setting_t *at, const char *fmt, ...)
 {
 	const char *file = config_setting_source_file(at); /* of an @include, another one */
+	unsigned line = config_setting_source_line(at);    /* 0: all of it */
 	int n = snprintf(reader->err, reader->err_size, "%s:%u: ", file ? file : reader->path,
-			 config_setting_source_line(at));
+			 line ? line : 1);
 	va_list args;
 
 	va_start(args, fmt);
@@ -144,12 +145,34 @@ static int read_key(const struct conf_reader *reader, const config_setting_t *se
 	return -EINVAL;
 }
 
+static int fail_unknown(const struct conf_reader *reader, const config_setting_t *setting,
+			const struct conf_key *keys, size_t n_keys)
+{
+	char known[512] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < n_keys && len < sizeof(known); i++)
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+					keys[i].name);
+	return conf_fail(reader, setting, "%s: there is no such key here, but %s",
+			 config_setting_name(setting), known);
+}
+
+/* What to call it: an element of a list has no name of its own. */
+static const char *name_of(const config_setting_t *setting)
+{
+	const char *name = config_setting_name(setting);
+
+	return name ? name : config_setting_name(config_setting_parent(setting));
+}
+
 /* Every key of the group must be in the table. */
 int conf_read_group(const struct conf_reader *reader, const config_setting_t *group,
 		    const struct conf_key *keys, size_t n_keys, void *base)
 {
 	if (!config_setting_is_group(group))
-		return conf_fail(reader, group, "expected a group: { key = value; … }");
+		return conf_fail(reader, group, "%s: expected a group: { key = value; … }",
+				 name_of(group));
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
 		const char *name = config_setting_name(setting);
@@ -159,7 +182,7 @@ int conf_read_group(const struct conf_reader *reader, const config_setting_t *gr
 		while (k < n_keys && strcmp(keys[k].name, name) != 0)
 			k++;
 		if (k == n_keys)
-			return conf_fail(reader, setting, "%s: there is no such key here", name);
+			return fail_unknown(reader, setting, keys, n_keys);
 		err = read_key(reader, setting, &keys[k], base);
 		if (err)
 			return err;

@@ -107,6 +107,22 @@ static int open_alone(const char *path, int flags)
 	return err ? err : fd;
 }
 
+static const char *why_not_opened(int err, const struct emul_options *options)
+{
+	switch (err) {
+	case -EBUSY:
+		return "it is in use: by another SSD, another process, or mounted (fuser -v, "
+		       "lsblk)";
+	case -EACCES:
+		return "no permission: the user of the daemon must be able to read and write it";
+	case -ENOENT:
+		return options->size ? "its folder does not exist"
+				     : "there is no such file (with size= it is made)";
+	default:
+		return strerror(-err);
+	}
+}
+
 static int open_file(const struct emul_options *options, struct emul_media *media)
 {
 	int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0), err;
@@ -116,13 +132,16 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 	if (media->fd < 0) {
 		err = media->fd;
 		log_err("emulated SSD: cannot open %s: %s", options->file,
-			err == -EBUSY ? "it is in use" : strerror(-err));
+			why_not_opened(err, options));
 		return err;
 	}
 	err = medium_size(media->fd, options, &media->size);
 	if (err || media->size >> options->lba_shift == 0) {
 		log_err("emulated SSD: %s has no usable size: %s", options->file,
-			err ? strerror(-err) : "it is empty; give size=");
+			!err             ? "it is empty; give size="
+			: err == -EINVAL ? "it is neither a file nor a block device"
+			: err == -ENOSPC ? "it has not as much as size= says"
+					 : strerror(-err));
 		return err ? err : -EINVAL;
 	}
 	media->volatile_cache = true;

@@ -189,7 +189,8 @@ static int parse_pair(char *pair, struct emul_options *options, char *err, size_
 			 keys[i].expected);
 		return -EINVAL;
 	}
-	snprintf(err, err_size, "\"%s\" is not a key of an emulated SSD", pair);
+	snprintf(err, err_size,
+		 "\"%s\" is not a key of an emulated SSD (nvmetd(8), --ssd, has all)", pair);
 	return -EINVAL;
 }
 

@@ -31,6 +31,34 @@ def test_example():
     assert run_nvmetd("-n", "-c", TOP / "nvmet.conf.example") == (0, "")
 
 
+def test_nothing_exported(tmp_path):
+    """A daemon that would serve nobody does not start."""
+    status, message = check(tmp_path, GOOD.split("subsystems")[0])
+    assert (status, message) == (1, f"{tmp_path}/nvmet.conf:1: nothing is exported: no subsystem is named: "
+                                 "subsystems = ( … )\n")
+
+
+def test_no_such_user(tmp_path):
+    """Whom to become is a matter of the configuration: a service must not try it again and again."""
+    (tmp_path / "c").write_text(GOOD + 'user = "nobody-of-this-name";\n')
+    for arguments, status in ((), 78), (("-n",), 1):
+        assert run_nvmetd(*arguments, "-c", tmp_path / "c") == (status, "nvmetd: user nobody-of-this-name: there is "
+                                                                "no such user (systemd-sysusers makes nvmetd)\n")
+
+
+@pytest.mark.parametrize("spec, text", [
+    ("file=there/not,size=1M", "its folder does not exist"), ("file=not", "no such file (with size= it is made)"),
+    ("file=/dev/null", "neither a file nor a block device"), ("file=empty", "it is empty; give size="),
+    ("file=.,size=1M", "Is a directory"),
+])
+def test_files_of_ssds(tmp_path, monkeypatch, spec, text):
+    """What is wrong with the file of an emulated SSD, and what would help."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").touch()
+    status, log = run_nvmetd("--ssd", f"emulated:{spec}", "--listen", "127.0.0.1:0")
+    assert status == 1 and text in log and spec[5:].split(",")[0] in log
+
+
 def test_documented():
     """Every key is in nvmet.conf(5) and in the example, every option in nvmetd(8) and --help."""
     manual, example = ((TOP / name).read_text() for name in ("docs/nvmet.conf.5", "nvmet.conf.example"))
@@ -103,6 +131,15 @@ def test_good(tmp_path):
     ("listen", 'hosts = ( { nqn = "nqn.a:b"; read_only = true; } );\nlisten', 1, "read_only: there is no such key here"),
     ("nsid = 1;", 'nsid = 1; read_only = 0;', 4, "read_only: expected true or false"),
     ("listen", 'dhchap = { discovery = 1; };\nlisten', 1, "discovery: expected true or false"),
+    ("listen", "max_transfer = \"100K\";\nlisten", 1, 'max_transfer: expected a power of two from "8K" to "1M"'),
+    ("} ); } );", "} ); } );\n\ndma_memory = \"16M\";\nworkers = 2;", 7, "too small for 2 workers: at least 24M"),
+    ("} ); } );", "} ); } );\nworker_cpus = ( 0, 1 );", 5, "worker_cpus names 2 CPUs for 1 workers"),
+    ("ssds = ( {", 'ssds = ( "x", {', 2, "ssds: expected a group"),
+    ('"127.0.0.1:0"', '{ addr = "127.0.0.1:0"; }', 1, "addr: there is no such key here, but address, tls"),
+    ("nsid = 1;", "nssid = 1;", 4, "nssid: there is no such key here, but nsid, ssd, ssd_nsid, read_only"),
+    ("allow_any_host = true", 'hosts = ( "nqn.a:a",\n{ nqn = "nqn.a:b"; namespaces = ( 1, 3 ); } )', 4,
+     "namespaces: the subsystem has no nsid 3"),
+    ('( { nsid = 1; ssd = "a"; }, { nsid = 2; ssd = "b"; } )', "( )", 4, "namespaces: expected at least one"),
     ("listen", 'dhchap = { keys = 1; };\nlisten', 1, "keys: there is no such key here"),
 ])
 def test_bad(tmp_path, old, new, line, text):
@@ -195,7 +232,7 @@ def test_include(tmp_path):
     ("workers = true;", "workers: expected a number"),
     ('dma_memory = "1M";', "dma_memory: expected a size"),
     ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
-    ('max_transfer = "48K";', "no power of two"),
+    ('max_transfer = "48K";', "expected a power of two"),
     ('max_transfer = "4K";', "max_transfer: expected a size from \"8K\" to \"1M\""),  # MDTS 0 is no limit
     ('log_level = "loud";', 'expected "error", "warning"'),
     ('limits = { handshake_timeout = "1h"; };', 'handshake_timeout: expected a time from "100ms" to "10m"'),
