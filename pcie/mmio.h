@@ -3,8 +3,16 @@
  * Register access: a store into the mapped BAR, or the provider's op when there is no mapping. The
  * choice is one well-predicted branch.
  *
- * x86 and arm64 both order a store to normal memory before a later store to device memory only with
- * a barrier; mmio_wmb() is that barrier and is written where a doorbell is rung.
+ * Registers and DMA memory are different kinds of memory, and only barriers order one with the
+ * other. What each access here is ordered with is what the SSD is told by it:
+ *
+ *   before a register is written: all that was written (SQEs, rings) and read (CQEs, which the SSD
+ *     overwrites once it knows the new head);
+ *   after a register was read: all that is read from then on (what the SSD wrote before, CSTS).
+ *
+ * The shadow doorbells are memory, and need the same by hand. arm64 reorders all of these, and the
+ * fences of C11 are no help: they reach the other CPUs (inner shareable), and an SSD is further
+ * out.
  */
 #ifndef NVMETD_PCIE_MMIO_H
 #define NVMETD_PCIE_MMIO_H
@@ -14,11 +22,49 @@
 #include "pcie/device.h"
 #include "util/le.h"
 
+/* What was read and written before, before what is written after. */
+static inline void mmio_before_write(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("sfence" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dmb osh" ::: "memory"); /* oshst would let reads pass */
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* What was read before, before what is read after. */
+static inline void mmio_after_read(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("" ::: "memory"); /* reads stay in order, but for the compiler */
+#elif defined(__aarch64__)
+	__asm__ volatile("dmb oshld" ::: "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* What was written before, before what is read after, too. */
+static inline void mmio_full(void)
+{
+#if defined(__aarch64__)
+	__asm__ volatile("dmb osh" ::: "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 static inline uint32_t mmio_read32(struct pcie_device *dev, uint32_t off)
 {
-	if (dev->bar0)
-		return le32toh(*(const volatile uint32_t *)(dev->bar0 + off));
-	return (uint32_t)dev->ops->read(dev, off, 4);
+	uint32_t raw;
+
+	if (!dev->bar0)
+		return (uint32_t)dev->ops->read(dev, off, 4);
+	raw = *(const volatile uint32_t *)(dev->bar0 + off);
+	mmio_after_read();
+	return le32toh(raw);
 }
 
 /* Two 32-bit reads, low half first: not every controller takes a 64-bit access (Base 3.1.3). */
@@ -35,10 +81,12 @@ static inline uint64_t mmio_read64(struct pcie_device *dev, uint32_t off)
 
 static inline void mmio_write32(struct pcie_device *dev, uint32_t off, uint32_t value)
 {
-	if (dev->bar0)
-		*(volatile uint32_t *)(dev->bar0 + off) = htole32(value);
-	else
+	if (!dev->bar0) {
 		dev->ops->write(dev, off, 4, value);
+		return;
+	}
+	mmio_before_write();
+	*(volatile uint32_t *)(dev->bar0 + off) = htole32(value);
 }
 
 static inline void mmio_write64(struct pcie_device *dev, uint32_t off, uint64_t value)
@@ -49,16 +97,6 @@ static inline void mmio_write64(struct pcie_device *dev, uint32_t off, uint64_t 
 	}
 	mmio_write32(dev, off, (uint32_t)value);
 	mmio_write32(dev, off + 4, (uint32_t)(value >> 32));
-}
-
-/* Everything written to DMA memory before is visible to the device before what is written after. */
-static inline void mmio_wmb(void)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("sfence" ::: "memory");
-#else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
 }
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * Submission and completion rings; see qpair.h.
  *
- * The three places where order matters are marked: SQE before doorbell, phase before the rest of a
- * CQE, shadow doorbell before its event index.
+ * Order matters in four places: SQE before doorbell, and CQE read before doorbell, for which mmio.h
+ * sees; phase before the rest of a CQE, and shadow doorbell before its event index, marked here.
  */
 #include "pcie/qpair.h"
 
@@ -344,8 +344,9 @@ static bool shadow_needs_mmio(volatile uint32_t *shadow, volatile uint32_t *even
 {
 	if (!shadow)
 		return true;
+	mmio_before_write();
 	*shadow = htole32(new);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* shadow before event index, on both sides */
+	mmio_full(); /* shadow before event index, on both sides */
 	return (uint16_t)(new - le32toh(*event) - 1) < (uint16_t)(new - old);
 }
 
@@ -353,7 +354,6 @@ void nvme_qpair_ring(struct nvme_qpair *qp)
 {
 	if (qp->sq_tail == qp->sq_tail_rung || qp->paused)
 		return;
-	mmio_wmb(); /* SQEs before the doorbell */
 	if (shadow_needs_mmio(qp->shadow_sq, qp->event_sq, qp->sq_tail_rung, qp->sq_tail))
 		mmio_write32(qp->dev, qp->sq_doorbell, qp->sq_tail);
 	qp->sq_tail_rung = qp->sq_tail;
@@ -433,10 +433,11 @@ unsigned nvme_qpair_take_completions(struct nvme_qpair *qp)
 
 	/* At most one round: an SSD that completes without end must not hold the thread. */
 	while (seen < qp->entries && cq_has_entry(qp)) {
-		/* After the phase; the SSD may reuse the entry once the doorbell is rung. */
-		struct nvme_cqe cqe = qp->cq[qp->cq_head];
+		struct nvme_cqe cqe;
 		uint16_t cid;
 
+		mmio_after_read(); /* the phase, before the rest */
+		cqe = qp->cq[qp->cq_head];
 		if (seen++ == 0 && qp->loop)
 			loop_tick(qp->loop);
 		if (++qp->cq_head == qp->entries) {
