@@ -38,6 +38,7 @@ struct nvme_ns {
 	uint16_t metadata; /* bytes per block */
 	bool present;      /* false: the SSD had it once and may have it again */
 	bool seen;         /* ns.c, while it scans */
+	bool described;    /* by descriptors, which may have been none */
 	bool has_uuid, has_nguid, has_eui64;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	struct nvme_id_ns id; /* as the SSD said */

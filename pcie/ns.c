@@ -18,14 +18,19 @@
 
 static void next_ns(struct nvme_ctrl *ctrl);
 
-/* Without namespaces there is nothing to bring up; a later scan leaves things as they were. */
+/* Without namespaces there is nothing to bring up; a later scan leaves what it has not reached as
+ * it was. */
 static void scan_stop(struct nvme_ctrl *ctrl, const char *why)
 {
 	ctrl->scan.running = false;
-	if (ctrl->state == NVME_CTRL_READY)
-		log_err("%s: looking at its namespaces again failed: %s", ctrl->name, why);
-	else
+	if (ctrl->state != NVME_CTRL_READY) {
 		nvme_ctrl_recover(ctrl, why);
+		return;
+	}
+	log_err("%s: looking at its namespaces again failed: %s", ctrl->name, why);
+	nvme_ns_tell(ctrl);
+	if (ctrl->scan.again)
+		nvme_ns_scan(ctrl);
 }
 
 /* After a reset, or in its place: commands that are issued again must meet what they were for. */
@@ -162,25 +167,32 @@ static void take_found(struct nvme_ctrl *ctrl)
 	*ns = *found;
 }
 
-static bool is_as_before(struct nvme_ctrl *ctrl, const struct nvme_ns *found)
+/* The namespace that is being looked at, as it was; NULL: it was not there. */
+static const struct nvme_ns *was(struct nvme_ctrl *ctrl)
 {
-	const struct nvme_ns *known = nvme_ctrl_ns_by_id(ctrl, found->nsid);
+	const struct nvme_ns *ns = nvme_ctrl_ns_by_id(ctrl, ctrl->scan.found.nsid);
 
-	return !known || !known->present || same_blocks(known, found);
+	return ns && ns->present ? ns : NULL;
 }
 
 static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
+	struct nvme_ns *found = &ctrl->scan.found;
 
 	if (!scan_goes_on(ctrl))
 		return;
 	/* Optional before NVMe 1.3: without them identity is derived. */
-	if (nvme_cqe_status(cqe) == 0)
-		take_descriptors(&ctrl->scan.found, ctrl->scan.buf.va);
-	if (returned(ctrl) && !is_as_before(ctrl, &ctrl->scan.found)) {
+	found->described = nvme_cqe_status(cqe) == 0;
+	if (found->described) {
+		take_descriptors(found, ctrl->scan.buf.va);
+	} else if (was(ctrl) && was(ctrl)->described) {
+		scan_stop(ctrl, "it does not show who they are"); /* hosts must not see others */
+		return;
+	}
+	if (returned(ctrl) && was(ctrl) && !same_blocks(was(ctrl), found)) {
 		log_err("%s: namespace %u has another format or identity than before", ctrl->name,
-			ctrl->scan.found.nsid);
+			found->nsid);
 		nvme_ctrl_fail(ctrl, "its namespaces are others");
 		return;
 	}
@@ -216,8 +228,8 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	*ns = (struct nvme_ns){ .ctrl = ctrl, .nsid = ctrl->scan.list[ctrl->scan.next - 1] };
 	memcpy(&ns->id, ctrl->scan.buf.va, sizeof(ns->id));
 	take_old_ids(ns);
-	if (returned(ctrl) && nvme_cqe_status(cqe)) {
-		nvme_ctrl_recover(ctrl, "it does not show its namespaces");
+	if (nvme_cqe_status(cqe) && was(ctrl)) {
+		scan_stop(ctrl, "it does not show its namespaces");
 		return;
 	}
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {

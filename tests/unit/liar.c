@@ -82,9 +82,12 @@ static void dev_write(struct pcie_device *dev, uint32_t off, unsigned size, uint
 {
 	(void)dev;
 	liar.highest_write = num_max(liar.highest_write, off);
-	if (off == NVME_REG_AQA)
+	if (off == NVME_REG_AQA) { /* the rings are empty, also after a reset */
 		liar.aqa = (uint32_t)value;
-	else if (off == NVME_REG_ASQ)
+		liar.head = liar.at = 0;
+		liar.phase = true;
+	}
+	if (off == NVME_REG_ASQ)
 		liar.asq = value;
 	else if (off == NVME_REG_ACQ)
 		liar.acq = value;

@@ -340,6 +340,78 @@ static void short_data(void **state)
 	liar_end();
 }
 
+/* --- Namespaces that it had ------------------------------------------------------------------- */
+
+static enum nvme_cns failing; /* of namespace 1, `n_failing` times */
+static unsigned n_failing, n_lists;
+
+static void cannot_show(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
+{
+	n_lists += is_identify(sqe, NVME_CNS_ACTIVE_NS_LIST);
+	if (!n_failing || !is_identify(sqe, failing) || le32_get(sqe->nsid) != 1)
+		return;
+	n_failing--;
+	memset(data, 0, NVME_IDENTIFY_SIZE);
+	cqe->status = nvme_status_to_wire(NVME_SC_INTERNAL, false);
+}
+
+/* It does not say, once, what a namespace is or who it is: that is no other namespace. */
+static void silent_about_one(void **state)
+{
+	static const enum nvme_cns cases[] = { NVME_CNS_NS, NVME_CNS_NS_DESC_LIST };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct nvme_ns *ns;
+		struct nvme_ns before;
+
+		liar_reset(state);
+		liar_start("emulated:size=1M,namespaces=2", cannot_show);
+		ns = nvme_ctrl_ns(liar_ctrl, 0);
+		before = *ns;
+		assert_true(before.has_uuid);
+		failing = cases[i];
+		n_failing = 1;
+		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
+		while (n_failing)
+			liar_run_for(10);
+		assert_true(ns->present);
+		assert_memory_equal(ns->uuid, before.uuid, sizeof(ns->uuid));
+		n_failing = 1;
+		n_lists = 0; /* and asked for again while it looks, it looks again */
+		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
+		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
+		while (n_failing || n_lists < 2)
+			liar_run_for(10);
+		n_failing = 1; /* after a reset, which does not help at once */
+		liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
+		while (n_failing || !nvme_ctrl_is_ready(liar_ctrl)) {
+			assert_int_equal(seen.failed, 0);
+			liar_run_for(10);
+		}
+		assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 2);
+		assert_memory_equal(ns->uuid, before.uuid, sizeof(ns->uuid));
+		liar_end();
+	}
+}
+
+/* Of another command set, say: it is left out at the start, and is no reason to give up later. */
+static void silent_about_one_always(void **state)
+{
+	(void)state;
+	failing = NVME_CNS_NS;
+	n_failing = UINT32_MAX;
+	liar_start("emulated:size=1M,namespaces=2", cannot_show);
+	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
+	liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
+	while (!nvme_ctrl_n_resets(liar_ctrl) || !nvme_ctrl_is_ready(liar_ctrl)) {
+		assert_int_equal(seen.failed, 0);
+		liar_run_for(10);
+	}
+	assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 1);
+	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
+	liar_end();
+}
+
 /* --- Completions ------------------------------------------------------------------------------ */
 
 static void wrong_cid(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
@@ -440,6 +512,8 @@ int main(void)
 		cmocka_unit_test_setup(formats, liar_reset),
 		cmocka_unit_test_setup(descriptors, liar_reset),
 		cmocka_unit_test_setup(short_data, liar_reset),
+		cmocka_unit_test_setup(silent_about_one, liar_reset),
+		cmocka_unit_test_setup(silent_about_one_always, liar_reset),
 		cmocka_unit_test_setup(cid_of_nobody, liar_reset),
 		cmocka_unit_test_setup(queue_commands_refused, liar_reset),
 		cmocka_unit_test_setup(storm_of_events, liar_reset),
