@@ -164,6 +164,17 @@ static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
 	return sqe;
 }
 
+static size_t range_bytes(const struct emul_slot *slot)
+{
+	return slot->iov[slot->range_pos].iov_len;
+}
+
+/* Of a range whose beginning is through. */
+static void *copy_place(const struct emul_slot *slot)
+{
+	return (uint8_t *)slot->scratch + (range_bytes(slot) - slot->left);
+}
+
 static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 {
 	const struct iovec *iov = slot->iov + slot->iov_pos;
@@ -181,10 +192,10 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 		break;
 	case NVME_IO_COPY:
 		if (slot->copy_writing)
-			io_uring_prep_write(sqe, 0, slot->scratch, (unsigned)slot->left,
+			io_uring_prep_write(sqe, 0, copy_place(slot), (unsigned)slot->left,
 					    slot->copy_to);
 		else
-			io_uring_prep_read(sqe, 0, slot->scratch, (unsigned)slot->left,
+			io_uring_prep_read(sqe, 0, copy_place(slot), (unsigned)slot->left,
 					   slot->offset);
 		break;
 	case NVME_IO_FLUSH:
@@ -340,25 +351,34 @@ static void next_range(struct emul_slot *slot)
 		return;
 	}
 	slot->offset = (uintptr_t)slot->iov[slot->range_pos].iov_base;
-	slot->left = slot->iov[slot->range_pos].iov_len;
+	slot->left = range_bytes(slot);
 	emul_uring_start(slot);
 }
 
-/* A range was read, or written: the other half of it, or the next one. */
+/* A part of a range was read, or written: the rest of it, the other half, or the next range. What
+ * is missing is asked for once more: the file's answer to that says why. */
 static void copy_done(struct emul_slot *slot, size_t n)
 {
-	if (n != slot->left) {
+	if (n == 0) {
 		emul_slot_end(slot,
 			      slot->copy_writing ? NVME_SC_WRITE_FAULT : NVME_SC_UNRECOVERED_READ);
 		return;
 	}
-	slot->copy_writing = !slot->copy_writing;
-	if (slot->copy_writing) {
-		emul_uring_start(slot);
+	slot->left -= n;
+	if (slot->copy_writing)
+		slot->copy_to += n;
+	else
+		slot->offset += n;
+	if (!slot->left && slot->copy_writing) {
+		slot->copy_writing = false;
+		next_range(slot);
 		return;
 	}
-	slot->copy_to += slot->left;
-	next_range(slot);
+	if (!slot->left) {
+		slot->copy_writing = true;
+		slot->left = range_bytes(slot);
+	}
+	emul_uring_start(slot);
 }
 
 /* A request has come back with `res`: the command ends, or goes on with what is left of it. */

@@ -154,28 +154,32 @@ def test_cut(start, folder, monkeypatch, filtered):
 
 
 def test_full(start, small_tmpfs):
-    """Somebody makes a hole where data was and fills the file system: who writes there is told Capacity
-    Exceeded, who reads finds zeroes, and when there is room again all is well."""
+    """Somebody makes a hole where data was and fills the file system: who writes or copies there is told
+    Capacity Exceeded, also when some of it still had room, who reads finds zeroes, and when there is room again all is well."""
     folder = small_tmpfs(20)
     disk = folder / "disk"
     make(disk)
     daemon = serve(start, disk)
     with Host(daemon.address, NQN) as host:
         queue = host.io[0]
-        for chunk in (7, 8):
+        for chunk in (7, 8, 10):
             write(queue, chunk * CHUNK, content(chunk, 1))
             punch(disk, chunk)
+        ranges = struct.pack("<8xQH14x", 20 * CHUNK, 2 * CHUNK - 1)
         with pytest.raises(OSError):
             (folder / "other").write_bytes(bytes(8 << 20))
         for _ in range(2):
             fields = io_fields(7 * CHUNK, CHUNK)
             assert queue.status(1, nsid=1, write=content(7, 2), **fields) == CAPACITY_EXCEEDED
+            assert queue.status(0x19, nsid=1, write=ranges, inline=True, cdw10=9 * CHUNK) == CAPACITY_EXCEEDED
             assert read(queue, 8 * CHUNK, CHUNK) == bytes(BYTES)
             write(queue, 9 * CHUNK, content(9, 2))
             assert on_disk(disk, 9) == read(queue, 9 * CHUNK, CHUNK) == content(9, 2)
         (folder / "other").unlink()
         write(queue, 7 * CHUNK, content(7, 3))
         assert on_disk(disk, 7) == read(queue, 7 * CHUNK, CHUNK) == content(7, 3)
+        assert queue.status(0x19, nsid=1, write=ranges, inline=True, cdw10=9 * CHUNK) == 0
+        assert on_disk(disk, 9) + on_disk(disk, 10) == content(20) + content(21)
     daemon.expect_clean()
     daemon.stop()
 
