@@ -10,6 +10,7 @@
 #include "security/dhchap.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
+#include "util/bits.h"
 #include "util/check.h"
 #include "util/log.h"
 
@@ -60,7 +61,7 @@ static int read_visible(const struct conf_reader *reader, const config_setting_t
 		if (nsid < 1 || nsid > NVMET_MAX_NSID)
 			return conf_fail(reader, elem, "namespaces: expected numbers from 1 to %d",
 					 NVMET_MAX_NSID);
-		access->visible[nsid / 64] |= UINT64_C(1) << (nsid % 64);
+		bits_set(access->visible, (unsigned)nsid);
 	}
 	return 0;
 }

@@ -14,6 +14,7 @@
 
 #include "pcie/ctrl_internal.h"
 #include "pcie/mmio.h"
+#include "util/bits.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"
@@ -332,7 +333,7 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	snprintf(ctrl->name, sizeof(ctrl->name), "%s", ctrl->dev->name);
 	nvme_admin_init(ctrl);
 	nvme_recovery_init(ctrl);
-	ctrl->qids = calloc(65536 / 64, sizeof(ctrl->qids[0]));
+	ctrl->qids = calloc(BITS_WORDS(UINT16_MAX), sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
 	if (!ctrl->qids || !ctrl->timer || !ctrl->patience ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf) ||

@@ -93,7 +93,7 @@ struct nvme_ctrl {
 	unsigned n_ns;
 	struct nvme_ns_scan scan;
 
-	uint64_t *qids; /* bit set: in use */
+	uint64_t *qids; /* a bit for each QID: in use */
 	unsigned qids_used;
 	struct loop_msg failed_msg;
 	const char *why; /* of the outage, or the failure */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "pcie/ctrl_internal.h"
+#include "util/bits.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -44,9 +45,9 @@ static uint16_t qid_take(struct nvme_ctrl *ctrl)
 {
 	for (unsigned qid = 1; qid <= ctrl->info.n_queues; qid++) {
 		/* An Abort that is still under way must not meet another queue's command. */
-		if ((ctrl->qids[qid / 64] >> (qid % 64) & 1) || qid == ctrl->abort_qid)
+		if (bits_test(ctrl->qids, qid) || qid == ctrl->abort_qid)
 			continue;
-		ctrl->qids[qid / 64] |= UINT64_C(1) << (qid % 64);
+		bits_set(ctrl->qids, qid);
 		ctrl->qids_used++;
 		return (uint16_t)qid;
 	}
@@ -55,7 +56,7 @@ static uint16_t qid_take(struct nvme_ctrl *ctrl)
 
 static void qid_give_back(struct nvme_ctrl *ctrl, uint16_t qid)
 {
-	ctrl->qids[qid / 64] &= ~(UINT64_C(1) << (qid % 64));
+	bits_clear(ctrl->qids, qid);
 	ctrl->qids_used--;
 }
 

@@ -16,6 +16,7 @@
 #include "target/ns.h"
 #include "target/nvmf.h"
 #include "target/subsystem.h"
+#include "util/bits.h"
 
 struct event;
 struct nvmet_host;
@@ -76,7 +77,7 @@ struct nvmet_ctrl {
 	struct nvme_error_entry errors[NVMET_ERROR_SLOTS];
 
 	/* Changed namespace list since it was read: a bit for each NSID. */
-	uint64_t changed_ns[NVMET_MAX_NSID / 64 + 1];
+	uint64_t changed_ns[BITS_WORDS(NVMET_MAX_NSID)];
 };
 
 /* Makes a controller for a host that was found to be allowed, and links it. 0, -ENOSPC (no CNTLID),

@@ -9,6 +9,7 @@
 #include "target/ctrl.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
+#include "util/bits.h"
 #include "util/check.h"
 #include "util/clock.h"
 
@@ -136,14 +137,12 @@ static void owe(struct nvmet_path *path, const struct nvmet_subsystem *subsys,
 	struct nvmet_ns_set *untold = &path->queue->untold;
 
 	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
-		const uint64_t bit = UINT64_C(1) << (nsid % 64);
-
 		if (!is_of(atomic_load(&subsys->ns[nsid]), path))
 			continue;
-		if (!set || (set->bits[nsid / 64] & bit))
-			untold->bits[nsid / 64] |= bit;
+		if (!set || bits_test(set->bits, nsid))
+			bits_set(untold->bits, nsid);
 		else
-			untold->bits[nsid / 64] &= ~bit;
+			bits_clear(untold->bits, nsid);
 	}
 }
 
@@ -175,13 +174,11 @@ static void settle(struct nvmet_loss_host *host, const struct nvmet_path *path)
 	bool left = false;
 
 	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
-		const uint64_t bit = UINT64_C(1) << (nsid % 64);
-
 		if (!is_of(atomic_load(&host->subsys->ns[nsid]), path))
 			continue;
-		if (!(path->queue->untold.bits[nsid / 64] & bit))
-			host->untold.bits[nsid / 64] &= ~bit;
-		left = left || (host->untold.bits[nsid / 64] & bit);
+		if (!bits_test(path->queue->untold.bits, nsid))
+			bits_clear(host->untold.bits, nsid);
+		left = left || bits_test(host->untold.bits, nsid);
 	}
 	if (!left)
 		host->untold = (struct nvmet_ns_set){ { 0 } };
@@ -204,20 +201,19 @@ void nvmet_losses_leave(struct nvmet_losses *losses, struct nvmet_path *path)
 bool nvmet_losses_tell(const struct nvmet_losses *losses, struct nvmet_path *path,
 		       const struct nvmet_ns *ns, uint64_t begun)
 {
-	const uint64_t bit = UINT64_C(1) << (ns->nsid % 64);
-	uint64_t *untold = &path->queue->untold.bits[ns->nsid / 64];
+	uint64_t *untold = path->queue->untold.bits;
 	uint32_t count = atomic_load(&losses->count);
 
 	if (path->losses_known != count) {
 		path->losses_known = count;
 		owe(path, ns->subsys, NULL);
 	}
-	if (!(*untold & bit)) {
+	if (!bits_test(untold, ns->nsid)) {
 		if (path->told_ns && begun >= path->told_ns + NVMET_LOSS_SEEN_NS)
 			path->told_seen = true;
 		return false;
 	}
-	*untold &= ~bit;
+	bits_clear(untold, ns->nsid);
 	path->told_seen = false;
 	path->told_ns = clock_now_ns();
 	return true;

@@ -18,6 +18,8 @@
 
 #include "target/ns.h"
 #include "target/nvmf.h"
+#include "util/bits.h"
+#include "util/clock.h"
 
 struct nvmet_ctrl;
 struct nvmet_path;
@@ -29,11 +31,11 @@ struct nvmet_subsystem;
  * command that is not answered 30 s (Linux), and then leaves the connection. That the queue is
  * still here says nothing: without keep-alive it outlasts a network that carries nothing any more.
  */
-#define NVMET_LOSS_SEEN_NS (UINT64_C(60) * 1000000000)
+#define NVMET_LOSS_SEEN_NS (60 * NSEC_PER_SEC)
 
 /* A set of a subsystem's namespaces, by host NSID. */
 struct nvmet_ns_set {
-	uint64_t bits[NVMET_MAX_NSID / 64 + 1];
+	uint64_t bits[BITS_WORDS(NVMET_MAX_NSID)];
 };
 
 /* A host at a subsystem. */

@@ -14,6 +14,7 @@
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/target.h"
+#include "util/bits.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -172,7 +173,7 @@ static void announce(const struct nvmet_ns *ns)
 	TAILQ_FOREACH (ctrl, &ns->subsys->ctrls, link) {
 		if (!nvmet_access_sees(ctrl->access, ns->nsid))
 			continue;
-		ctrl->changed_ns[ns->nsid / 64] |= UINT64_C(1) << (ns->nsid % 64);
+		bits_set(ctrl->changed_ns, ns->nsid);
 		nvmet_aen_raise(ctrl, NVME_AER_DW0(NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED,
 						   NVME_LOG_CHANGED_NS));
 	}

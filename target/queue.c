@@ -29,13 +29,12 @@
 #include "target/target.h"
 #include "target/transport.h"
 #include "target/worker.h"
+#include "util/bits.h"
 #include "util/log.h"
-
-#define CID_WORDS (65536 / 64)
 
 int nvmet_queue_init(struct nvmet_queue *queue)
 {
-	queue->cid_map = calloc(CID_WORDS, sizeof(queue->cid_map[0]));
+	queue->cid_map = calloc(BITS_WORDS(UINT16_MAX), sizeof(queue->cid_map[0]));
 	if (!queue->cid_map)
 		return -ENOMEM;
 	for (unsigned i = 0; i < NVMET_MAX_SSDS; i++)

@@ -18,6 +18,7 @@
 #include "pcie/nvme.h"
 #include "target/fuse.h"
 #include "target/losses.h"
+#include "util/bits.h"
 #include "util/counter.h"
 #include "util/loop.h"
 
@@ -99,7 +100,7 @@ struct nvmet_queue {
 	struct nvmet_path paths[NVMET_MAX_SSDS];
 	struct nvmet_fuse fuse;
 	struct nvmet_ns_set untold; /* namespaces whose next Flush fails (losses.h) */
-	uint64_t *cid_map;          /* 65536 bits: CIDs that are outstanding */
+	uint64_t *cid_map;          /* a bit for each CID (util/bits.h): outstanding */
 	struct nvmet_queue_stats stats;
 	bool active; /* a command came since the keep-alive timer looked; relaxed atomic */
 
@@ -149,15 +150,15 @@ void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *r
 /* CIDs in flight (Base 4.2.3: Command ID Conflict). Worker. */
 static inline bool nvmet_queue_cid_test(const struct nvmet_queue *queue, uint16_t cid)
 {
-	return queue->cid_map[cid >> 6] >> (cid & 63) & 1;
+	return bits_test(queue->cid_map, cid);
 }
 static inline void nvmet_queue_cid_set(struct nvmet_queue *queue, uint16_t cid)
 {
-	queue->cid_map[cid >> 6] |= UINT64_C(1) << (cid & 63);
+	bits_set(queue->cid_map, cid);
 }
 static inline void nvmet_queue_cid_clear(struct nvmet_queue *queue, uint16_t cid)
 {
-	queue->cid_map[cid >> 6] &= ~(UINT64_C(1) << (cid & 63));
+	bits_clear(queue->cid_map, cid);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include "target/ns.h"
 #include "target/nvmf.h"
 #include "target/queue.h"
+#include "util/bits.h"
 
 struct nvmet_ctrl;
 struct nvmet_ssd;
@@ -23,15 +24,15 @@ struct nvmet_target;
 /* What a host may do at a subsystem, beyond coming in. */
 struct nvmet_access {
 	bool read_only;
-	bool masked;                               /* it sees only: */
-	uint64_t visible[NVMET_MAX_NSID / 64 + 1]; /* a bit for each NSID */
+	bool masked;                                  /* it sees only: */
+	uint64_t visible[BITS_WORDS(NVMET_MAX_NSID)]; /* a bit for each NSID */
 	uint16_t max_queues; /* I/O queues of a controller; 0: the subsystem's */
 };
 
 /* NULL sees all. `nsid` is at most NVMET_MAX_NSID. */
 static inline bool nvmet_access_sees(const struct nvmet_access *access, uint32_t nsid)
 {
-	return !access || !access->masked || (access->visible[nsid / 64] >> (nsid % 64) & 1);
+	return !access || !access->masked || bits_test(access->visible, nsid);
 }
 
 /* Owned by the subsystem; constant. */
