@@ -30,10 +30,8 @@
 static json_t *padded(const char *text, size_t size)
 {
 	char clean[64];
-	size_t len = num_min(strnlen(text, size), sizeof(clean) - 1);
+	size_t len = num_min(nvme_text_len(text, size), sizeof(clean) - 1);
 
-	while (len && text[len - 1] == ' ')
-		len--;
 	for (size_t i = 0; i < len; i++)
 		clean[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
 	return json_stringn(clean, len);

@@ -290,7 +290,7 @@ static void log_read(void *arg, const struct nvme_cqe *cqe)
 /* An event is not raised again until its log page was read (Base 5.2). */
 static void acknowledge(struct nvme_ctrl *ctrl, uint32_t lid)
 {
-	const size_t len = 512;
+	const size_t len = 512; /* reading the beginning is enough */
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_LOG_PAGE,
 		.nsid = le32_set(NVME_NSID_ALL),
@@ -315,6 +315,11 @@ static bool one_more_event(struct nvme_ctrl *ctrl)
 	return ++ctrl->events_heard <= EVENTS_PER_SECOND;
 }
 
+static bool is_event(uint32_t dw0, enum nvme_aer_type type, uint8_t info)
+{
+	return NVME_AER_TYPE(dw0) == type && NVME_AER_INFO(dw0) == info;
+}
+
 static void aer_done(void *arg, const struct nvme_cqe *cqe)
 {
 	static struct log_limit limit = LOG_LIMIT_INIT(50); /* main thread only */
@@ -326,17 +331,17 @@ static void aer_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	log_limited(&limit, LOG_LEVEL_WARN,
 		    "%s: asynchronous event: type %u, information %02xh, log page %02xh",
-		    ctrl->name, dw0 & 7, dw0 >> 8 & 0xff, dw0 >> 16 & 0xff);
-	acknowledge(ctrl, dw0 >> 16 & 0xff);
+		    ctrl->name, NVME_AER_TYPE(dw0), NVME_AER_INFO(dw0), NVME_AER_LID(dw0));
+	acknowledge(ctrl, NVME_AER_LID(dw0));
 	if (one_more_event(ctrl))
 		aer_send(ctrl);
 	else
 		arm_timer(ctrl);
-	if ((dw0 & 0xffff) == (NVME_AER_NOTICE | NVME_AER_NOTICE_NS_CHANGED << 8))
+	if (is_event(dw0, NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED))
 		nvme_ctrl_rescan(ctrl);
 	if (ctrl->params.events->async_event)
 		ctrl->params.events->async_event(ctrl, dw0, ctrl->params.arg);
-	if ((dw0 & 0xffff) == (NVME_AER_ERROR | NVME_AER_ERROR_PERSISTENT << 8))
+	if (is_event(dw0, NVME_AER_ERROR, NVME_AER_ERROR_PERSISTENT))
 		nvme_ctrl_recover(ctrl, "it reports a persistent internal error");
 }
 

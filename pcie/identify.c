@@ -137,17 +137,8 @@ static void ask_limits(struct nvme_ctrl *ctrl)
 		nvme_ctrl_fail(ctrl, "out of memory");
 }
 
-/* A text field of Identify, padded with spaces (Base 1.4.2), for %.*s. */
-#define PADDED(field) text_len(field, sizeof(field)), (field)
-
-static int text_len(const char *text, size_t size)
-{
-	size_t len = strnlen(text, size);
-
-	while (len && text[len - 1] == ' ')
-		len--;
-	return (int)len;
-}
+/* A text field of Identify, for %.*s. */
+#define PADDED(field) (int)nvme_text_len(field, sizeof(field)), (field)
 
 /* What hosts were told of it, and what its queue pairs and their commands rely on. */
 static bool same_ssd(const struct nvme_ctrl *ctrl, const struct nvme_id_ctrl *now)

@@ -152,6 +152,8 @@ WIRE_AT(struct nvme_cqe, status, 14);
 #define NVME_STATUS_DNR      ((uint16_t)0x4000)
 #define NVME_STATUS_MORE     ((uint16_t)0x2000)
 #define NVME_STATUS_CRD_MASK ((uint16_t)0x1800)
+#define NVME_STATUS_SCT(st)  ((st) >> 8 & 7)
+#define NVME_STATUS_SC(st)   ((st)&0xff)
 
 static inline uint16_t nvme_cqe_status(const struct nvme_cqe *cqe)
 {
@@ -290,6 +292,12 @@ enum nvme_io_opcode {
 #define NVME_IO_PRCHK_APP   (UINT32_C(1) << 27)
 #define NVME_IO_PRCHK_REF   (UINT32_C(1) << 26)
 
+/* SLBA of the commands that have one: CDW10 and CDW11. */
+static inline uint64_t nvme_slba(const struct nvme_sqe *sqe)
+{
+	return le32_get(sqe->cdw10) | (uint64_t)le32_get(sqe->cdw11) << 32;
+}
+
 struct nvme_dsm_range {
 	le32 cattr;
 	le32 nlb; /* 1's based */
@@ -380,9 +388,17 @@ enum nvme_aer_type {
 	NVME_AER_VENDOR = 7,
 };
 enum nvme_aer_error { NVME_AER_ERROR_PERSISTENT = 0x03 }; /* it serves no command any more */
+enum nvme_aer_smart {
+	NVME_AER_SMART_RELIABILITY = 0x00,
+	NVME_AER_SMART_TEMPERATURE = 0x01,
+	NVME_AER_SMART_SPARE = 0x02,
+};
 enum nvme_aer_notice { NVME_AER_NOTICE_NS_CHANGED = 0x00, NVME_AER_NOTICE_DISCOVERY = 0xf0 };
 #define NVME_AER_DW0(type, info, lid) \
 	((uint32_t)(type) | (uint32_t)(info) << 8 | (uint32_t)(lid) << 16)
+#define NVME_AER_TYPE(dw0) ((unsigned)((dw0)&7))
+#define NVME_AER_INFO(dw0) ((uint8_t)((dw0) >> 8 & 0xff))
+#define NVME_AER_LID(dw0)  ((uint8_t)((dw0) >> 16 & 0xff))
 #define NVME_AEC_SMART     UINT32_C(0xff) /* one bit per critical warning */
 #define NVME_AEC_NS_ATTR   (UINT32_C(1) << 8)
 #define NVME_AEC_DISCOVERY (UINT32_C(1) << 31)
@@ -521,6 +537,13 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 #define NVME_OACS_SELF_TEST           (1u << 4)
 #define NVME_OACS_DBBUF               (1u << 8)
 #define NVME_VWC_PRESENT              (1u << 0)
+#define NVME_FNA_FORMAT_ALL           (1u << 0) /* Format reaches all namespaces */
+#define NVME_FNA_ERASE_ALL            (1u << 1) /* so it does when it erases securely */
+#define NVME_AVSCC_STANDARD           (1u << 0) /* vendor commands have NDT in CDW10 */
+#define NVME_LPA_EFFECTS              (1u << 1)
+#define NVME_LPA_EXTENDED             (1u << 2)
+#define NVME_LPA_TELEMETRY            (1u << 3)
+#define NVME_LPA_SUPPORTED            (1u << 5) /* log pages 00h, 12h and 13h */
 
 #define NVME_OAES_NS_ATTR             (UINT32_C(1) << 8)
 #define NVME_OAES_DISCOVERY           (UINT32_C(1) << 31)
@@ -672,6 +695,11 @@ WIRE_AT(struct nvme_error_entry, lba, 16);
 WIRE_AT(struct nvme_error_entry, cs, 32);
 
 /* Base 5.16.1.3: SMART / health information. */
+#define NVME_SMART_SPARE         (1u << 0) /* critical warnings */
+#define NVME_SMART_TEMPERATURE   (1u << 1)
+#define NVME_SMART_DEGRADED      (1u << 2)
+#define NVME_SMART_READ_ONLY     (1u << 3)
+#define NVME_SMART_BACKUP_FAILED (1u << 4) /* of volatile memory */
 struct nvme_smart_log {
 	uint8_t critical_warning;
 	uint8_t temperature[2]; /* Kelvin, le16, unaligned */
@@ -710,6 +738,18 @@ WIRE_SIZE(struct nvme_fw_slot_log, 512);
 
 #define NVME_LOG_RAE (1u << 15) /* Get Log Page, CDW10: retain asynchronous event */
 
+/* Base 5.16: what a Get Log Page asks for, in bytes. NUMD is 0's based, in dwords. */
+static inline uint64_t nvme_log_len(const struct nvme_sqe *sqe)
+{
+	uint32_t numdl = le32_get(sqe->cdw10) >> 16, numdu = le32_get(sqe->cdw11) & 0xffff;
+
+	return ((uint64_t)(numdu << 16 | numdl) + 1) * 4;
+}
+static inline uint64_t nvme_log_offset(const struct nvme_sqe *sqe)
+{
+	return le32_get(sqe->cdw12) | (uint64_t)le32_get(sqe->cdw13) << 32;
+}
+
 /* Base 5.16.1.6: commands supported and effects. */
 struct nvme_effects_log {
 	le32 acs[256];
@@ -717,7 +757,34 @@ struct nvme_effects_log {
 	uint8_t rsvd2048[2048];
 };
 WIRE_SIZE(struct nvme_effects_log, 4096);
-#define NVME_EFFECTS_CSUPP (UINT32_C(1) << 0)
-#define NVME_EFFECTS_LBCC  (UINT32_C(1) << 1)
+#define NVME_EFFECTS_CSUPP    (UINT32_C(1) << 0)
+#define NVME_EFFECTS_LBCC     (UINT32_C(1) << 1)  /* logical block content change */
+#define NVME_EFFECTS_NCC      (UINT32_C(1) << 2)  /* namespace capability change */
+#define NVME_EFFECTS_CSE_SAME (UINT32_C(1) << 16) /* alone on its namespace */
+#define NVME_EFFECTS_CSE_ALL  (UINT32_C(2) << 16) /* alone on the SSD */
+
+/* Base 5.14: CDW10 of Format NVM: index of the format, secure erase settings. */
+#define NVME_FORMAT_INDEX(cdw10) (((cdw10)&0xf) | ((cdw10) >> 12 & 3) << 4)
+#define NVME_FORMAT_SES(cdw10)   ((cdw10) >> 9 & 7)
+
+#define NVME_ABORT_NOT_ABORTED   1u /* DW0 bit 0 of an Abort's completion: it was not aborted */
+
+/* Base 1.4.2: ASCII strings in data structures are padded with spaces, without NUL. */
+static inline void nvme_text_set(char *to, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memset(to, ' ', size);
+	memcpy(to, text, len);
+}
+/* Its length without the padding. */
+static inline size_t nvme_text_len(const char *text, size_t size)
+{
+	size_t len = strnlen(text, size);
+
+	while (len && text[len - 1] == ' ')
+		len--;
+	return len;
+}
 
 #endif

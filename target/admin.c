@@ -18,8 +18,6 @@
 #include "target/transport.h"
 #include "target/worker.h"
 
-#define NOT_ABORTED 1 /* DW0 bit 0 of an Abort's completion */
-
 static void keep_alive(struct nvmet_req *req)
 {
 	nvmet_req_complete(req, 0); /* that it came is what counts: nvmet_req_parse() noted it */
@@ -57,7 +55,7 @@ static void abort_on_worker(struct loop_msg *msg)
 	if (result == NVMET_ABORT_EXECUTING && (nvmet_io_abort(found) || nvmet_fuse_abort(found)))
 		result = NVMET_ABORT_DONE;
 	if (result != NVMET_ABORT_DONE)
-		req->cqe.dw0 = le32_set(NOT_ABORTED);
+		req->cqe.dw0 = le32_set(NVME_ABORT_NOT_ABORTED);
 	loop_post(queue->target->loop, &req->msg, abort_answered);
 }
 
@@ -69,12 +67,12 @@ static void nvmet_abort(struct nvmet_req *req)
 
 	if (sqid == 0) {
 		if (!nvmet_aen_abort(ctrl, cid))
-			req->cqe.dw0 = le32_set(NOT_ABORTED);
+			req->cqe.dw0 = le32_set(NVME_ABORT_NOT_ABORTED);
 		nvmet_req_complete(req, 0);
 		return;
 	}
 	if (sqid > NVMET_MAX_QUEUES || !ctrl->queues[sqid] || ctrl->queues[sqid]->dying) {
-		req->cqe.dw0 = le32_set(NOT_ABORTED);
+		req->cqe.dw0 = le32_set(NVME_ABORT_NOT_ABORTED);
 		nvmet_req_complete(req, 0);
 		return;
 	}

@@ -16,16 +16,6 @@
 #include "util/check.h"
 #include "util/log.h"
 
-static unsigned type_of(uint32_t dw0)
-{
-	return dw0 & 7;
-}
-
-static uint8_t lid_of(uint32_t dw0)
-{
-	return dw0 >> 16 & 0xff;
-}
-
 void nvmet_aen_init(struct nvmet_ctrl *ctrl)
 {
 	ctrl->aen = (struct nvmet_aen){ .n_pending = 0 };
@@ -37,12 +27,12 @@ void nvmet_aen_init(struct nvmet_ctrl *ctrl)
 static uint32_t warnings_of(uint8_t info)
 {
 	switch (info) {
-	case 0x00: /* reliability: degraded, read only, backup of volatile memory failed */
-		return 1u << 2 | 1u << 3 | 1u << 4;
-	case 0x01: /* temperature */
-		return 1u << 1;
-	case 0x02: /* spare */
-		return 1u << 0;
+	case NVME_AER_SMART_RELIABILITY:
+		return NVME_SMART_DEGRADED | NVME_SMART_READ_ONLY | NVME_SMART_BACKUP_FAILED;
+	case NVME_AER_SMART_TEMPERATURE:
+		return NVME_SMART_TEMPERATURE;
+	case NVME_AER_SMART_SPARE:
+		return NVME_SMART_SPARE;
 	default:
 		return NVME_AEC_SMART;
 	}
@@ -51,9 +41,9 @@ static uint32_t warnings_of(uint8_t info)
 /* Whether the host wants to hear of it (Set Features, Asynchronous Event Configuration). */
 static bool enabled(const struct nvmet_ctrl *ctrl, uint32_t dw0)
 {
-	uint8_t info = dw0 >> 8 & 0xff;
+	uint8_t info = NVME_AER_INFO(dw0);
 
-	switch (type_of(dw0)) {
+	switch (NVME_AER_TYPE(dw0)) {
 	case NVME_AER_ERROR:
 		return true;
 	case NVME_AER_SMART:
@@ -87,7 +77,7 @@ static void send_pending(struct nvmet_ctrl *ctrl)
 
 static uint64_t mask_bit(uint8_t lid)
 {
-	/* Pages 0 .. 62 have a bit of their own; the discovery page (70h) has the last. */
+	/* Pages 0 .. 62 have a bit of their own; all others (the discovery page) share the last. */
 	return UINT64_C(1) << (lid < 63 ? lid : 63);
 }
 
@@ -96,7 +86,7 @@ void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
 	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 	struct nvmet_aen *aen = &ctrl->aen;
 
-	if (ctrl->dead || !enabled(ctrl, dw0) || (aen->masked & mask_bit(lid_of(dw0))))
+	if (ctrl->dead || !enabled(ctrl, dw0) || (aen->masked & mask_bit(NVME_AER_LID(dw0))))
 		return;
 	if (aen->n_pending == ARRAY_SIZE(aen->pending_dw0)) {
 		log_limited(&limit, LOG_LEVEL_WARN,
@@ -104,7 +94,7 @@ void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
 			    nvmet_ctrl_name(ctrl));
 		return;
 	}
-	aen->masked |= mask_bit(lid_of(dw0));
+	aen->masked |= mask_bit(NVME_AER_LID(dw0));
 	aen->pending_dw0[aen->n_pending++] = dw0;
 	send_pending(ctrl);
 }
@@ -116,7 +106,7 @@ void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid)
 
 	aen->masked &= ~mask_bit(lid);
 	for (unsigned i = 0; i < aen->n_pending; i++) {
-		if (lid_of(aen->pending_dw0[i]) != lid)
+		if (NVME_AER_LID(aen->pending_dw0[i]) != lid)
 			aen->pending_dw0[n++] = aen->pending_dw0[i];
 	}
 	aen->n_pending = n;
@@ -164,7 +154,7 @@ void nvmet_aen_from_ssd(struct nvmet_ssd *ssd, uint32_t dw0)
 	struct nvmet_subsystem *subsys;
 	struct nvmet_ctrl *ctrl;
 
-	if (type_of(dw0) != NVME_AER_SMART)
+	if (NVME_AER_TYPE(dw0) != NVME_AER_SMART)
 		return; /* errors are told by status; namespaces are ours to announce */
 	TAILQ_FOREACH (subsys, &ssd->target->subsystems, link) {
 		if (nvmet_subsystem_path_of(subsys, ssd) < 0)

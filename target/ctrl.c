@@ -50,13 +50,13 @@ struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntl
 	return NULL;
 }
 
-/* 1 .. FFEFh, each in turn, so that a number is not used again soon. 0: none is left. */
+/* From 1 on, each in turn, so that a number is not used again soon. 0: none is left. */
 static uint16_t next_cntlid(struct nvmet_subsystem *subsys)
 {
-	for (unsigned tries = 0; tries < 0xffef; tries++) {
+	for (unsigned tries = 0; tries < NVMF_CNTLID_MAX; tries++) {
 		uint16_t cntlid = subsys->next_cntlid;
 
-		subsys->next_cntlid = cntlid == 0xffef ? 1 : (uint16_t)(cntlid + 1);
+		subsys->next_cntlid = cntlid == NVMF_CNTLID_MAX ? 1 : (uint16_t)(cntlid + 1);
 		if (!nvmet_ctrl_find(subsys, cntlid))
 			return cntlid;
 	}

@@ -18,6 +18,8 @@
 #include "target/target.h"
 #include "util/num.h"
 
+#define ADMIN_ENTRIES 32 /* what hosts are advised to take for an admin queue; more are allowed */
+
 /* The part of the page that the host reads. */
 struct window {
 	uint8_t *buf;
@@ -51,7 +53,7 @@ static void fill_entry(struct nvmf_disc_entry *entry, const struct nvmet_subsyst
 		.treq = treq[port->tls] | NVMF_TREQ_SQFC_DISABLE,
 		.portid = le16_set(port->portid),
 		.cntlid = le16_set(NVMF_CNTLID_DYNAMIC),
-		.asqsz = le16_set(32),
+		.asqsz = le16_set(ADMIN_ENTRIES),
 		.eflags = le16_set(subsys->discovery ? NVMF_EFLAGS_DUPRETINFO | NVMF_EFLAGS_EPCSD
 						     : 0),
 	};

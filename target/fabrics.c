@@ -83,8 +83,8 @@ static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *d
 		    req->queue->peer, le16_get(connect_cmd(req)->qid),
 		    memchr(data->hostnqn, 0, NVMF_NQN_FIELD) ? data->hostnqn : "(no NUL)",
 		    memchr(data->subnqn, 0, NVMF_NQN_FIELD) ? data->subnqn : "(no NUL)",
-		    explain(status, le32_get(req->cqe.dw0)), status >> 8 & 7, status & 0xff,
-		    le32_get(req->cqe.dw0));
+		    explain(status, le32_get(req->cqe.dw0)), NVME_STATUS_SCT(status),
+		    NVME_STATUS_SC(status), le32_get(req->cqe.dw0));
 }
 
 void nvmet_connect_finish(struct nvmet_req *req, uint16_t status)

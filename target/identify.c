@@ -26,19 +26,8 @@
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
 #define VWC_NO_FLUSH_OF_ALL (2u << 1)
-#define LPA_EFFECTS         (1u << 1)
-#define LPA_EXTENDED        (1u << 2)
-#define LPA_SUPPORTED       (1u << 5) /* log pages 00h, 12h and 13h */
 #define OFCS_DISCONNECT     (1u << 0)
 #define FRMW_ONE_READ_ONLY  (1u | 1u << 1)
-
-static void pad(char *to, size_t size, const char *text)
-{
-	size_t len = strnlen(text, size);
-
-	memset(to, ' ', size);
-	memcpy(to, text, len);
-}
 
 /* --- Controller ------------------------------------------------------------------------------- */
 
@@ -47,15 +36,15 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
 
-	pad(id->sn, sizeof(id->sn), subsys->serial);
-	pad(id->mn, sizeof(id->mn), subsys->model);
-	pad(id->fr, sizeof(id->fr), NVMET_FIRMWARE);
+	nvme_text_set(id->sn, sizeof(id->sn), subsys->serial);
+	nvme_text_set(id->mn, sizeof(id->mn), subsys->model);
+	nvme_text_set(id->fr, sizeof(id->fr), NVMET_FIRMWARE);
 	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(ctrl->cntlid);
 	id->ver = le32_set(NVMET_VERSION);
 	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
 	id->aerl = NVMET_AERL;
-	id->lpa = LPA_EXTENDED;
+	id->lpa = NVME_LPA_EXTENDED;
 	id->kas = le16_set(NVMET_KAS_MS / 100);
 	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
 	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET);
@@ -97,7 +86,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = NVMET_ACL;
 	id->frmw = FRMW_ONE_READ_ONLY;
-	id->lpa |= LPA_EFFECTS | LPA_SUPPORTED;
+	id->lpa |= NVME_LPA_EFFECTS | NVME_LPA_SUPPORTED;
 	id->elpe = NVMET_ERROR_SLOTS - 1;
 	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;

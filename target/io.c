@@ -22,6 +22,11 @@
 
 static void io_submit(struct nvmet_req *req);
 
+static struct nvmet_path *path_of(const struct nvmet_req *req)
+{
+	return &req->queue->paths[req->ns->path];
+}
+
 /*
  * A Flush says that all earlier writes are safe. When the SSD lost its cache since the last one,
  * the SSD's word does not hold, be it for a Flush that was issued again or for one that came later.
@@ -45,7 +50,7 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
 	struct nvmet_queue *queue = req->queue;
-	struct nvmet_path *path = &queue->paths[req->ns->path];
+	struct nvmet_path *path = path_of(req);
 	uint16_t status;
 
 	req->qpair = NULL;
@@ -66,11 +71,6 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 static void io_room(struct nvme_waiter *waiter)
 {
 	io_submit(container_of(waiter, struct nvmet_req, waiter));
-}
-
-static struct nvmet_path *path_of(const struct nvmet_req *req)
-{
-	return &req->queue->paths[req->ns->path];
 }
 
 /* Puts the command on the SSD's queue. 0, -EAGAIN (no room now) or -ENODEV (the SSD

@@ -19,15 +19,11 @@
 #include "target/req.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
+#include "util/bits.h"
 #include "util/num.h"
 
 #define OFFSET_IS_INDEX (1u << 23) /* CDW14 */
 #define CSI_MASK        (0xffu << 24)
-
-static uint64_t page_offset(const struct nvmet_req *req)
-{
-	return le32_get(req->cmd.cdw12) | (uint64_t)le32_get(req->cmd.cdw13) << 32;
-}
 
 static uint8_t page_id(const struct nvmet_req *req)
 {
@@ -37,7 +33,7 @@ static uint8_t page_id(const struct nvmet_req *req)
 /* Completes with a page of `size` bytes; false: refused, nothing was read. */
 static bool answer(struct nvmet_req *req, const void *page, size_t size)
 {
-	uint64_t offset = page_offset(req);
+	uint64_t offset = nvme_log_offset(&req->cmd);
 	size_t part;
 
 	if (offset > size) {
@@ -119,9 +115,7 @@ static void log_fw_slot(struct nvmet_req *req)
 		nvmet_passthru_log(req); /* the SSD's, which the host may change */
 		return;
 	}
-
-	memset(page.frs[0], ' ', sizeof(page.frs[0]));
-	memcpy(page.frs[0], NVMET_FIRMWARE, strlen(NVMET_FIRMWARE));
+	nvme_text_set(page.frs[0], sizeof(page.frs[0]), NVMET_FIRMWARE);
 	answer(req, &page, sizeof(page));
 }
 
@@ -134,7 +128,7 @@ static void log_changed_ns(struct nvmet_req *req)
 	unsigned n = 0;
 
 	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
-		if (ctrl->changed_ns[nsid / 64] >> (nsid % 64) & 1)
+		if (bits_test(ctrl->changed_ns, nsid))
 			page[n++] = le32_set(nsid);
 	}
 	if (answer(req, page, sizeof(page)) && !retain)
@@ -179,7 +173,7 @@ static void log_supported(struct nvmet_req *req);
 
 static void log_discovery(struct nvmet_req *req)
 {
-	uint16_t status = nvmet_discovery_log(req, page_offset(req));
+	uint16_t status = nvmet_discovery_log(req, nvme_log_offset(&req->cmd));
 
 	if (!status && !(nvmet_cdw10(req) & NVME_LOG_RAE))
 		nvmet_aen_log_read(req->queue->ctrl, NVME_LOG_DISCOVERY);
@@ -238,7 +232,6 @@ static void log_supported(struct nvmet_req *req)
 uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
 {
 	const struct log_page *page = find_page(req, page_id(req));
-	uint64_t numd = (nvmet_cdw10(req) >> 16 | (uint64_t)(nvmet_cdw11(req) & 0xffff) << 16) + 1;
 
 	if (!page)
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
@@ -246,7 +239,7 @@ uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
 	/* CDW14: an offset is in bytes (OT), and there is one I/O command set (CSI). */
 	if (le32_get(req->cmd.cdw14) & (OFFSET_IS_INDEX | CSI_MASK))
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw14));
-	if (page_offset(req) & 3)
+	if (nvme_log_offset(&req->cmd) & 3)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));
-	return nvmet_req_for_control(req, page->control, NVMET_DIR_READ, numd * 4);
+	return nvmet_req_for_control(req, page->control, NVMET_DIR_READ, nvme_log_len(&req->cmd));
 }

@@ -76,6 +76,7 @@ struct nvmf_connect_data {
 WIRE_SIZE(struct nvmf_connect_data, 1024);
 WIRE_AT(struct nvmf_connect_data, subnqn, 256);
 WIRE_AT(struct nvmf_connect_data, hostnqn, 512);
+#define NVMF_CNTLID_MAX     0xffef /* of a controller; what is above is reserved */
 #define NVMF_CNTLID_DYNAMIC 0xffff
 #define NVMF_CNTLID_STATIC  0xfffe
 

@@ -26,14 +26,9 @@
 #include "target/target.h"
 #include "util/log.h"
 
-#define FNA_FORMAT_ALL    (1u << 0)
-#define FNA_ERASE_ALL     (1u << 1)
-#define AVSCC_STANDARD    (1u << 0) /* vendor commands have NDT in CDW10 */
-#define LPA_TELEMETRY     (1u << 3)
-#define EFFECTS_NCC       (UINT32_C(1) << 2)  /* namespace capability change */
-#define EFFECTS_CSE_SAME  (UINT32_C(1) << 16) /* no other command to the namespace meanwhile */
-#define EFFECTS_CSE_ALL   (UINT32_C(2) << 16)
+/* Base 3.1.3.4: bits 1:0 of an opcode say where its data goes. */
 #define DIRECTION(opcode) ((opcode)&3)
+enum { NO_DATA = 0, TO_SSD = 1, FROM_SSD = 2, BOTH_WAYS = 3 };
 
 enum length { LENGTH_NONE, LENGTH_NUMD, LENGTH_CDW11, LENGTH_NDT };
 
@@ -46,9 +41,10 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ NVMET_ALLOW_FORMAT, LENGTH_NONE, NVME_EFFECTS_LBCC | EFFECTS_NCC | EFFECTS_CSE_SAME,
-	  NVME_OACS_FORMAT, NVME_ADMIN_FORMAT },
-	{ NVMET_ALLOW_SANITIZE, LENGTH_NONE, NVME_EFFECTS_LBCC | EFFECTS_CSE_ALL, 0,
+	{ NVMET_ALLOW_FORMAT, LENGTH_NONE,
+	  NVME_EFFECTS_LBCC | NVME_EFFECTS_NCC | NVME_EFFECTS_CSE_SAME, NVME_OACS_FORMAT,
+	  NVME_ADMIN_FORMAT },
+	{ NVMET_ALLOW_SANITIZE, LENGTH_NONE, NVME_EFFECTS_LBCC | NVME_EFFECTS_CSE_ALL, 0,
 	  NVME_ADMIN_SANITIZE },
 	{ NVMET_ALLOW_FIRMWARE, LENGTH_NUMD, 0, NVME_OACS_FIRMWARE, NVME_ADMIN_FW_DOWNLOAD },
 	{ NVMET_ALLOW_FIRMWARE, LENGTH_NONE, 0, NVME_OACS_FIRMWARE, NVME_ADMIN_FW_COMMIT },
@@ -58,8 +54,8 @@ static const struct command commands[] = {
 };
 /* C0h .. FFh; what they do nobody knows. */
 static const struct command vendor = { NVMET_ALLOW_VENDOR, LENGTH_NDT,
-				       NVME_EFFECTS_LBCC | EFFECTS_NCC | EFFECTS_CSE_ALL, 0,
-				       NVME_ADMIN_VENDOR };
+				       NVME_EFFECTS_LBCC | NVME_EFFECTS_NCC | NVME_EFFECTS_CSE_ALL,
+				       0, NVME_ADMIN_VENDOR };
 
 uint32_t nvmet_permission_by_name(const char *name)
 {
@@ -97,7 +93,7 @@ static bool ssd_has(const struct nvmet_ssd *ssd, const struct command *command)
 	if (command->permission == NVMET_ALLOW_SANITIZE)
 		return le32_get(id->sanicap) != 0;
 	if (command->permission == NVMET_ALLOW_VENDOR)
-		return id->avscc & AVSCC_STANDARD;
+		return id->avscc & NVME_AVSCC_STANDARD;
 	return (le16_get(id->oacs) & command->oacs) == command->oacs;
 }
 
@@ -182,13 +178,13 @@ static uint16_t check_whole(struct nvmet_req *req, const struct destination *to)
 	return 0;
 }
 
-/* Base 5.14: LBAF in CDW10 3:0 and 13:12, secure erase in 11:9. */
+/* Base 5.14. */
 static uint16_t check_format(struct nvmet_req *req, const struct destination *to)
 {
 	const struct nvme_id_ctrl *id = &nvme_ctrl_info(to->ssd->ctrl)->id;
 	uint32_t cdw10 = nvmet_cdw10(req);
-	unsigned format = (cdw10 & 0xf) | (cdw10 >> 12 & 3) << 4;
-	uint8_t all = FNA_FORMAT_ALL | (cdw10 >> 9 & 7 ? FNA_ERASE_ALL : 0);
+	unsigned format = NVME_FORMAT_INDEX(cdw10);
+	uint8_t all = NVME_FNA_FORMAT_ALL | (NVME_FORMAT_SES(cdw10) ? NVME_FNA_ERASE_ALL : 0);
 	uint16_t status;
 	const struct nvme_id_ns *ns;
 
@@ -288,7 +284,7 @@ static uint64_t data_length(const struct nvmet_req *req, enum length length)
 	case LENGTH_CDW11:
 		return nvmet_cdw11(req);
 	case LENGTH_NDT:
-		return DIRECTION(req->cmd.opcode) ? (uint64_t)nvmet_cdw10(req) * 4 : 0;
+		return DIRECTION(req->cmd.opcode) == NO_DATA ? 0 : (uint64_t)nvmet_cdw10(req) * 4;
 	case LENGTH_NONE:
 		break;
 	}
@@ -298,12 +294,13 @@ static uint64_t data_length(const struct nvmet_req *req, enum length length)
 uint16_t nvmet_parse_passthru(struct nvmet_req *req)
 {
 	const struct command *command = find(req->cmd.opcode);
-	enum nvmet_dir dir = DIRECTION(req->cmd.opcode) == 1 ? NVMET_DIR_WRITE : NVMET_DIR_READ;
+	enum nvmet_dir dir = DIRECTION(req->cmd.opcode) == TO_SSD ? NVMET_DIR_WRITE
+								  : NVMET_DIR_READ;
 	uint64_t len;
 
-	/* Vendor commands in both directions at once (11b) have no place in a fabric. */
+	/* Vendor commands with data in both directions at once have no place in a fabric. */
 	if (!command || req->queue->ctrl->subsys->discovery ||
-	    !offered(req->queue->ctrl->subsys, command) || DIRECTION(req->cmd.opcode) == 3)
+	    !offered(req->queue->ctrl->subsys, command) || DIRECTION(req->cmd.opcode) == BOTH_WAYS)
 		return nvmet_req_invalid_opcode(req);
 	if (command->length == LENGTH_NDT && nvmet_cdw11(req)) /* NDM: a metadata buffer */
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
@@ -373,9 +370,9 @@ void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_i
 	if (offered(subsys, find(NVME_ADMIN_SANITIZE)))
 		id->sanicap = ssd->sanicap;
 	if (offered(subsys, &vendor))
-		id->avscc = AVSCC_STANDARD;
+		id->avscc = NVME_AVSCC_STANDARD;
 	if (subsys->permissions & NVMET_ALLOW_TELEMETRY)
-		id->lpa |= ssd->lpa & LPA_TELEMETRY;
+		id->lpa |= ssd->lpa & NVME_LPA_TELEMETRY;
 }
 
 void nvmet_passthru_effects(const struct nvmet_subsystem *subsys, struct nvme_effects_log *log)
@@ -383,7 +380,7 @@ void nvmet_passthru_effects(const struct nvmet_subsystem *subsys, struct nvme_ef
 	for (unsigned opcode = 0; opcode < ARRAY_SIZE(log->acs); opcode++) {
 		const struct command *command = find((uint8_t)opcode);
 
-		if (command && DIRECTION(opcode) != 3 && offered(subsys, command))
+		if (command && DIRECTION(opcode) != BOTH_WAYS && offered(subsys, command))
 			log->acs[opcode] = le32_set(NVME_EFFECTS_CSUPP | command->effects);
 	}
 }

@@ -169,7 +169,7 @@ static inline uint32_t nvmet_cdw13(const struct nvmet_req *req)
 }
 static inline uint64_t nvmet_slba(const struct nvmet_req *req)
 {
-	return le32_get(req->cmd.cdw10) | (uint64_t)le32_get(req->cmd.cdw11) << 32;
+	return nvme_slba(&req->cmd);
 }
 
 #endif

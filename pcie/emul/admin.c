@@ -28,20 +28,12 @@ uint16_t emul_answer(const struct emul *emul, const struct nvme_sqe *sqe, const 
 	return status;
 }
 
-static void pad(char *to, size_t size, const char *text)
-{
-	size_t len = strnlen(text, size);
-
-	memset(to, ' ', size);
-	memcpy(to, text, len);
-}
-
 /* --- Identify --------------------------------------------------------------------------------- */
 
 static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 {
-	pad(id->sn, sizeof(id->sn), emul->options.serial);
-	pad(id->mn, sizeof(id->mn), "nvmetd emulated SSD");
+	nvme_text_set(id->sn, sizeof(id->sn), emul->options.serial);
+	nvme_text_set(id->mn, sizeof(id->mn), "nvmetd emulated SSD");
 	memcpy(id->fr, emul->firmware, sizeof(id->fr));
 	id->mdts = (uint8_t)(num_log2_up(emul->options.mdts) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(1);
@@ -50,14 +42,14 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 	id->oacs = le16_set(NVME_OACS_SECURITY | NVME_OACS_FORMAT | NVME_OACS_FIRMWARE |
 			    NVME_OACS_SELF_TEST | (emul->options.dbbuf ? NVME_OACS_DBBUF : 0));
 	id->sanicap = le32_set(1 | 1 << 1); /* crypto erase, block erase */
-	id->avscc = 1;                      /* vendor commands with NDT in CDW10 */
+	id->avscc = NVME_AVSCC_STANDARD;
 	id->fna = (uint8_t)emul->options.fna;
 	id->edstt = le16_set(1);
 	id->acl = 3;
 	id->aerl = EMUL_AERS - 1;
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
-	id->frmw = 1 << 1 | 1 << 4;         /* one slot, activation without reset */
-	id->lpa = 1 << 1 | 1 << 2 | 1 << 3; /* effects log, extended Get Log Page, telemetry */
+	id->frmw = 1 << 1 | 1 << 4; /* one slot, activation without reset */
+	id->lpa = NVME_LPA_EFFECTS | NVME_LPA_EXTENDED | NVME_LPA_TELEMETRY;
 	id->elpe = 0;
 	id->wctemp = le16_set(343);
 	id->cctemp = le16_set(353);
@@ -210,8 +202,7 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 {
 	uint8_t data[NVME_IDENTIFY_SIZE] __attribute__((aligned(8))) = { 0 };
 	uint32_t cdw10 = le32_get(sqe->cdw10);
-	uint64_t numd = (cdw10 >> 16 | (uint64_t)(le32_get(sqe->cdw11) & 0xffff) << 16) + 1;
-	uint64_t offset = le32_get(sqe->cdw12) | (uint64_t)le32_get(sqe->cdw13) << 32;
+	uint64_t offset = nvme_log_offset(sqe);
 	struct nvme_fw_slot_log *slots = (void *)data;
 	size_t size;
 
@@ -251,7 +242,7 @@ static uint16_t get_log_page(const struct emul *emul, const struct nvme_sqe *sqe
 	}
 	if ((offset & 3) || offset >= size)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	return emul_answer(emul, sqe, data, size, offset, numd * 4);
+	return emul_answer(emul, sqe, data, size, offset, nvme_log_len(sqe));
 }
 
 /* --- Features --------------------------------------------------------------------------------- */

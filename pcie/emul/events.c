@@ -7,9 +7,7 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define WARNING_TEMPERATURE (1u << 1)  /* in SMART, and in the event configuration */
-#define ANY_CONFIGURATION   UINT32_MAX /* errors cannot be configured away */
-#define SMART_TEMPERATURE   1          /* information of the event: temperature threshold */
+#define ANY_CONFIGURATION UINT32_MAX /* errors cannot be configured away */
 
 static void raise_event(struct emul *emul, uint32_t enabled_by, uint32_t dw0)
 {
@@ -41,9 +39,9 @@ static void too_hot(struct loop_msg *msg)
 {
 	struct emul *emul = container_of(msg, struct emul, smart_msg);
 
-	emul->critical_warning |= WARNING_TEMPERATURE;
-	raise_event(emul, WARNING_TEMPERATURE,
-		    NVME_AER_DW0(NVME_AER_SMART, SMART_TEMPERATURE, NVME_LOG_SMART));
+	emul->critical_warning |= NVME_SMART_TEMPERATURE;
+	raise_event(emul, NVME_SMART_TEMPERATURE, /* it is enabled by the bit that it sets */
+		    NVME_AER_DW0(NVME_AER_SMART, NVME_AER_SMART_TEMPERATURE, NVME_LOG_SMART));
 }
 
 static void internal_error(struct loop_msg *msg)

@@ -7,8 +7,6 @@
 #include "pcie/emul/emul_internal.h"
 #include "util/log.h"
 
-#define NOT_ABORTED 1 /* DW0 bit 0 of an Abort's completion */
-
 bool emul_fault_any(const struct emul_faults *faults)
 {
 	return faults->error || faults->delay || faults->unknown_cid || faults->hang ||
@@ -102,7 +100,7 @@ uint16_t emul_fault_abort(struct emul *emul, uint16_t qid, uint16_t cid, uint32_
 
 	if (mode == EMUL_ABORT_SILENT)
 		return EMUL_PENDING;
-	*ret_dw0 = NOT_ABORTED; /* what does not hang ends by itself */
+	*ret_dw0 = NVME_ABORT_NOT_ABORTED; /* what does not hang ends by itself */
 	if (mode == EMUL_ABORT_REFUSE || qid == 0 || qid > emul->options.queues ||
 	    !atomic_load(&emul->sq[qid].enabled) || !emul_fault_needs_slots(emul))
 		return 0;

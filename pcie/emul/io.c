@@ -34,15 +34,10 @@ static uint16_t extent_of(const struct emul *emul, const struct nvme_sqe *sqe, u
 	return 0;
 }
 
-static uint64_t slba_of(const struct nvme_sqe *sqe)
-{
-	return le32_get(sqe->cdw10) | (uint64_t)le32_get(sqe->cdw11) << 32;
-}
-
 static uint16_t command_extent(const struct emul *emul, const struct nvme_sqe *sqe,
 			       struct extent *ret)
 {
-	return extent_of(emul, sqe, slba_of(sqe), (le32_get(sqe->cdw12) & 0xffff) + 1, ret);
+	return extent_of(emul, sqe, nvme_slba(sqe), (le32_get(sqe->cdw12) & 0xffff) + 1, ret);
 }
 
 /*
@@ -339,7 +334,7 @@ static uint16_t copy_extents(const struct emul *emul, const struct nvme_sqe *sqe
 			return NVME_SC_SIZE_LIMIT | NVME_STATUS_DNR;
 		status = extent_of(emul, sqe, le64_get(ranges[i].slba), blocks, &extents[i]);
 	}
-	return status ? status : extent_of(emul, sqe, slba_of(sqe), total, to);
+	return status ? status : extent_of(emul, sqe, nvme_slba(sqe), total, to);
 }
 
 static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned n, struct extent to)
@@ -387,7 +382,7 @@ static uint16_t copy(struct emul_sq *sq, const struct nvme_sqe *sqe)
 
 static bool same_blocks(const struct nvme_sqe *one, const struct nvme_sqe *two)
 {
-	return le32_get(one->nsid) == le32_get(two->nsid) && slba_of(one) == slba_of(two) &&
+	return le32_get(one->nsid) == le32_get(two->nsid) && nvme_slba(one) == nvme_slba(two) &&
 	       (le32_get(one->cdw12) & 0xffff) == (le32_get(two->cdw12) & 0xffff);
 }
 

@@ -17,8 +17,6 @@
 #define SECURITY_INFO    0x00
 #define SECURITY_OURS    0xf0 /* gives back what was sent last */
 #define SANITIZE_FAILURE 1
-#define FNA_FORMAT_ALL   (1u << 0)
-#define FNA_ERASE_ALL    (1u << 1)
 #define SANITIZE_BLOCK   2
 #define SANITIZE_CRYPTO  4
 #define TELEMETRY_BLOCKS 2
@@ -51,14 +49,14 @@ unsigned emul_format_shift(const struct emul *emul, unsigned index)
 uint16_t emul_format(struct emul *emul, const struct nvme_sqe *sqe)
 {
 	uint32_t cdw10 = le32_get(sqe->cdw10), nsid = le32_get(sqe->nsid);
-	unsigned index = (cdw10 & 0xf) | (cdw10 >> 12 & 3) << 4;
-	unsigned shift = emul_format_shift(emul, index);
-	uint8_t all = FNA_FORMAT_ALL | (cdw10 >> 9 & 7 ? FNA_ERASE_ALL : 0);
+	unsigned ses = NVME_FORMAT_SES(cdw10);
+	unsigned shift = emul_format_shift(emul, NVME_FORMAT_INDEX(cdw10));
+	uint8_t all = NVME_FNA_FORMAT_ALL | (ses ? NVME_FNA_ERASE_ALL : 0);
 	uint16_t status;
 
 	if (!emul_has_ns(emul, nsid))
 		return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
-	if (!shift || (cdw10 >> 4 & 0x1f) || (cdw10 >> 9 & 7) > 2)
+	if (!shift || (cdw10 >> 4 & 0x1f) || ses > 2)
 		return NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR;
 	status = emul->options.fna & all ? erase(emul, 0, emul->ns_span * emul->options.namespaces)
 					 : erase(emul, (nsid - 1) * emul->ns_span, emul->ns_span);
