@@ -227,6 +227,11 @@ void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 void nvme_qpair_ring(struct nvme_qpair *qp);
 /* Hands out all completions that are there; returns how many were of commands under way. */
 unsigned nvme_qpair_reap(struct nvme_qpair *qp);
+/* Both now, instead of at the end of the wake-up, if commands were submitted in it. Attached. */
+static inline void nvme_qpair_advance(struct nvme_qpair *qp)
+{
+	loop_advance(qp->loop, &qp->work);
+}
 
 /* The same, of those that are in memory; touches nothing of the SSD. */
 unsigned nvme_qpair_take_completions(struct nvme_qpair *qp);

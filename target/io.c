@@ -169,3 +169,11 @@ bool nvmet_io_abort(struct nvmet_req *req)
 	nvmet_req_complete(req, NVME_SC_ABORT_REQUESTED);
 	return true;
 }
+
+void nvmet_io_advance(struct nvmet_queue *queue)
+{
+	for (uint32_t i = 0; i < queue->n_paths; i++) {
+		if (queue->paths[i].outstanding)
+			nvme_qpair_advance(queue->paths[i].qpair);
+	}
+}

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+struct nvmet_queue;
 struct nvmet_req;
 
 /* Worker: req->execute of every I/O command; req->op is set, and its data is here. */
@@ -14,5 +15,8 @@ void nvmet_io_execute_pair(struct nvmet_req *first);
 /* Ends a command that waits for a place on the SSD's queue with Abort Requested (never a half of a
  * pair: they go together). Whether it did. */
 bool nvmet_io_abort(struct nvmet_req *req);
+/* Hands what was executed so far to the SSDs now, instead of at the end of the wake-up, and takes
+ * what they have completed. */
+void nvmet_io_advance(struct nvmet_queue *queue);
 
 #endif

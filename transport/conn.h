@@ -90,6 +90,9 @@ struct nvme_tcp_conn {
 	uint32_t crowd;         /* commands under way: a peak that falls slowly; 1/16ths */
 	uint32_t last_transfer; /* bytes of its last command */
 
+	/* Answering early (early.h). */
+	uint8_t early_skip; /* batches until it is tried again; the last time was in vain */
+
 	/* Sending. */
 	struct loop_task tx_task;
 	struct nvme_tcp_cmd_list tx;

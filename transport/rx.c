@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Receiving: one large recv per wake-up into the worker's buffer, all PDUs in it parsed, everything
- * submitted; doorbells are rung at the end of the wake-up (pcie/qpair.c).
+ * submitted; doorbells are rung at the end of the wake-up (pcie/qpair.c), or once before (early.h).
  *
  * The buffer is the worker's, not the connection's: a connection keeps only the header it has half
  * of, so an idle one costs no buffer. Data that is not yet in the buffer is received straight into
@@ -22,6 +22,7 @@
 #include "target/worker.h"
 #include "transport/conn.h"
 #include "transport/digest.h"
+#include "transport/early.h"
 #include "transport/pages.h"
 #include "transport/share.h"
 #include "util/log.h"
@@ -366,8 +367,11 @@ static void stash(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 	conn->stash_len = len;
 }
 
-static void feed(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
+/* `early`: bytes after which what came so far is answered; 0: with the rest. */
+static void feed(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len, size_t early)
 {
+	const uint8_t *rest = bytes + early;
+
 	while (len && parsing(conn)) {
 		size_t used;
 
@@ -383,6 +387,10 @@ static void feed(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 			used = feed_data(conn, bytes, len);
 		bytes += used;
 		len -= used;
+		if (early && bytes >= rest) {
+			early = 0;
+			early_answer(conn);
+		}
 	}
 	if (parsing(conn) && conn->rx_paused)
 		stash(conn, NULL, 0);
@@ -406,7 +414,7 @@ static void resume(struct nvme_tcp_conn *conn)
 	conn->granted_seen = UINT64_MAX;
 	conn->stash = NULL;
 	conn->stash_len = 0;
-	feed(conn, bytes, len);
+	feed(conn, bytes, len, 0);
 	free(bytes);
 	/* Of a connection that is drained, only the rest of what it has begun. */
 	if (conn->draining && conn->queue.live && conn->queue.qid != 0 && conn->rx == RX_HEADER)
@@ -422,6 +430,8 @@ static bool receive(struct nvme_tcp_conn *conn)
 {
 	bool held_back = share_is_held_back(conn);
 	size_t buf_len = held_back ? share_recv_bytes(conn) : CONN_RECV_SIZE, direct = 0;
+	struct loop *loop = &conn->queue.worker->loop;
+	uint64_t busy_until = loop->now_ns;
 	uint8_t *buf = conn->tw->recv_buf;
 	struct iovec iov[2];
 	int n_iov = 0;
@@ -444,7 +454,7 @@ static bool receive(struct nvme_tcp_conn *conn)
 		conn_close(conn, n == 0 ? NULL : strerror(errno));
 		return false;
 	}
-	loop_tick(&conn->queue.worker->loop);
+	loop_tick(loop);
 	conn->rx_bytes += (uint64_t)n;
 	if (direct) {
 		size_t part = num_min(direct, (size_t)n);
@@ -452,7 +462,8 @@ static bool receive(struct nvme_tcp_conn *conn)
 		feed_data(conn, iov[0].iov_base, part);
 		n -= (ssize_t)part;
 	}
-	feed(conn, buf, (size_t)n);
+	feed(conn, buf, (size_t)n,
+	     held_back ? 0 : early_bytes(conn, (size_t)n, loop->now_ns - busy_until));
 	share_received(conn);
 	/* A full buffer means that there may be more; anything less emptied the socket. */
 	return !held_back && ((size_t)n == CONN_RECV_SIZE || (direct && n == 0));

@@ -157,6 +157,15 @@ static inline void loop_cancel(struct loop *loop, struct loop_task *task)
 	task->queued = task->late = false;
 }
 
+/* Runs a task now that was deferred; nothing happens when it is not queued. */
+static inline void loop_advance(struct loop *loop, struct loop_task *task)
+{
+	if (task->queued) {
+		loop_cancel(loop, task);
+		task->run(task);
+	}
+}
+
 /*
  * Hands a message to the loop's thread, which calls msg->run(msg). Any thread. Messages of one
  * sender arrive in order. What the sender wrote before is visible to run(). The message must not be
