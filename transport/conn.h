@@ -89,6 +89,7 @@ struct nvme_tcp_conn {
 	/* Sharing the worker (share.h). */
 	uint32_t crowd;         /* commands under way: a peak that falls slowly; 1/16ths */
 	uint32_t last_transfer; /* bytes of its last command */
+	uint64_t modest_until;  /* as it set its worker's when it last was modest */
 
 	/* Answering early (early.h). */
 	uint8_t early_skip; /* batches until it is tried again; the last time was in vain */

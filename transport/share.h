@@ -3,8 +3,8 @@
  * How connections share a worker. One for I/O with few commands under way is modest: it waits for
  * each answer. While one of those is about, the others take and send no more than SHARE_BYTES of
  * payload in a wake-up, and leave the rest to the next; so its command waits for a small part of
- * their work, and not for all of it. Where nobody is modest nobody is held back: large batches are
- * what makes them fast. Worker.
+ * their work, and not for all of it. Where nobody else is modest nobody is held back: large batches
+ * are what makes them fast. Worker.
  */
 #ifndef NVMETD_TRANSPORT_SHARE_H
 #define NVMETD_TRANSPORT_SHARE_H
@@ -38,14 +38,18 @@ static inline void share_received(struct nvme_tcp_conn *conn)
 	uint32_t now = conn->n_busy * SHARE_UNIT, fallen = conn->crowd - conn->crowd / SHARE_UNIT;
 
 	conn->crowd = num_max(now, fallen);
-	if (share_is_modest(conn) && share_counts(conn))
-		conn->tw->modest_until = conn->queue.worker->loop.now_ns + SHARE_MEMORY;
+	if (share_is_modest(conn) && share_counts(conn)) {
+		conn->modest_until = conn->queue.worker->loop.now_ns + SHARE_MEMORY;
+		conn->tw->modest_until = conn->modest_until;
+	}
 }
 
-/* Whether the connection must leave room for others. */
+/* Whether the connection must leave room for others. That it was modest itself a moment ago is no
+ * reason to. */
 static inline bool share_is_held_back(const struct nvme_tcp_conn *conn)
 {
-	return !share_is_modest(conn) && conn->queue.worker->loop.now_ns < conn->tw->modest_until;
+	return !share_is_modest(conn) && conn->tw->modest_until != conn->modest_until &&
+	       conn->queue.worker->loop.now_ns < conn->tw->modest_until;
 }
 
 /* Bytes that one recv takes from a connection that is held back, CONN_RECV_SIZE at most: as many

@@ -190,6 +190,19 @@ static void keep_alives(void **state)
 	assert_int_equal(greedy->n_commands, 0);
 }
 
+/* Nor for the host itself, as it was a moment ago. */
+static void own_shadow(void **state)
+{
+	(void)state;
+	host_send_io(greedy, NVME_IO_READ, 0, 4096, NULL);
+	settle();
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	settle();
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	turn();
+	assert_int_equal(greedy->n_commands, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +212,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(keep_alives, setup, teardown),
+		cmocka_unit_test_setup_teardown(own_shadow, setup, teardown),
 	};
 	int failed;
 
