@@ -10,6 +10,8 @@
 
 #include "config/daemon.h"
 #include "config/report.h"
+#include "config/version.h"
+#include "pcie/ctrl.h"
 #include "pcie/dma.h"
 #include "target/ctrl.h"
 #include "target/latency.h"
@@ -18,6 +20,7 @@
 #include "target/subsystem.h"
 #include "target/worker.h"
 #include "util/check.h"
+#include "util/clock.h"
 #include "util/utf8.h"
 
 #define LE_FIRST 10 /* bounds of buckets: 2^10 ns, about a microsecond, … */
@@ -68,6 +71,16 @@ static double seconds(const struct counter *ns)
 
 /* --- The daemon ------------------------------------------------------------------------------- */
 
+/* Which one it is, and since when: all totals began with it. */
+static void add_daemon(const struct daemon *daemon, struct evbuffer *out)
+{
+	describe(out, "build", "info", NULL, "The daemon's version.");
+	evbuffer_add_printf(out, "nvmetd_build_info{version=\"%s\"} 1\n", NVMETD_VERSION);
+	describe(out, "uptime_seconds", "gauge", "seconds", "Time since it started.");
+	evbuffer_add_printf(out, "nvmetd_uptime_seconds %.3f\n",
+			    (double)(clock_now_ns() - daemon->started_ns) / 1e9);
+}
+
 /* Numbers of `counters` that the JSON report has already: one name, one value. */
 static void add_counters(const struct daemon *daemon, struct evbuffer *out)
 {
@@ -80,11 +93,14 @@ static void add_counters(const struct daemon *daemon, struct evbuffer *out)
 		{ "queue_pair_users", "gauge", "Connections that use them." },
 		{ "requests", "gauge", "Commands under way." },
 		{ "dma_pages_used", "gauge", "Pages of DMA memory in use, 4 KiB each." },
-		{ "dma_pages_total", "gauge", "Pages of DMA memory for payload." },
 		{ "commands", "counter", "Commands that came, of any kind." },
 		{ "bytes_in", "counter", "Payload from hosts." },
 		{ "bytes_out", "counter", "Payload to hosts." },
 		{ "protocol_errors", "counter", "Hosts that broke the protocol." },
+		{ "connections_refused", "counter", "Connections beyond a limit." },
+		{ "tls_failures", "counter", "Hosts that did not get through TLS, or know none." },
+		{ "connects_refused", "counter", "Connect commands that were refused." },
+		{ "authentication_failures", "counter", "Authentications that failed." },
 		{ "page_waits", "counter", "Commands that had to wait for DMA memory." },
 		{ "unknown_cids", "counter", "Completions that no command asked for." },
 		{ "interrupts", "counter", "Interrupts of SSDs." },
@@ -106,6 +122,11 @@ static void add_counters(const struct daemon *daemon, struct evbuffer *out)
 			out, "nvmetd_%s%s %lld\n", rows[i].name, total ? "_total" : "",
 			(long long)json_integer_value(json_object_get(counters, rows[i].name)));
 	}
+	/* "_total" is for counters. */
+	describe(out, "dma_pages", "gauge", NULL, "Pages of DMA memory for payload.");
+	evbuffer_add_printf(
+		out, "nvmetd_dma_pages %lld\n",
+		(long long)json_integer_value(json_object_get(counters, "dma_pages_total")));
 	json_decref(counters);
 }
 
@@ -121,6 +142,62 @@ static void add_workers(const struct daemon *daemon, struct evbuffer *out)
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		evbuffer_add_printf(out, "nvmetd_worker_page_waits_total{worker=\"%u\"} %llu\n", i,
 				    value(&daemon->workers[i].stats.page_waits));
+}
+
+/* --- SSDs ---------------------------------------------------------------------------------------
+ */
+
+static unsigned ssd_is_ready(const struct daemon_ssd *ssd)
+{
+	return nvme_ctrl_is_ready(ssd->ctrl);
+}
+
+static unsigned ssd_resets(const struct daemon_ssd *ssd)
+{
+	return nvme_ctrl_n_resets(ssd->ctrl);
+}
+
+static unsigned ssd_aborts(const struct daemon_ssd *ssd)
+{
+	return nvme_ctrl_n_aborts(ssd->ctrl);
+}
+
+static unsigned ssd_queue_pairs(const struct daemon_ssd *ssd)
+{
+	return nvme_ctrl_info(ssd->ctrl)->n_queues;
+}
+
+static unsigned ssd_queue_pairs_used(const struct daemon_ssd *ssd)
+{
+	return ssd->ssd ? ssd->ssd->n_shares : 0;
+}
+
+static void add_ssds(const struct daemon *daemon, struct evbuffer *out)
+{
+	static const struct {
+		const char *name, *type, *help;
+		unsigned (*get)(const struct daemon_ssd *ssd);
+	} rows[] = {
+		{ "ssd_ready", "gauge", "1: it takes commands; 0: it is reset, gone or failed.",
+		  ssd_is_ready },
+		{ "ssd_resets", "counter", "Resets.", ssd_resets },
+		{ "ssd_aborts", "counter", "Commands that were not answered in time.", ssd_aborts },
+		{ "ssd_queue_pairs", "gauge", "I/O queue pairs that it has.", ssd_queue_pairs },
+		{ "ssd_queue_pairs_used", "gauge", "I/O queue pairs in use.",
+		  ssd_queue_pairs_used },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		bool total = strcmp(rows[i].type, "counter") == 0;
+
+		describe(out, rows[i].name, rows[i].type, NULL, rows[i].help);
+		for (unsigned n = 0; n < daemon->n_ssds; n++) {
+			evbuffer_add_printf(out, "nvmetd_%s%s{ssd=\"", rows[i].name,
+					    total ? "_total" : "");
+			add_escaped(out, daemon->ssds[n].conf->name);
+			evbuffer_add_printf(out, "\"} %u\n", rows[i].get(&daemon->ssds[n]));
+		}
+	}
 }
 
 /* --- Queue pairs of the SSDs ------------------------------------------------------------------ */
@@ -324,7 +401,9 @@ int openmetrics_write(const struct daemon *daemon, struct evbuffer *out)
 
 	if (!totals)
 		return -ENOMEM;
+	add_daemon(daemon, out);
 	add_counters(daemon, out);
+	add_ssds(daemon, out);
 	add_workers(daemon, out);
 	add_pairs(daemon, out);
 	add_queues(daemon, out);

@@ -76,9 +76,10 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 	if (ssd->ssd)
 		nvmet_ssd_stats(ssd->ssd, &stats);
 	return json_pack(
-		"{s:o, s:o, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:I, s:I, s:i}",
+		"{s:o, s:o, s:s, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:I, s:I, "
+		"s:i}",
 		"name", report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
-		"numa_node",
+		"device", nvme_ctrl_name(ssd->ctrl), "numa_node",
 		ssd->numa_node == NUMA_NO_NODE ? json_null() : json_integer(ssd->numa_node),
 		"ready", nvme_ctrl_is_ready(ssd->ctrl), "state", nvme_ctrl_state_name(ssd->ctrl),
 		"why", nvme_ctrl_why(ssd->ctrl), "resets", nvme_ctrl_n_resets(ssd->ctrl), "aborts",
@@ -205,7 +206,7 @@ static json_t *report_list(const struct daemon *daemon, const json_t *request)
 struct totals {
 	uint64_t connections, requests, commands, bytes_in, bytes_out, protocol_errors, page_waits;
 	uint64_t pages_used, pages_total, queue_pairs, queue_users, unknown_cids, interrupts;
-	uint64_t cq_polls, lost_interrupts, recvs, sends, sleeps, looks, polled;
+	uint64_t tls_failures, cq_polls, lost_interrupts, recvs, sends, sleeps, looks, polled;
 };
 
 static void add_worker(struct totals *totals, const struct worker *worker)
@@ -216,6 +217,7 @@ static void add_worker(struct totals *totals, const struct worker *worker)
 	totals->bytes_in += counter_get(&worker->stats.bytes_in);
 	totals->bytes_out += counter_get(&worker->stats.bytes_out);
 	totals->protocol_errors += counter_get(&worker->stats.protocol_errors);
+	totals->tls_failures += counter_get(&worker->stats.tls_failures);
 	totals->page_waits += counter_get(&worker->stats.page_waits);
 	totals->recvs += counter_get(&worker->stats.recvs);
 	totals->sends += counter_get(&worker->stats.sends);
@@ -243,6 +245,7 @@ static void add_ssd(struct totals *totals, const struct nvmet_ssd *ssd)
 
 static json_t *report_counters(const struct daemon *daemon, const json_t *request)
 {
+	const struct nvmet_refusals *refused = &daemon->target.refused;
 	struct totals totals = { 0 };
 	json_t *object = json_object();
 
@@ -269,6 +272,10 @@ static json_t *report_counters(const struct daemon *daemon, const json_t *reques
 		{ "bytes_in", totals.bytes_in },
 		{ "bytes_out", totals.bytes_out },
 		{ "protocol_errors", totals.protocol_errors },
+		{ "connections_refused", refused->connections },
+		{ "tls_failures", totals.tls_failures },
+		{ "connects_refused", refused->connects },
+		{ "authentication_failures", refused->authentications },
 		{ "page_waits", totals.page_waits },
 		{ "unknown_cids", totals.unknown_cids },
 		{ "interrupts", totals.interrupts },

@@ -372,6 +372,7 @@ static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 /* What the host is told next, if it asks. */
 static void disbelieve(struct nvmet_auth *auth, struct nvmet_req *req, auth_failure failure)
 {
+	auth->queue->target->refused.authentications++;
 	log_limited(&failure_limit, LOG_LEVEL_WARN, "%s: queue %u of %s: %s", auth->queue->peer,
 		    auth->queue->qid, nvmet_ctrl_name(auth->queue->ctrl),
 		    auth_failure_name(failure));

@@ -77,6 +77,7 @@ static void log_refusal(struct nvmet_req *req, const struct nvmf_connect_data *d
 {
 	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 
+	req->queue->target->refused.connects++;
 	log_limited(&limit, LOG_LEVEL_WARN,
 		    "%s: Connect of queue %u by host %.223s to %.223s refused: %s (status "
 		    "%x/%02xh, DW0 %08xh)",

@@ -59,6 +59,13 @@ struct nvmet_port {
 	bool wildcard; /* discovery answers with the address that the host came to */
 };
 
+/* Who was not let in, ever; what workers refuse is theirs to count. */
+struct nvmet_refusals {
+	uint64_t connections;     /* beyond a limit */
+	uint64_t connects;        /* commands */
+	uint64_t authentications; /* that failed */
+};
+
 struct nvmet_target {
 	struct loop *loop; /* main */
 	struct worker *workers;
@@ -77,6 +84,7 @@ struct nvmet_target {
 	LIST_HEAD(, nvmet_host) hosts; /* that have controllers */
 	struct nvmet_totals *ended;    /* what I/O queues that are gone amounted to (latency.h) */
 	uint64_t genctr; /* discovery log: changes with every change of ports, subsystems, hosts */
+	struct nvmet_refusals refused;
 	unsigned n_ctrls, n_discovery_ctrls;     /* in all, and of them */
 	TAILQ_HEAD(, nvmet_req) parked_connects; /* wait for an older association (assoc.h) */
 	struct event *park_timer;

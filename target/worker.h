@@ -28,6 +28,7 @@ struct worker_stats {
 	struct counter bytes_in;        /* ever: payload from hosts */
 	struct counter bytes_out;       /* ever: payload to hosts */
 	struct counter protocol_errors; /* ever: TermReqs sent, streams cut */
+	struct counter tls_failures;    /* ever: hosts that did not get through TLS, or know none */
 	struct counter page_waits;      /* ever: requests that had to wait for DMA pages */
 	struct counter recvs;           /* ever: system calls that received, or found nothing */
 	struct counter sends;           /* ever: system calls that sent, or found no room */

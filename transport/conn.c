@@ -302,10 +302,12 @@ static bool wants_tls(struct nvme_tcp_conn *conn)
 	}
 	if (first != NVME_TCP_ICREQ)
 		return true;
-	if (conn->queue.port->tls == NVMET_TLS_REQUIRED)
+	if (conn->queue.port->tls == NVMET_TLS_REQUIRED) {
+		counter_add(&conn->queue.worker->stats.tls_failures, 1);
 		conn_close(conn, "it speaks no TLS, which this port requires");
-	else
+	} else {
 		await_icreq(conn, "no TLS");
+	}
 	return false;
 }
 
@@ -333,6 +335,7 @@ static void secure(struct nvme_tcp_conn *conn)
 			conn_close(conn, "no memory to wait for its socket");
 		break;
 	case TLS_FAILED:
+		counter_add(&conn->queue.worker->stats.tls_failures, 1);
 		log_limited(&peer_limit, LOG_LEVEL_WARN, "conn %s: %s", conn->queue.peer,
 			    tls_why(conn->stream.tls));
 		conn_close(conn, NULL);

@@ -163,6 +163,19 @@ static void start_on_worker(struct loop_msg *msg)
 	conn_start(container_of(msg, struct nvme_tcp_conn, msg));
 }
 
+static void refuse(struct nvme_tcp *tcp, const struct nvmet_port *port,
+		   const struct sockaddr_storage *addr, const char *why)
+{
+	char host[INET6_ADDRSTRLEN + 16] = "?"; /* the scope of a link-local one, too */
+
+	tcp->target->refused.connections++;
+	getnameinfo((const struct sockaddr *)addr, sizeof(*addr), host, sizeof(host), NULL, 0,
+		    NI_NUMERICHOST);
+	log_limited(&tcp->limit, LOG_LEVEL_WARN,
+		    "port %u: a connection of %s is refused: %s is reached", port->portid, host,
+		    why);
+}
+
 int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 	      const struct sockaddr_storage *addr)
 {
@@ -183,9 +196,7 @@ int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 		peer->n_conns++;
 		peer_leave(peer);
 		if (why)
-			log_limited(&tcp->limit, LOG_LEVEL_WARN,
-				    "port %u: a connection is refused: %s is reached", port->portid,
-				    why);
+			refuse(tcp, port, addr, why);
 		return why ? -EBUSY : -ENOMEM;
 	}
 	peer->n_conns++;

@@ -195,7 +195,8 @@ def test_again_with_the_wrong_key(target):
 
 @pytest.mark.parametrize("groups", ((0,), (1,)))
 def test_wrong_key(admin, target, groups):
-    """Failure1, the end, and a line that says why."""
+    """Failure1, the end, a line that says why, and a count."""
+    before = target.counters()["authentication_failures"]
     chap = Chap(admin, NQN, KEY2, groups=groups)
     assert chap.send(chap.negotiate_message()) == 0
     chap.take_challenge(chap.receive())
@@ -203,6 +204,7 @@ def test_wrong_key(admin, target, groups):
     assert admin.status(0x18) == REQUIRED
     must_fail(chap, FAILED, closes=True)
     assert "the keys differ" in target.log()
+    assert target.counters()["authentication_failures"] == before + 1
 
 
 def test_host_refuses_us(admin):

@@ -300,6 +300,7 @@ def test_refusals_are_explained(start):
         with pytest.raises(Status), Host(daemon.address, nqn):
             pass
         assert text in daemon.log()
+    assert daemon.counters()["connects_refused"] == 2
 
 
 def test_no_such_address():

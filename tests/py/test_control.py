@@ -161,7 +161,7 @@ def test_whole_lines_on_a_terminal(start):
             shown.append(text.decode().replace("\r", ""))
         assert max(map(len, shown[-1].splitlines())) <= size
     piped = nvmetctl(daemon.control, "status").stdout
-    assert "name=ssd spec=emulated:size=16M numa_node=" in piped and max(map(len, piped.splitlines())) > 200
+    assert "name=ssd spec=emulated:size=16M device=" in piped and max(map(len, piped.splitlines())) > 200
     names = re.findall(r"\w+=", piped)
     assert all(re.findall(r"\w+=", text) == names for text in shown)
 

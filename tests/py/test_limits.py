@@ -36,7 +36,8 @@ def test_connections(start, tmp_path, limit):
         for _ in range(3):
             with Connection(daemon.address) as one_more:
                 one_more.expect_close()
-        assert f"limits.{limit} is reached" in daemon.log()
+        assert f"a connection of 127.0.0.1 is refused: limits.{limit} is reached" in daemon.log()
+        assert daemon.counters()["connections_refused"] == 3
         assert len(read(host.io[0], 0, 1)) == 512
         idle.close()
         host.close()

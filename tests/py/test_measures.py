@@ -15,8 +15,8 @@ import urllib.request
 
 import pytest
 
-from daemon import BUILD, ENV, NQN, run_nvmetd
-from nvmetcp import Host, read, write
+from daemon import BUILD, ENV, NQN, TOP, run_nvmetd
+from nvmetcp import Host, Status, read, write
 
 STAGES = ("pages", "network_in", "ssd", "network_out", "total")
 ODD_HOST = 'nqn.2014-08.org.nvmexpress:a"b\\c'
@@ -139,8 +139,7 @@ def test_totals_go_on(measured):
         nonlocal last
         now = {key: value for key, value in scrape(url).items()
                if not key[0].startswith(("nvmetd_queue_", "nvmetd_pair_"))
-               and key[0].endswith(("_total", "_bucket", "_count", "_sum"))
-               and key[0] != "nvmetd_dma_pages_total"}
+               and key[0].endswith(("_total", "_bucket", "_count", "_sum"))}
         assert not [key for key in last if now[key] < last[key]]
         last = now
 
@@ -206,7 +205,7 @@ def parse(text):
         elif not line.startswith(("# HELP ", "# UNIT ")):
             match = SAMPLE.match(line)
             assert match, line
-            suffix = {"counter": "_total", "gauge": "", "histogram": ("_bucket", "_sum", "_count")}
+            suffix = {"counter": "_total", "gauge": "", "info": "_info", "histogram": ("_bucket", "_sum", "_count")}
             family = list(families)[-1]
             assert match[1].startswith(family) and match[1][len(family):] in suffix[families[family]]
             assert (match[1], match[2]) not in samples
@@ -241,6 +240,61 @@ def test_openmetrics(measured):
             assert buckets == sorted(buckets) and buckets[-1] == count
             assert samples["nvmetd_stage_seconds_count", prefix + "}"] == count
             assert samples["nvmetd_stage_seconds_sum", prefix + "}"] >= 0
+
+
+def families(url):
+    """(name as it is on the page, kind) → metric, by a parser that is not ours."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    suffix = {"counter": "_total", "info": "_info"}
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return {(metric.name + suffix.get(metric.type, ""), metric.type): metric for metric in
+                parser.text_string_to_metric_families(answer.read().decode())}
+
+
+def test_openmetrics_is_documented(measured):
+    """Somebody else's parser takes the page, and docs/operation.md has each name on it, its type and labels, and no
+    other. No gauge is called a total."""
+    daemon, url = measured
+    manual = (TOP / "docs/operation.md").read_text().split("## Metrics")[1]
+    documented, above = {}, ""
+    for row in re.findall(r"^\| (`.*) \|$", manual, re.M):
+        names, kind, _, labels, _ = (cell.strip() for cell in row.split("|"))
+        above = labels = labels.replace("the same", above)
+        for name in re.findall(r"\w+", names):
+            documented[f"nvmetd_{name}", kind] = set(labels.split(", ")) - {""}
+    with Host(daemon.address, NQN) as host:
+        work(host.io[0])
+        settled(daemon, "queues", lambda a: a["queues"][0]["errors"])
+        found = families(url)
+    assert found.keys() == documented.keys()
+    for key, metric in found.items():
+        labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        assert metric.samples and metric.documentation and labels == documented[key], key
+        assert key[1] != "gauge" or not key[0].endswith("_total")
+
+
+def test_ssd_that_is_gone(start, tmp_path):
+    """Where to see it: the log, nvmetctl status, the metrics. The names are those of docs/operation.md."""
+    conf = tmp_path / "nvmet.conf"
+    conf.write_text(f"""listen = ( "127.0.0.1:0" ); metrics = "127.0.0.1:0";
+ssds = ( {{ name = "bad"; spec = "emulated:size=16M,fault.gone_after=10"; recovery_timeout = "10ms"; }},
+         {{ name = "good"; spec = "emulated:size=16M"; }} );
+subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
+  namespaces = ( {{ nsid = 1; ssd = "bad"; }}, {{ nsid = 2; ssd = "good"; }} ); }} );
+""")
+    daemon = start("-c", conf)
+    url = re.search(r"metrics: (http://\S+)", daemon.log())[1]
+    with Host(daemon.address, NQN) as host:
+        assert scrape(url)["nvmetd_ssd_ready", '{ssd="bad"}'] == 1
+        with pytest.raises(Status):
+            for _ in range(20):
+                read(host.io[0], 0, 1)
+        samples = scrape(url)
+        bad, good = daemon.ctl("status")["ssds"]
+    assert [samples["nvmetd_ssd_ready", f'{{ssd="{name}"}}'] for name in ("bad", "good")] == [0, 1]
+    assert (bad["ready"], bad["state"], good["ready"], good["state"]) == (False, "absent", True, "ready")
+    assert f"{bad['device']}: gone while ready: {bad['why']}" in daemon.log()
+    assert f"{bad['device']}: not back after 10 ms" in daemon.log() and good["device"] != bad["device"]
 
 
 def test_openmetrics_names(start, tmp_path):

@@ -279,10 +279,12 @@ def test_refusals_do_not_flood_the_log(start, tmp_path):
 
 def test_plain_to_tls_port(target):
     """An ICReq where TLS is required: the end, and a line."""
+    before = target.counters()["tls_failures"]
     conn = Connection(target.required)
     conn.send(struct.pack("<BBBBIHBBI112x", 0, 0, 128, 0, 128, 0, 0, 0, 0))
     conn.expect_close()
     wait_log(target, "it speaks no TLS, which this port requires")
+    assert target.counters()["tls_failures"] > before
 
 
 def test_tls_to_plain_port(target):
