@@ -135,6 +135,12 @@ struct nvme_ns *nvme_ctrl_ns_by_id(struct nvme_ctrl *ctrl, uint32_t nsid);
  * itself when the SSD raises a Namespace Attribute Changed event. 0, or -ENODEV (not READY).
  */
 int nvme_ctrl_rescan(struct nvme_ctrl *ctrl);
+/* Whether a Format of `nsid`, with its CDW10, reaches all namespaces (FNA); and whether it changes
+ * the blocks of one that it reaches. */
+bool nvme_ctrl_format_reaches_all(const struct nvme_ctrl *ctrl, uint32_t cdw10);
+bool nvme_ctrl_format_changes(const struct nvme_ctrl *ctrl, uint32_t nsid, uint32_t cdw10);
+/* False from a Format that changes blocks until the namespaces have been looked at again. */
+bool nvme_ctrl_blocks_known(const struct nvme_ctrl *ctrl);
 
 /*
  * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command

@@ -57,6 +57,7 @@ struct nvme_admin_cmd {
 struct nvme_ns_scan {
 	bool running, again; /* asked for anew while running */
 	bool changed;
+	bool due; /* a Format has changed blocks since the last one began */
 	uint32_t list[NVME_MAX_NS];
 	unsigned n_list, next;
 	struct nvme_ns found; /* being put together */
@@ -192,6 +193,8 @@ void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 /* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later
  * events->namespaces(). */
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
+/* Whether the command is a Format that changes the blocks of a namespace. */
+bool nvme_ns_is_changed_by(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe);
 /* READY: what scans have found since the last time, if anything, goes to events->namespaces(). */
 void nvme_ns_tell(struct nvme_ctrl *ctrl);
 

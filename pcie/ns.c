@@ -263,6 +263,7 @@ static void scan_end(struct nvme_ctrl *ctrl)
 		}
 	}
 	scan->running = false;
+	scan->due = scan->due && scan->again;
 	if (ctrl->state == NVME_CTRL_NAMESPACES) {
 		nvme_ctrl_ns_done(ctrl);
 		return;
@@ -340,4 +341,46 @@ int nvme_ctrl_rescan(struct nvme_ctrl *ctrl)
 	else
 		nvme_ns_scan(ctrl);
 	return 0;
+}
+
+/* --- Format -------------------------------------------------------------------------------------
+ */
+
+bool nvme_ctrl_format_reaches_all(const struct nvme_ctrl *ctrl, uint32_t cdw10)
+{
+	unsigned ses = NVME_FORMAT_SES(cdw10);
+
+	return ctrl->info.id.fna & (NVME_FNA_FORMAT_ALL | (ses ? NVME_FNA_ERASE_ALL : 0));
+}
+
+bool nvme_ctrl_format_changes(const struct nvme_ctrl *ctrl, uint32_t nsid, uint32_t cdw10)
+{
+	unsigned format = NVME_FORMAT_INDEX(cdw10);
+	bool all = nvme_ctrl_format_reaches_all(ctrl, cdw10);
+
+	for (unsigned i = 0; i < ctrl->n_ns; i++) {
+		const struct nvme_ns *ns = ctrl->ns[i];
+
+		if (ns->present && (all || ns->nsid == nsid) &&
+		    (ns->id.lbaf[format].lbads != ns->lba_shift || ns->metadata))
+			return true;
+	}
+	return false;
+}
+
+bool nvme_ctrl_blocks_known(const struct nvme_ctrl *ctrl)
+{
+	const struct nvme_admin_cmd *cmd;
+
+	TAILQ_FOREACH (cmd, &ctrl->admin_cmds, link) {
+		if (nvme_ns_is_changed_by(ctrl, &cmd->sqe))
+			return false;
+	}
+	return !ctrl->scan.due;
+}
+
+bool nvme_ns_is_changed_by(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe)
+{
+	return sqe->opcode == NVME_ADMIN_FORMAT &&
+	       nvme_ctrl_format_changes(ctrl, le32_get(sqe->nsid), le32_get(sqe->cdw10));
 }

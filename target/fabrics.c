@@ -65,7 +65,8 @@ static const char *explain(uint16_t status, uint32_t dw0)
 		return dw0 == subnqn ? "there is no such subsystem" : "a field is not valid";
 	case NVME_SC_CONNECT_BUSY:
 		return "limits.controllers, limits.controllers_per_host or the SSDs' queues are "
-		       "used up, or an older connection of this host is still being closed";
+		       "used up, an older connection of this host is still being closed, or an SSD "
+		       "is being formatted";
 	default:
 		return "it cannot be done";
 	}

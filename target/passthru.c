@@ -6,9 +6,9 @@
  * the one that the SSD will transfer, as for I/O. Three rules protect what the permission does not
  * speak of. What changes more than one namespace (everything but self-test, Security Receive and
  * most SSDs' Format) needs an SSD that no other subsystem exports, and a host that sees and may
- * write all that this one does. A new block size needs an SSD without queue pairs, because
- * commands under way were measured with the old one. And a command without a namespace needs a
- * subsystem of one SSD, or nobody would know which.
+ * write all that this one does. A new block size needs an SSD without queue pairs until it is
+ * known, because commands under way were measured with the old one. And a command without a
+ * namespace needs a subsystem of one SSD, or nobody would know which.
  */
 #include "target/passthru.h"
 
@@ -181,10 +181,8 @@ static uint16_t check_whole(struct nvmet_req *req, const struct destination *to)
 /* Base 5.14. */
 static uint16_t check_format(struct nvmet_req *req, const struct destination *to)
 {
-	const struct nvme_id_ctrl *id = &nvme_ctrl_info(to->ssd->ctrl)->id;
 	uint32_t cdw10 = nvmet_cdw10(req);
 	unsigned format = NVME_FORMAT_INDEX(cdw10);
-	uint8_t all = NVME_FNA_FORMAT_ALL | (NVME_FORMAT_SES(cdw10) ? NVME_FNA_ERASE_ALL : 0);
 	uint16_t status;
 	const struct nvme_id_ns *ns;
 
@@ -194,11 +192,11 @@ static uint16_t check_format(struct nvmet_req *req, const struct destination *to
 	if (format > ns->nlbaf || ns->lbaf[format].lbads < 9 || le16_get(ns->lbaf[format].ms))
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
 					NVME_SC_INVALID_FORMAT);
-	status = id->fna & all ? check_whole(req, to) : 0;
+	status = nvme_ctrl_format_reaches_all(to->ssd->ctrl, cdw10) ? check_whole(req, to) : 0;
 	if (status)
 		return status;
-	if ((ns->lbaf[format].lbads != to->ns->format.lba_shift || to->ns->format.ms) &&
-	    to->ssd->n_shares)
+	/* Nor may queue pairs come before it is over: nvmet_ssd_get() sees to that. */
+	if (to->ssd->n_shares && nvme_ctrl_format_changes(to->ssd->ctrl, to->nsid, cdw10))
 		return deny(req, "a new block size needs an SSD without I/O queues: connect an "
 				 "admin queue only");
 	return 0;

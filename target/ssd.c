@@ -225,6 +225,10 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
 	int err = -EBUSY;
 
+	if (!nvme_ctrl_blocks_known(ssd->ctrl)) {
+		got(queue, err); /* commands would be measured in blocks that are no more */
+		return;
+	}
 	if (n_free && (!share || n_free > workers_without(ssd, queue->worker))) {
 		path->got = got;
 		err = share_create(ssd, path, entries);
