@@ -21,14 +21,20 @@
 #define SANITIZE_CRYPTO  4
 #define TELEMETRY_BLOCKS 2
 
-/* 0, or the status of a command whose data is still there. */
-static uint16_t erase(struct emul *emul, uint64_t first_block, uint64_t blocks)
+/* A namespace, or NVME_NSID_ALL. One that is alone has all of the medium, which may have grown
+ * since it was opened. 0, or the status of a command whose data is still there. */
+static uint16_t erase(struct emul *emul, uint32_t nsid)
 {
-	if (emul_media_erase(&emul->media, first_block * emul->block_bytes,
-			     blocks * emul->block_bytes))
+	uint64_t offset = 0, len = emul->media.size;
+
+	if (nsid != NVME_NSID_ALL && emul->options.namespaces > 1) {
+		len = emul->ns_span * emul->block_bytes;
+		offset = (nsid - 1) * len;
+	}
+	if (emul_media_erase(&emul->media, offset, len))
 		return NVME_SC_INTERNAL;
 	if (emul->media.ram)
-		emul_bad_clear(&emul->bad, first_block, blocks);
+		emul_bad_clear(&emul->bad, offset / emul->block_bytes, len / emul->block_bytes);
 	return 0;
 }
 
@@ -58,8 +64,7 @@ uint16_t emul_format(struct emul *emul, const struct nvme_sqe *sqe)
 		return NVME_SC_INVALID_NS | NVME_STATUS_DNR;
 	if (!shift || (cdw10 >> 4 & 0x1f) || ses > 2)
 		return NVME_SC_INVALID_FORMAT | NVME_STATUS_DNR;
-	status = emul->options.fna & all ? erase(emul, 0, emul->ns_span * emul->options.namespaces)
-					 : erase(emul, (nsid - 1) * emul->ns_span, emul->ns_span);
+	status = erase(emul, emul->options.fna & all ? NVME_NSID_ALL : nsid);
 	if (status)
 		return status;
 	if (shift != emul->options.lba_shift) {
@@ -80,7 +85,7 @@ uint16_t emul_sanitize(struct emul *emul, const struct nvme_sqe *sqe)
 		return 0; /* leaves a failure mode that it never is in */
 	if (action != SANITIZE_BLOCK && action != SANITIZE_CRYPTO)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	status = erase(emul, 0, emul->ns_span * emul->options.namespaces);
+	status = erase(emul, NVME_NSID_ALL);
 	emul->sanitized = !status;
 	return status;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Commands for the SSD as a whole, by permission: what they do, and what is refused all the same."""
 
+import os
 import struct
 import subprocess
 
@@ -49,6 +50,24 @@ def test_format_erases(start, tmp_path):
         assert read(host.io[0], 0, 1) == b"x" * 512
         assert host.admin.status(0x80, nsid=1) == 0
         assert read(host.io[0], 0, 1) == bytes(512)
+    daemon.expect_clean()
+
+
+@pytest.mark.parametrize("command", [dict(opcode=0x80, nsid=1), dict(opcode=0x84, cdw10=2)])
+def test_grown_file_is_erased(start, tmp_path, command):
+    """Format and Sanitize erase what a file has gained since the start as well."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    daemon = config(start, tmp_path, ["format", "sanitize"], f"emulated:file={disk}")
+    os.truncate(disk, 2 << 20)
+    daemon.ctl("rescan")
+    with Host(daemon.address, NQN) as host:
+        for block in (0, 2047, 2048, 4095):
+            write(host.io[0], block, b"x" * 512)
+        assert host.admin.status(**command) == 0
+        for block in (0, 2047, 2048, 4095):
+            assert read(host.io[0], block, 1) == bytes(512)
+    assert disk.read_bytes() == bytes(2 << 20)
     daemon.expect_clean()
 
 
