@@ -57,7 +57,10 @@ static int read_text(const char *name, char text[FILE_MAX], char *err, size_t er
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		result = -errno;
-		snprintf(err, err_size, "%s: %s", path, strerror(errno));
+		snprintf(err, err_size, "%s: %s%s", path, strerror(-result),
+			 result == -EACCES
+				 ? " (chgrp to the daemon's group, chmod 0640; and its folder)"
+				 : "");
 		if (fd >= 0)
 			close(fd);
 		return result;

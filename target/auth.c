@@ -130,6 +130,18 @@ void nvmet_auth_expect(struct nvmet_queue *queue)
 	arm(queue->auth, queue->target->limits.handshake_timeout_ms);
 }
 
+/* So does a host that has no key, and it says no more than that. */
+static void left_early(const struct nvmet_auth *auth)
+{
+	const struct nvmet_queue *queue = auth->queue;
+
+	queue->target->refused.authentications++;
+	log_limited(&failure_limit, LOG_LEVEL_WARN,
+		    "%s: queue %u: its host left before it had authenticated (has it a key for "
+		    "DH-HMAC-CHAP?)",
+		    queue->peer, queue->qid);
+}
+
 void nvmet_auth_forget(struct nvmet_queue *queue)
 {
 	struct nvmet_auth *auth = queue->auth;
@@ -137,6 +149,8 @@ void nvmet_auth_forget(struct nvmet_queue *queue)
 	queue->auth = NULL;
 	if (!auth)
 		return;
+	if (!auth->done && auth->step != AUTH_FAILURE && evtimer_pending(auth->timer, NULL))
+		left_early(auth);
 	rewind_to(auth, AUTH_IDLE);
 	event_free(auth->timer);
 	free(auth);
