@@ -106,7 +106,7 @@ static struct peer *peer_find(struct nvme_tcp *tcp, const uint8_t addr[16], bool
 	return peer;
 }
 
-static bool over(unsigned n, unsigned limit)
+static bool reached(unsigned n, unsigned limit)
 {
 	return limit && n >= limit;
 }
@@ -116,13 +116,13 @@ static const char *why_refused(const struct nvme_tcp *tcp, const struct peer *pe
 {
 	const struct nvmet_limits *limits = &tcp->target->limits;
 
-	if (over(tcp->n_conns, limits->connections))
+	if (reached(tcp->n_conns, limits->connections))
 		return "limits.connections";
-	if (over(peer->n_conns, limits->connections_per_host))
+	if (reached(peer->n_conns, limits->connections_per_host))
 		return "limits.connections_per_host";
-	if (over(tcp->n_handshakes, limits->handshakes))
+	if (reached(tcp->n_handshakes, limits->handshakes))
 		return "limits.handshakes";
-	if (over(peer->n_handshakes, limits->handshakes_per_host))
+	if (reached(peer->n_handshakes, limits->handshakes_per_host))
 		return "limits.handshakes_per_host";
 	return NULL;
 }
@@ -268,21 +268,44 @@ static void listener_free(struct listener *listener)
 	free(listener);
 }
 
+/* Takes over a listening socket. NULL: no memory; the socket is closed. */
+static struct listener *listener_new(struct nvme_tcp *tcp, int fd, enum nvmet_tls_mode tls)
+{
+	struct event_base *base = tcp->target->loop->base;
+	struct listener *listener = calloc(1, sizeof(*listener));
+	char name[80];
+
+	if (!listener) {
+		close(fd);
+		return NULL;
+	}
+	listener->tcp = tcp;
+	listener->port.tls = tls;
+	describe_port(&listener->port, fd);
+	listener->ev = evconnlistener_new(base, on_accept, listener,
+					  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!listener->ev) {
+		close(fd);
+		listener_free(listener);
+		return NULL;
+	}
+	snprintf(name, sizeof(name), "%s:%s", listener->port.traddr, listener->port.trsvcid);
+	if (acceptor_init(&listener->acceptor, base, listener->ev, name)) {
+		listener_free(listener);
+		return NULL;
+	}
+	return listener;
+}
+
 int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 		    enum nvmet_tls_mode tls)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 					.ai_socktype = SOCK_STREAM };
-	struct listener *listener = NULL;
-	struct addrinfo *info = NULL;
-	char name[80];
+	struct listener *listener;
+	struct addrinfo *info;
 	int fd, err = getaddrinfo(addr, service, &hints, &info);
 
-	if (tls != NVMET_TLS_OFF && !tcp->tls && tls_ctx_new(tcp->target->keys, &tcp->tls)) {
-		if (info)
-			freeaddrinfo(info);
-		return -ENOMEM;
-	}
 	if (err) {
 		log_err("listen address %s port %s: %s", addr, service, gai_strerror(err));
 		return -EINVAL;
@@ -294,25 +317,14 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 			acceptor_hint(-fd));
 		return fd;
 	}
-	listener = calloc(1, sizeof(*listener));
-	if (!listener) {
+	if (tls != NVMET_TLS_OFF && !tcp->tls && tls_ctx_new(tcp->target->keys, &tcp->tls)) {
 		close(fd);
 		return -ENOMEM;
 	}
-	listener->tcp = tcp;
-	describe_port(&listener->port, fd);
-	listener->port.tls = tls;
-	tcp->target->tls |= tls != NVMET_TLS_OFF;
-	listener->ev = evconnlistener_new(tcp->target->loop->base, on_accept, listener,
-					  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	snprintf(name, sizeof(name), "%s:%s", listener->port.traddr, listener->port.trsvcid);
-	if (!listener->ev ||
-	    acceptor_init(&listener->acceptor, tcp->target->loop->base, listener->ev, name)) {
-		if (!listener->ev)
-			close(fd);
-		listener_free(listener);
+	listener = listener_new(tcp, fd, tls);
+	if (!listener)
 		return -ENOMEM;
-	}
+	tcp->target->tls |= tls != NVMET_TLS_OFF;
 	SLIST_INSERT_HEAD(&tcp->listeners, listener, link);
 	nvmet_target_add_port(tcp->target, &listener->port);
 	return 0;
