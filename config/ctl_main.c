@@ -17,6 +17,7 @@
 #include "config/ctl_text.h"
 #include "config/version.h"
 #include "util/check.h"
+#include "util/num.h"
 
 #define DEFAULT_SOCKET "/run/nvmetd/control"
 #define DAY_S          86400
@@ -153,10 +154,9 @@ static void print_lines(json_t *object)
 /* A number from 1 to max, or 0. */
 static unsigned parse_count(const char *text, unsigned max)
 {
-	char *end;
-	long value = strtol(text, &end, 10);
+	uint64_t value;
 
-	return *end || value < 1 || value > max ? 0 : (unsigned)value;
+	return num_parse_u64(text, 1, max, &value) == 0 ? (unsigned)value : 0;
 }
 
 static int bad_command(const char *name, const char *why)
@@ -228,14 +228,9 @@ static json_t *make_request(int argc, char **argv)
 		request = commands[i].make ? commands[i].make(argv)
 					   : json_pack("{s:s}", "request", argv[0]);
 	}
-	if (!request) {
-		fprintf(stderr, "nvmetctl: ");
-		ctl_text_print(stderr, argv[0]);
-		fprintf(stderr,
-			known ? ": these are not its arguments\n%s"
-			      : ": there is no such command\n%s",
-			usage);
-	}
+	if (!request)
+		bad_command(argv[0],
+			    known ? "these are not its arguments" : "there is no such command");
 	return request;
 }
 

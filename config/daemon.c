@@ -275,10 +275,10 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 
 static int make_signals(struct daemon *daemon)
 {
-	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int numbers[DAEMON_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
 
 	signal(SIGPIPE, SIG_IGN);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < DAEMON_SIGNALS; i++) {
 		daemon->signals[i] = evsignal_new(daemon->loop.base, numbers[i], on_signal, daemon);
 		if (!daemon->signals[i] || evsignal_add(daemon->signals[i], NULL) < 0)
 			return -ENOMEM;
@@ -383,7 +383,7 @@ int daemon_run(const struct conf *conf)
 		loop_run(&daemon.loop);
 	}
 	apply_undo(&daemon);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < DAEMON_SIGNALS; i++) {
 		if (daemon.signals[i])
 			event_free(daemon.signals[i]);
 	}

@@ -22,7 +22,6 @@ struct nvme_tcp;
 struct nvmet_ssd;
 struct pcie_device;
 struct worker;
-
 struct daemon;
 
 /* An SSD from opening to closing. */
@@ -38,6 +37,8 @@ struct daemon_ssd {
 	bool ready;
 	bool stopped;
 };
+
+#define DAEMON_SIGNALS 3 /* SIGTERM, SIGINT, SIGHUP */
 
 enum daemon_state { DAEMON_STARTING, DAEMON_LIVE, DAEMON_STOPPING };
 
@@ -57,7 +58,7 @@ struct daemon {
 	struct nvme_tcp *tcp;
 	struct control *control;
 	struct http *metrics;
-	struct event *signals[3];
+	struct event *signals[DAEMON_SIGNALS];
 	enum daemon_state state;
 	bool hosts_gone;     /* stopping: no connection is left, the SSDs are next */
 	uint64_t started_ns; /* clock_now_ns() */

@@ -15,9 +15,6 @@
 #include "target/worker.h"
 #include "util/check.h"
 
-static const enum nvmet_dir kinds[NVMET_KINDS] = { NVMET_DIR_READ, NVMET_DIR_WRITE,
-						   NVMET_DIR_NONE };
-
 static json_t *number(const struct counter *counter)
 {
 	return json_integer((json_int_t)counter_get(counter));
@@ -225,7 +222,7 @@ static json_t *stages(const struct daemon *daemon, const json_t *request, bool w
 		return error;
 	list = json_array();
 	for (unsigned i = 0; i < NVMET_KINDS * NVMET_STAGES; i++) {
-		enum nvmet_dir kind = kinds[i / NVMET_STAGES];
+		enum nvmet_dir kind = nvmet_kinds[i / NVMET_STAGES];
 		enum nvmet_stage stage = i % NVMET_STAGES;
 		const struct hist *hist = &totals->latency.stages[kind][stage];
 		json_t *item = json_pack("{s:s, s:s, s:I, s:I}", "command", nvmet_kind_name(kind),

@@ -26,9 +26,6 @@
 #define LE_FIRST 10 /* bounds of buckets: 2^10 ns, about a microsecond, … */
 #define LE_LAST  32 /* … to 2^32 ns, about 4 seconds, each twice the one before */
 
-static const enum nvmet_dir kinds[NVMET_KINDS] = { NVMET_DIR_READ, NVMET_DIR_WRITE,
-						   NVMET_DIR_NONE };
-
 static void describe(struct evbuffer *out, const char *name, const char *type, const char *unit,
 		     const char *help)
 {
@@ -38,9 +35,8 @@ static void describe(struct evbuffer *out, const char *name, const char *type, c
 	evbuffer_add_printf(out, "# HELP nvmetd_%s %s\n", name, help);
 }
 
-/* Of a label, which may be any UTF-8: hosts choose their names, and so do those who write a
- * configuration. What is none, or must not be shown, stays apart from what else there is: two names
- * never become one. */
+/* The value of a label. Hosts choose their names, so it may have any byte in it. What is no UTF-8,
+ * or must not be shown, is written as \xNN, so that two names never become one. */
 static void add_escaped(struct evbuffer *out, const char *text)
 {
 	size_t left = strlen(text), n;
@@ -268,11 +264,11 @@ static void add_kinds(struct evbuffer *out, const char *name, const struct nvmet
 		      const struct counter *counters)
 {
 	for (unsigned i = 0; i < NVMET_KINDS; i++) {
-		if (!counter_get(&queue->stats.commands[kinds[i]]))
+		if (!counter_get(&queue->stats.commands[nvmet_kinds[i]]))
 			continue;
 		add_name(out, name, queue);
-		evbuffer_add_printf(out, ",command=\"%s\"} %llu\n", nvmet_kind_name(kinds[i]),
-				    value(&counters[kinds[i]]));
+		evbuffer_add_printf(out, ",command=\"%s\"} %llu\n", nvmet_kind_name(nvmet_kinds[i]),
+				    value(&counters[nvmet_kinds[i]]));
 	}
 }
 
@@ -349,11 +345,13 @@ static void add_sums(const struct nvmet_queue_stats *stats, struct evbuffer *out
 	describe(out, "io_commands", "counter", NULL, "I/O commands answered.");
 	for (unsigned i = 0; i < NVMET_KINDS; i++)
 		evbuffer_add_printf(out, "nvmetd_io_commands_total{command=\"%s\"} %llu\n",
-				    nvmet_kind_name(kinds[i]), value(&stats->commands[kinds[i]]));
+				    nvmet_kind_name(nvmet_kinds[i]),
+				    value(&stats->commands[nvmet_kinds[i]]));
 	describe(out, "io_bytes", "counter", "bytes", "Their payload.");
 	for (unsigned i = 0; i < NVMET_KINDS; i++)
 		evbuffer_add_printf(out, "nvmetd_io_bytes_total{command=\"%s\"} %llu\n",
-				    nvmet_kind_name(kinds[i]), value(&stats->bytes[kinds[i]]));
+				    nvmet_kind_name(nvmet_kinds[i]),
+				    value(&stats->bytes[nvmet_kinds[i]]));
 	describe(out, "io_errors", "counter", NULL, "Those that failed.");
 	evbuffer_add_printf(out, "nvmetd_io_errors_total %llu\n", value(&stats->errors));
 }
@@ -380,14 +378,14 @@ static void add_histograms(const struct nvmet_latency *latency, struct evbuffer 
 	describe(out, "command_seconds", "histogram", "seconds",
 		 "Time of I/O commands from capsule to answer.");
 	for (unsigned i = 0; i < NVMET_KINDS; i++) {
-		snprintf(labels, sizeof(labels), "command=\"%s\"", nvmet_kind_name(kinds[i]));
+		snprintf(labels, sizeof(labels), "command=\"%s\"", nvmet_kind_name(nvmet_kinds[i]));
 		add_histogram(out, "command_seconds", labels,
-			      &latency->stages[kinds[i]][NVMET_STAGE_TOTAL]);
+			      &latency->stages[nvmet_kinds[i]][NVMET_STAGE_TOTAL]);
 	}
 	describe(out, "stage_seconds", "histogram", "seconds",
 		 "Time of I/O commands in each stage.");
 	for (unsigned i = 0; i < NVMET_KINDS * NVMET_STAGE_TOTAL; i++) {
-		enum nvmet_dir kind = kinds[i / NVMET_STAGE_TOTAL];
+		enum nvmet_dir kind = nvmet_kinds[i / NVMET_STAGE_TOTAL];
 		enum nvmet_stage stage = i % NVMET_STAGE_TOTAL;
 
 		snprintf(labels, sizeof(labels), "command=\"%s\",stage=\"%s\"",

@@ -18,13 +18,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "pcie/nvme.h"
 #include "pcie/vfio_internal.h"
 #include "util/check.h"
 #include "util/le.h"
 #include "util/log.h"
 #include "util/loop.h"
 
-#define MAX_VECTORS 2048 /* MSI-X has no more */
+#define MAX_VECTORS 2048                      /* MSI-X has no more */
+#define BAR0_MIN    (NVME_REG_DOORBELLS + 16) /* doorbells of the admin queue and one more pair */
 
 static struct vfio_device *vfio_of(struct pcie_device *dev)
 {
@@ -80,7 +82,7 @@ static int setup_regions(struct vfio_device *vfio)
 	if (ioctl(vfio->fd, VFIO_DEVICE_GET_REGION_INFO, &bar0) < 0 ||
 	    ioctl(vfio->fd, VFIO_DEVICE_GET_REGION_INFO, &config) < 0)
 		return -errno;
-	if (bar0.size < 0x1000 + 16) {
+	if (bar0.size < BAR0_MIN) {
 		log_err("%s: BAR0 is too small for an NVMe controller: %llu bytes", vfio->bdf,
 			(unsigned long long)bar0.size);
 		return -ENODEV;
@@ -88,7 +90,8 @@ static int setup_regions(struct vfio_device *vfio)
 	vfio->bar0_offset = bar0.offset;
 	vfio->config_offset = config.offset;
 	vfio->dev.bar0_len = bar0.size;
-	/* With capabilities the mappable areas are sparse: parts of it may not be mappable. */
+	/* Areas that must not be mapped (a capability of the region lists them) make mmap() fail.
+	 */
 	if (!(bar0.flags & VFIO_REGION_INFO_FLAG_MMAP))
 		return 0;
 	vfio->map = mmap(NULL, bar0.size, PROT_READ | PROT_WRITE, MAP_SHARED, vfio->fd,

@@ -90,6 +90,12 @@ struct nvmet_totals *nvmet_totals_gather(const struct nvmet_target *target)
 	return totals;
 }
 
+const enum nvmet_dir nvmet_kinds[NVMET_KINDS] = {
+	NVMET_DIR_READ,
+	NVMET_DIR_WRITE,
+	NVMET_DIR_NONE,
+};
+
 const char *nvmet_kind_name(enum nvmet_dir dir)
 {
 	switch (dir) {

@@ -138,6 +138,8 @@ void nvmet_totals_add(struct nvmet_totals *to, const struct nvmet_queue *queue);
  * Main thread. */
 struct nvmet_totals *nvmet_totals_gather(const struct nvmet_target *target);
 
+/* All kinds of commands, in the order in which reports show them. */
+extern const enum nvmet_dir nvmet_kinds[NVMET_KINDS];
 /* "read", "write", "other"; "pages", "network_in", "ssd", "network_out", "total". */
 const char *nvmet_kind_name(enum nvmet_dir dir);
 const char *nvmet_stage_name(enum nvmet_stage stage);

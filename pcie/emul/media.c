@@ -188,8 +188,8 @@ bool emul_media_resized(const struct emul_options *options, struct emul_media *m
 /* Memory only: whole pages go back to the system, the rest is cleared. */
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len)
 {
-	uint64_t first = (offset + NVME_PAGE_SIZE - 1) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
-	uint64_t last = (offset + len) & ~(uint64_t)(NVME_PAGE_SIZE - 1);
+	uint64_t first = num_round_up(offset, NVME_PAGE_SIZE);
+	uint64_t last = offset + len - (offset + len) % NVME_PAGE_SIZE;
 
 	if (last <= first || media->dirty ||
 	    madvise(media->ram + first, last - first, MADV_DONTNEED) < 0) {

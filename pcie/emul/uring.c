@@ -235,22 +235,32 @@ static bool transfer_at_once(struct emul_slot *slot)
 	return true;
 }
 
+/* Compare and Copy read into memory of their own. False: there is none. */
+static bool make_scratch(struct emul_slot *slot)
+{
+	size_t len;
+
+	if (slot->scratch)
+		return true;
+	if (slot->opcode == NVME_IO_COMPARE)
+		len = slot->left;
+	else if (slot->opcode == NVME_IO_COPY)
+		len = (size_t)EMUL_COPY_RANGE_BLOCKS * slot->sq->emul->block_bytes;
+	else
+		return true;
+	if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, len) == 0)
+		return true;
+	slot->scratch = NULL;
+	return false;
+}
+
 void emul_uring_start(struct emul_slot *slot)
 {
 	struct io_uring_sqe *sqe;
 
-	size_t scratch = slot->opcode == NVME_IO_COMPARE ? slot->left
-			 : slot->opcode == NVME_IO_COPY
-				 ? (size_t)EMUL_COPY_RANGE_BLOCKS * slot->sq->emul->block_bytes
-				 : 0;
-
-	if (scratch && !slot->scratch) {
-		/* The commands that need a place of their own for what they read. */
-		if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, scratch)) {
-			slot->scratch = NULL;
-			emul_slot_end(slot, NVME_SC_INTERNAL);
-			return;
-		}
+	if (!make_scratch(slot)) {
+		emul_slot_end(slot, NVME_SC_INTERNAL);
+		return;
 	}
 	if (transfer_at_once(slot))
 		return;
