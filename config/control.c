@@ -159,7 +159,7 @@ static void turn_away(int fd, const char *why)
 	close(fd);
 }
 
-/* The socket's mode lets nobody else in; that it was not changed is not ours to trust. */
+/* The socket's mode keeps others out, but somebody may have changed it. */
 static bool is_allowed(struct control *control, int fd)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };

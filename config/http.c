@@ -127,8 +127,8 @@ static void breath_over(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(http->listener);
 }
 
-/* One connection a wake-up comes in: what others have asked already is answered before they may
- * have to leave. */
+/* Accepts no more than one connection in a wake-up: requests that are here already are answered
+ * before their connection may have to make way. */
 static void take_breath(const struct http *http)
 {
 	const struct timeval none = { 0 };

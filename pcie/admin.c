@@ -73,7 +73,7 @@ static void arm_timer(struct nvme_ctrl *ctrl)
 		evtimer_add(ctrl->admin_timer, &look);
 }
 
-/* Formatting a large SSD, or what a vendor thought of, takes minutes. */
+/* Formatting a large SSD takes minutes; so may a vendor's command. */
 static unsigned timeout_ms(const struct nvme_admin_cmd *cmd)
 {
 	unsigned usual = cmd->ctrl->params.command_timeout_ms;

@@ -120,7 +120,7 @@ static void created(const struct queue_op *op, int err)
 		created_first(op, err);
 }
 
-/* It is off in the meantime: the queue pair is as good as those that existed before. */
+/* The SSD was switched off meanwhile: its recovery makes this queue pair's queues, too. */
 static bool interrupted(const struct queue_op *op)
 {
 	return !op->qp->on_ssd;
@@ -294,7 +294,8 @@ static void delete_finish_msg(struct loop_msg *msg)
 	delete_finish(op);
 }
 
-/* The SSD refused, or was switched off: then it has forgotten the queues, else it will be. */
+/* The SSD refused, or was switched off meanwhile. If it was, it has forgotten the queues; if not,
+ * it is reset. */
 static void delete_failed(struct queue_op *op, const char *why)
 {
 	op->sent = false;
@@ -328,8 +329,8 @@ static void delete_sq_done(void *arg, const struct nvme_cqe *cqe)
 		delete_failed(op, "a completion queue could not be deleted");
 }
 
-/* It goes on in one of three ways: the SSD does not know the queues (any more); it can be told; it
- * is on its way to one of these. */
+/* There are three cases: the SSD does not know the queues (any more); it is READY and can be told
+ * to delete them; or it is on its way to one of these, and this is called again then. */
 void nvme_queues_deletion_continue(struct nvme_qpair *qp)
 {
 	struct queue_op *op = qp->deletion;

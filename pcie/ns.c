@@ -285,7 +285,7 @@ static void next_ns(struct nvme_ctrl *ctrl)
 	identify(ctrl, scan->list[scan->next - 1], NVME_CNS_NS, identify_done);
 }
 
-/* What list_done() has: the SSD's list, in the order the specification wants, without surprises. */
+/* Takes the SSD's list over, as far as it ascends as the specification demands. */
 static void take_list(struct nvme_ns_scan *scan)
 {
 	const le32 *list = scan->buf.va;

@@ -53,9 +53,9 @@ struct nvmet_auth {
 	struct nvmet_queue *queue;
 	struct event *timer;
 	enum auth_step step;
-	bool done;             /* authenticated, and nothing has gone wrong since: */
-	bool both;             /* we to the host as well */
-	bool told;             /* AUTH_Failure1 was received: the end is near */
+	bool done;             /* the host has authenticated, and nothing has gone wrong since */
+	bool both;             /* with `done`: we have proved ourselves to the host, too */
+	bool told;             /* the host has received AUTH_Failure1: it is closed soon */
 	unsigned n_negotiates; /* since the last success */
 	auth_failure failure;
 
@@ -68,8 +68,8 @@ struct nvmet_auth {
 	uint32_t seqnum;
 	uint8_t c1[HASH_MAX];
 	uint8_t ks[HASH_MAX];       /* session key, with a group */
-	bool respond;               /* the host asked for proof: */
-	uint8_t response[HASH_MAX]; /* ours */
+	bool respond;               /* the host asked us for proof */
+	uint8_t response[HASH_MAX]; /* that proof */
 };
 
 static struct log_limit success_limit = LOG_LIMIT_INIT(500); /* main thread only */
@@ -227,7 +227,7 @@ static auth_failure take_negotiate(struct nvmet_auth *auth, const void *msg, siz
 	auth_failure failure;
 	unsigned n;
 
-	if (!evtimer_pending(auth->timer, NULL)) /* it does so again, of its own accord */
+	if (!evtimer_pending(auth->timer, NULL)) /* it authenticates again, without being asked */
 		arm(auth, auth->queue->target->limits.handshake_timeout_ms);
 	failure = auth_parse_negotiate(msg, len, &offer);
 	if (failure)

@@ -37,9 +37,9 @@ struct nvmet_host *nvmet_host_get(struct nvmet_target *target, const char *nqn);
 /* One controller less. */
 void nvmet_host_put(struct nvmet_host *host);
 /*
- * How many controllers of a kind count against a Connect of this host on `queue`: the host's own,
- * and of those whose hosts have yet to authenticate, and of discovery controllers, whichever came
- * from its address, for anybody may say its name.
+ * How many controllers (I/O or `discovery`) count against a Connect of this host on `queue`. I/O
+ * controllers of hosts that have proved who they are count by NQN. The others, and all discovery
+ * controllers, count by the address that they came from, because anybody can claim an NQN.
  */
 unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery);
 

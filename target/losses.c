@@ -79,7 +79,7 @@ static struct nvmet_loss_host *find(const struct nvmet_losses *losses,
 	return NULL;
 }
 
-/* Who has been away for longest, of this host NQN (NULL: of all). NULL: nobody is away. */
+/* The host that has been away for longest, of this NQN (NULL: any). NULL: none is away. */
 static struct nvmet_loss_host *longest_away(const struct nvmet_losses *losses, const char *hostnqn)
 {
 	struct nvmet_loss_host *host;
@@ -91,7 +91,8 @@ static struct nvmet_loss_host *longest_away(const struct nvmet_losses *losses, c
 	return NULL;
 }
 
-/* Room for one more: host IDs cost nothing, so one host NQN's first push out each other. */
+/* Makes room for one more. A host can invent host IDs, so those of one NQN displace each other
+ * first. */
 static void make_room(struct nvmet_losses *losses, const char *hostnqn)
 {
 	struct nvmet_loss_host *host;
@@ -167,8 +168,8 @@ void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		owe(path, ctrl->subsys, NULL);
 }
 
-/* What this queue has told of, its host knows. When that is all that is on this SSD, nothing is
- * left to tell: the set began with all NSIDs, those of other SSDs and of nothing included. */
+/* The host knows what this queue has told it. Once that is every namespace on this SSD nothing is
+ * left: the set began with all NSIDs, also those on other SSDs and those that do not exist. */
 static void settle(struct nvmet_loss_host *host, const struct nvmet_path *path)
 {
 	bool left = false;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which hosts have yet to be told that an SSD lost the volatile write cache that their acknowledged
- * writes may have been in. Telling is failing a Flush: of each namespace, the next one of each I/O
- * queue that the host has, and when it comes back, of each that it makes then.
+ * Which hosts have yet to be told that an SSD lost its volatile write cache, and with it perhaps
+ * writes that were acknowledged to them. A host is told by a Flush that fails: for each namespace,
+ * the next Flush on each I/O queue that it has. If it is away, the queues that it makes when it
+ * comes back tell it.
  *
- * An SSD remembers the hosts that had a queue on it, the last NVMET_LOSS_HOSTS of them. Who is not
- * remembered owes nobody more than those who were forgotten: a Flush too many fails, never one too
- * few.
+ * An SSD remembers the last NVMET_LOSS_HOSTS hosts that had a queue on it. A host that it does not
+ * know may be one of those that it has forgotten, and is told whatever one of them was not told: a
+ * Flush too many may fail, but never one too few.
  */
 #ifndef NVMETD_TARGET_LOSSES_H
 #define NVMETD_TARGET_LOSSES_H
@@ -27,10 +28,9 @@ struct nvmet_subsystem;
 
 #define NVMET_LOSS_HOSTS 1024
 
-/* A host has seen the answer when a Flush comes this long after it on the same queue: it gives a
- * command that is not answered 30 s (Linux), and then leaves the connection. That the queue is
- * still here says nothing: without keep-alive it outlasts a network that carries nothing any more.
- */
+/* A host has seen the failed Flush when it sends another one on the same queue this much later: had
+ * the answer been lost, it would have left the connection by then (Linux does after 30 s). That the
+ * queue still exists says nothing: without keep-alive it outlives a network that is down. */
 #define NVMET_LOSS_SEEN_NS (60 * NSEC_PER_SEC)
 
 /* A set of a subsystem's namespaces, by host NSID. */
@@ -44,8 +44,8 @@ struct nvmet_loss_host {
 	const struct nvmet_subsystem *subsys;
 	char hostnqn[NVMF_NQN_MAX + 1];
 	uint8_t hostid[16];
-	unsigned n_paths;           /* that it has now: it is not forgotten */
-	struct nvmet_ns_set untold; /* a new queue of it begins with these */
+	unsigned n_paths;           /* that it has now; with any, it is not forgotten */
+	struct nvmet_ns_set untold; /* what a new queue of this host has to tell it */
 };
 
 /* Of one SSD. Main thread's, but for `count`. */

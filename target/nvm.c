@@ -3,9 +3,9 @@
  * NVM command set: the table of commands and their checks. NVM Command Set Specification 1.0, 3.2.
  *
  * The length that counts is the one that the SSD will transfer, computed from the command; the SGL
- * must agree with it. A bit of CDW12 that the command does not define is refused, not dropped: it
- * would be a host's wish that nobody fulfils. Fields elsewhere that we do not forward are such that
- * the host was told so (directives, storage tags) or that are hints.
+ * must agree with it. A bit of CDW12 that the command does not define is refused and not dropped,
+ * because the host would take its wish for granted. The other fields that are not forwarded are
+ * hints, or belong to features that hosts are told not to use (directives, storage tags).
  */
 #include "target/nvm.h"
 
@@ -89,7 +89,7 @@ static uint16_t refuse_cdw12(struct nvmet_req *req, uint32_t bits)
 				       offsetof(struct nvme_sqe, cdw12) + bit / 8 + (bit % 8 << 8));
 }
 
-/* With PRACT the SSD would make what it has to compare with (NVM Command Set 3.2.1). */
+/* With PRACT the SSD would compare with what it made itself (NVM Command Set 3.2.1). */
 static uint16_t parse_compare(struct nvmet_req *req)
 {
 	if (req->ns->format.pi_type && (nvmet_cdw12(req) & NVME_IO_PRACT))

@@ -4,7 +4,7 @@
  *
  * Each is built from zero out of the fields that its specification defines, and its data length is
  * the one that the SSD will transfer, as for I/O. Three rules protect what the permission does not
- * speak of. What changes more than one namespace (everything but self-test, Security Receive and
+ * cover. What changes more than one namespace (everything but self-test, Security Receive and
  * most SSDs' Format) needs an SSD that no other subsystem exports, and a host that sees and may
  * write all that this one does. A new block size needs an SSD without queue pairs until it is
  * known, because commands under way were measured with the old one. And a command without a

@@ -44,9 +44,9 @@ struct worker;
 struct nvmet_path {
 	struct nvme_qpair *qpair;
 	uint32_t outstanding;  /* commands of this queue at the SSD */
-	uint32_t losses_known; /* how many of the SSD's `untold` takes account of */
+	uint32_t losses_known; /* the SSD's losses that queue->untold takes into account */
 	uint64_t told_ns;      /* when the host was last told of one; 0: never */
-	bool told_seen;        /* it has seen that */
+	bool told_seen;        /* the host has seen that (losses.h) */
 	bool draining;         /* the last of them sends `msg` to the main thread */
 
 	struct nvmet_queue *queue;
@@ -113,8 +113,9 @@ struct nvmet_queue {
 	unsigned paths_left; /* still to be given back, by the release or by a failed Connect */
 	struct nvmet_req *connect; /* Connect that waits for queue pairs */
 	uint16_t connect_status;   /* what it will be answered */
-	bool looked_around;        /* its Connect has had older connections looked at (assoc.h) */
-	bool looking, look_again;  /* look_msg is under way; and once more when it is back */
+	bool looked_around;        /* its Connect had older connections looked at (assoc.h) */
+	bool looking;              /* look_msg is under way */
+	bool look_again;           /* send it once more when it is back */
 	struct loop_msg look_msg;
 	struct loop_msg close_msg;
 	const char *close_why;

@@ -105,9 +105,8 @@ struct nvmet_req {
 /*
  * Checks a command that has just come in and chooses its functions. Worker. req->cmd and req->queue
  * are set; everything else is initialised here. Returns 0 or the status (with DNR where due) that
- * the command must be completed with. The transport has not looked at the SGL; this does (facts of
- * the SGL that concern the capsule are the transport's: it passes the in-capsule data length it
- * got, 0 when there is none).
+ * the command must be completed with. The SGL is checked here, against the bytes of data that
+ * really came in the capsule: `in_capsule_len`, 0 for none.
  */
 uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len);
 

@@ -24,7 +24,7 @@ struct nvmet_target;
 /* What a host may do at a subsystem, beyond coming in. */
 struct nvmet_access {
 	bool read_only;
-	bool masked;                                  /* it sees only: */
+	bool masked;                                  /* it sees only what is `visible` */
 	uint64_t visible[BITS_WORDS(NVMET_MAX_NSID)]; /* a bit for each NSID */
 	uint16_t max_queues; /* I/O queues of a controller; 0: the subsystem's */
 };

@@ -93,10 +93,10 @@ static bool stalled(const struct nvme_tcp_conn *conn, bool reads)
 {
 	if (!awaits_host(conn))
 		return false;
-	/* What it is asked for may be behind what it is still reading. */
+	/* The R2T may be behind other answers that it is still reading. */
 	if (conn->want_write && reads)
 		return false;
-	/* Other commands are no substitute for data that pages are held for. */
+	/* Sending commands is not sending the data that pages are held for. */
 	return (is_mid_pdu(conn) && !enough(conn, conn->rx_bytes, conn->rx_bytes_seen)) ||
 	       (conn->n_receiving && !enough(conn, conn->granted_bytes, conn->granted_seen));
 }

@@ -11,9 +11,10 @@
 #include "util/num.h"
 
 /*
- * Of the workers on `cpu` (WORKER_ANY_CPU: of all) with at most `max` connections; NULL: none is.
- * Counting all connections would put every I/O queue of hosts with one queue each on the worker
- * that the admin queues are not on.
+ * The worker with the fewest I/O queues among those on `cpu` (WORKER_ANY_CPU: all) that have at
+ * most `max` connections; NULL: there is none. It is not the number of connections that is made
+ * even: of hosts with one I/O queue each, one worker would get all admin queues and the other one
+ * all I/O queues.
  */
 static struct tcp_worker *fewest_io_queues(const struct place *place, unsigned n, int cpu,
 					   unsigned max)
@@ -31,7 +32,8 @@ static struct tcp_worker *fewest_io_queues(const struct place *place, unsigned n
 	return best;
 }
 
-/* I/O queues become such only at Connect, and hosts open many before: connections are counted. */
+/* A connection is an I/O queue only after Connect, and hosts open many before they send the first
+ * one. So this counts connections. */
 static unsigned fewest_connections(const struct place *place, unsigned n)
 {
 	unsigned fewest = UINT_MAX;
@@ -41,7 +43,7 @@ static unsigned fewest_connections(const struct place *place, unsigned n)
 	return fewest;
 }
 
-/* That took in its last packet; WORKER_ANY_CPU: the kernel does not say. */
+/* The CPU that took in its last packet; WORKER_ANY_CPU: the kernel does not say. */
 static int incoming_cpu(int fd)
 {
 	int cpu = WORKER_ANY_CPU;

@@ -109,7 +109,8 @@ static void start_command(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd)
 		ask_for_data(cmd);
 }
 
-/* A host that is told before it has sent all of the capsule may take apart what it still sends. */
+/* The answer waits for the rest of the capsule: a host that is told earlier may free the memory
+ * that it is still sending from. */
 static void refuse(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd, uint16_t status)
 {
 	if (!conn->shape.data_len) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How connections share a worker. One for I/O with few commands under way is modest: it waits for
- * each answer. While one of those is about, the others take and send no more than SHARE_BYTES of
- * payload in a wake-up, and leave the rest to the next; so its command waits for a small part of
- * their work, and not for all of it. Where nobody else is modest nobody is held back: large batches
- * are what makes them fast. Worker.
+ * How connections share a worker. An I/O connection with few commands under way is modest: its host
+ * waits for each answer. While a worker has a modest connection, the others receive and send no
+ * more than SHARE_BYTES of payload in a wake-up, and leave the rest for the next one. So a modest
+ * connection's command waits for a small part of their work, and not for all of it. Where no other
+ * connection is modest nobody is held back: large batches are what makes them fast. Worker.
  */
 #ifndef NVMETD_TRANSPORT_SHARE_H
 #define NVMETD_TRANSPORT_SHARE_H
@@ -21,7 +21,8 @@
 #define SHARE_MEMORY   (10 * NSEC_PER_MSEC) /* how long a modest one is remembered */
 #define SHARE_UNIT     16u                  /* of conn->crowd */
 
-/* Of I/O queues: keep-alives of many idle hosts must not hold back one that works. */
+/* Only I/O queues can be modest: keep-alives of many idle hosts must not hold back one that works.
+ */
 static inline bool share_counts(const struct nvme_tcp_conn *conn)
 {
 	return conn->queue.live && conn->queue.qid != 0;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is set on the sockets of hosts. What the kernel refuses is logged, and does without. */
+/* Options of hosts' sockets. One that the kernel refuses is logged and left out. */
 #ifndef NVMETD_TRANSPORT_SOCKOPT_H
 #define NVMETD_TRANSPORT_SOCKOPT_H
 
 #include "transport/tcp.h"
 
 /*
- * Of a socket that will listen: connections inherit all this, and the first answer to their SYN
- * carries the DSCP already. At the start we may also have the capability that some of it takes.
+ * For a socket that is going to listen. Connections inherit the options, so that even the answer to
+ * their SYN carries the DSCP; and at the start we may still have the capability that some need.
  */
 void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options);
 
-/* Of an accepted socket: what is not inherited. */
+/* For an accepted socket: the options that are not inherited. */
 void sockopt_accepted(int fd, const struct nvme_tcp_options *options);
 
 #endif

@@ -243,9 +243,10 @@ static void advance(struct cursor *cursor, size_t len)
 
 /*
  * What goes into the next record: straight from its place if that fills one, otherwise copied
- * together, so that a response of three parts is not three records. A record that was begun is
- * offered again as it was, whatever is behind it by now: OpenSSL would begin another with that, and
- * take none of either until both are sent, when the host has long seen the first.
+ * together, so that a response of three parts is not three records. A record that OpenSSL has begun
+ * to send is offered again with the same bytes, even if there are more by now: with those OpenSSL
+ * would begin a second record, and report both as taken only when both are sent; the host would
+ * have seen the first one long before.
  */
 static const void *gather(const struct tls *tls, const struct cursor *cursor, uint8_t *buf,
 			  size_t *ret_len)

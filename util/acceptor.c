@@ -16,8 +16,8 @@
 
 #define REST_S 1
 
-/* libevent gives its error callback the argument of the other one, and that is somebody else's. So
- * they are looked up. */
+/* libevent has one argument for both callbacks of a listener, and it is the owner's: on_error()
+ * must look its acceptor up. */
 static LIST_HEAD(, acceptor) acceptors = LIST_HEAD_INITIALIZER(acceptors);
 
 /* The first descriptor that is not for hosts; the limit may be changed while we run. */
@@ -39,7 +39,7 @@ static void rest(struct acceptor *acceptor)
 	evtimer_add(acceptor->rest, &second);
 }
 
-/* The kernel gives the lowest that is free. */
+/* Whether a descriptor for hosts is free: the kernel hands out the lowest one. */
 static bool hosts_have_one(const struct acceptor *acceptor)
 {
 	int fd = fcntl(evconnlistener_get_fd(acceptor->listener), F_DUPFD_CLOEXEC, 0);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a listener does when accept() fails, which it does when the process is out of file
- * descriptors: a connection that waits stays readable, so looking again at once would spin. It
- * rests for a second, and says why. And what to say of an address that cannot be listened on.
+ * A listener that does not spin when the process is out of file descriptors. A connection that
+ * cannot be accepted stays in the kernel's queue, so the listener stays readable; it rests for a
+ * second instead of trying again at once, and logs why.
  *
- * Listeners of hosts rest before that: the last descriptors are kept for the few connections of
- * those who look after the daemon (control socket, metrics), and for SSDs that come back. Hosts
- * that wait do so in the kernel.
+ * Listeners for hosts rest earlier: the last descriptors are kept for those who look after the
+ * daemon (control socket, metrics), and for SSDs that come back.
  *
  * Main thread.
  */
@@ -28,7 +27,7 @@ struct acceptor {
 	LIST_ENTRY(acceptor) link;
 	struct evconnlistener *listener;
 	struct event *rest;
-	bool keeps; /* it is one for hosts */
+	bool keeps; /* it is for hosts: keeps the last descriptors for others */
 	struct log_limit limit;
 	char name[80]; /* "port 1": for the log */
 };
@@ -37,8 +36,8 @@ struct acceptor {
  * -ENOMEM. */
 int acceptor_init(struct acceptor *acceptor, struct event_base *base,
 		  struct evconnlistener *listener, const char *name);
-/* For each connection that the listener of hosts brings, after acceptor_init(): rests when its
- * descriptor is one of the last. The connection itself may stay. */
+/* For each connection of a listener for hosts, after acceptor_init(): the listener rests when `fd`
+ * is one of the last descriptors. The connection itself may stay. */
 void acceptor_took(struct acceptor *acceptor, int fd);
 /* Before the listener is freed. One that is all zeroes is allowed. */
 void acceptor_fini(struct acceptor *acceptor);

@@ -3,8 +3,8 @@
  * Log-linear histograms of times: sixteen buckets for each power of two, so that a value is known
  * to one part in sixteen whatever its size, and adding one costs a few instructions.
  *
- * One writer, any number of readers (util/counter.h). Readers see each bucket whole, but not all
- * buckets of one instant: their sum may differ from what another look shows by what came between.
+ * One writer, any number of readers (util/counter.h). A reader never sees half a bucket, but it
+ * does not see all buckets at one instant: values may be added between its first look and its last.
  */
 #ifndef NVMETD_UTIL_HIST_H
 #define NVMETD_UTIL_HIST_H

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A file on tmpfs, mapped to be read: its page cache is all that there is, so a read is a copy and
- * takes no system call. What hosts see is what preadv would do, which reads the rest (uring.c).
+ * A file on tmpfs, mapped for reading. The page cache is all there is of such a file, so a read is
+ * a copy and needs no system call. Hosts see what preadv would give them, and preadv (uring.c) does
+ * whatever cannot be done here.
  *
- * Writes are left to pwritev. A process may be killed between any two instructions, and half a
- * block would be in the file that an SSD must write as a whole or not at all (AWUPF); the kernel
- * finishes a page before it looks. Nothing that goes wrong here can then change the file, either.
+ * Writes use pwritev. A process can be killed between any two instructions, and would leave half a
+ * block in the file, where an SSD writes a block as a whole or not at all (AWUPF); the kernel
+ * finishes a page first. It also means that no mistake here can change the file.
  *
- * To read a hole through a mapping takes memory for it, and a host may read all of a sparse file.
- * So only pages are read here that are known to have memory. A page becomes known when it is
- * written, or read by preadv and seen not to be empty, or at the start, if the file has no hole. It
- * is forgotten before a hole is made there. That is a hint, which nothing orders with the file: a
- * write may learn its pages after a Deallocate has forgotten them and before the kernel gets to it,
- * a worker may be copying meanwhile, and others may make holes, too. Who knows too much takes a
- * page of zeroes for a hole, which reads the same; who knows too little makes a system call. The
- * data are right either way: pages are those that the file has at the moment of the copy.
+ * Reading a hole through a mapping gives it memory, and a host may read all of a sparse file. So a
+ * page is read here only if it is known to have memory. It becomes known when it is written, when
+ * preadv has read it and it is not empty, or at the start, if the file has no hole. It is forgotten
+ * before a hole is made there. This is only a hint, and nothing orders it with the file: a write
+ * may note its pages after a Deallocate has forgotten them and before the kernel makes the hole, a
+ * worker may be copying meanwhile, and other processes may make holes, too. A hole that is taken
+ * for a known page reads as zeroes, as it should; a page that is not known costs a system call. The
+ * data is right either way, because what is copied is what the file has at that moment.
  *
  * A page that cannot be had (the file was cut; there is a hole again, and no room; memory is
- * broken) is a SIGBUS instead of an errno. It takes the copy back to where it began, and all of the
- * read is left to preadv, which says what is wrong. Any other SIGBUS does what it would have done
- * without us.
+ * broken) raises SIGBUS, where a system call would return an errno. The handler jumps back to
+ * before the copy, and all of the read is left to preadv, which says what is wrong. Any other
+ * SIGBUS does what it would have done without this handler.
  *
- * One thing cannot be seen here: of a file that was cut within a page, the rest of that page, which
- * reads as zeroes.
+ * One difference remains: of a file that was cut within a page, the rest of that page reads as
+ * zeroes here.
  */
 #include <errno.h>
 #include <setjmp.h>
