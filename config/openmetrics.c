@@ -141,8 +141,7 @@ static void add_workers(const struct daemon *daemon, struct evbuffer *out)
 				    value(&daemon->workers[i].stats.page_waits));
 }
 
-/* --- SSDs ---------------------------------------------------------------------------------------
- */
+/* --- SSDs ------------------------------------------------------------------------------------- */
 
 static unsigned ssd_is_ready(const struct daemon_ssd *ssd)
 {

@@ -343,8 +343,7 @@ int nvme_ctrl_rescan(struct nvme_ctrl *ctrl)
 	return 0;
 }
 
-/* --- Format -------------------------------------------------------------------------------------
- */
+/* --- Format ----------------------------------------------------------------------------------- */
 
 bool nvme_ctrl_format_reaches_all(const struct nvme_ctrl *ctrl, uint32_t cdw10)
 {

@@ -90,8 +90,8 @@ static int setup_regions(struct vfio_device *vfio)
 	vfio->bar0_offset = bar0.offset;
 	vfio->config_offset = config.offset;
 	vfio->dev.bar0_len = bar0.size;
-	/* Areas that must not be mapped (a capability of the region lists them) make mmap() fail.
-	 */
+	/* Areas that must not be mapped (a capability of the region lists them) make
+	 * mmap() fail. */
 	if (!(bar0.flags & VFIO_REGION_INFO_FLAG_MMAP))
 		return 0;
 	vfio->map = mmap(NULL, bar0.size, PROT_READ | PROT_WRITE, MAP_SHARED, vfio->fd,

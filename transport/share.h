@@ -21,8 +21,8 @@
 #define SHARE_MEMORY   (10 * NSEC_PER_MSEC) /* how long a modest one is remembered */
 #define SHARE_UNIT     16u                  /* of conn->crowd */
 
-/* Only I/O queues can be modest: keep-alives of many idle hosts must not hold back one that works.
- */
+/* Only I/O queues can be modest: keep-alives of many idle hosts must not hold back
+ * one that works. */
 static inline bool share_counts(const struct nvme_tcp_conn *conn)
 {
 	return conn->queue.live && conn->queue.qid != 0;

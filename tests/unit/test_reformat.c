@@ -82,8 +82,8 @@ static void no_queue_meanwhile(void **state)
 	leave();
 }
 
-/* The Connect comes earlier and later, from the Format itself until the namespaces were looked at.
- */
+/* The Connect comes earlier and later, from the Format itself until the namespaces
+ * were looked at. */
 static void at_every_moment(void **state)
 {
 	uint32_t bytes = 4096;
