@@ -34,6 +34,12 @@ static uint16_t extent_of(const struct emul *emul, const struct nvme_sqe *sqe, u
 	return 0;
 }
 
+/* What it changes is durable before it is answered (NVM Command Set 3.2). */
+static bool is_fua(const struct nvme_sqe *sqe)
+{
+	return le32_get(sqe->cdw12) & NVME_IO_FUA;
+}
+
 static uint16_t command_extent(const struct emul *emul, const struct nvme_sqe *sqe,
 			       struct extent *ret)
 {
@@ -163,8 +169,7 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	if (sq->emul->media.ram) {
 		status = ram_transfer(sq->emul, sqe, &extent, iov, n);
 		if (!status && sq->emul->media.dirty && sqe->opcode == NVME_IO_WRITE)
-			emul_cache_wrote(&sq->emul->media, extent.offset, extent.len,
-					 le32_get(sqe->cdw12) & NVME_IO_FUA);
+			emul_cache_wrote(&sq->emul->media, extent.offset, extent.len, is_fua(sqe));
 		return status;
 	}
 	if (sqe->opcode == NVME_IO_READ &&
@@ -175,7 +180,7 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	slot->n_iov = n;
 	slot->offset = extent.offset;
 	slot->left = extent.len;
-	slot->fua = le32_get(sqe->cdw12) & NVME_IO_FUA;
+	slot->fua = is_fua(sqe);
 	emul_uring_start(slot);
 	return EMUL_PENDING;
 }
@@ -205,9 +210,12 @@ static uint16_t write_zeroes(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return ram_transfer(emul, sqe, &extent, NULL, 0);
 	if (emul->media.ram) {
 		ram_deallocate(emul, &extent);
+		if (emul->media.dirty && is_fua(sqe))
+			emul_cache_wrote(&emul->media, extent.offset, extent.len, true);
 		return 0;
 	}
 	slot = emul_slot_take(sq, sqe);
+	slot->fua = is_fua(sqe);
 	slot->offset = extent.offset;
 	slot->left = extent.len;
 	emul_uring_start(slot);
@@ -337,7 +345,8 @@ static uint16_t copy_extents(const struct emul *emul, const struct nvme_sqe *sqe
 	return status ? status : extent_of(emul, sqe, nvme_slba(sqe), total, to);
 }
 
-static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned n, struct extent to)
+static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned n, struct extent to,
+			 bool fua)
 {
 	for (unsigned i = 0; i < n; i++) {
 		if (emul_bad_any(&emul->bad, from[i].first, from[i].blocks))
@@ -348,7 +357,7 @@ static uint16_t ram_copy(struct emul *emul, const struct extent *from, unsigned 
 	for (unsigned i = 0; i < n; to.offset += from[i++].len)
 		memmove(emul->media.ram + to.offset, emul->media.ram + from[i].offset, from[i].len);
 	if (emul->media.dirty)
-		emul_cache_wrote(&emul->media, to.offset - to.len, to.len, false);
+		emul_cache_wrote(&emul->media, to.offset - to.len, to.len, fua);
 	change_end(emul);
 	return 0;
 }
@@ -370,8 +379,9 @@ static uint16_t copy(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	if (status)
 		return status;
 	if (emul->media.ram)
-		return ram_copy(emul, from, n, to);
+		return ram_copy(emul, from, n, to, is_fua(sqe));
 	slot = emul_slot_take(sq, sqe);
+	slot->fua = is_fua(sqe);
 	slot_ranges(slot, from, n);
 	slot->copy_to = to.offset;
 	emul_uring_start(slot);

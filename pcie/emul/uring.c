@@ -197,6 +197,8 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 		else
 			io_uring_prep_read(sqe, 0, copy_place(slot), (unsigned)slot->left,
 					   slot->offset);
+		if (slot->copy_writing && slot->fua)
+			sqe->rw_flags = RWF_DSYNC;
 		break;
 	case NVME_IO_FLUSH:
 		io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
@@ -420,6 +422,11 @@ static void slot_done(struct emul_slot *slot, int res)
 	if (slot->opcode == NVME_IO_COMPARE) {
 		emul_slot_end(slot,
 			      (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
+		return;
+	}
+	if (slot->opcode == NVME_IO_WRITE_ZEROES && slot->fua) {
+		slot->opcode = NVME_IO_FLUSH; /* a hole is not durable by itself */
+		emul_uring_start(slot);
 		return;
 	}
 	if (slot->opcode == NVME_IO_COPY)

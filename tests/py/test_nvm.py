@@ -177,6 +177,24 @@ def copy(queue, to, *ranges, inline=True, **changes):
     return queue.status(COPY, nsid=1, write=sources(*ranges), inline=inline, **fields)
 
 
+def test_fua_of_all_that_changes(start, tmp_path):
+    """Write, Write Zeroes and Copy with FUA outlive a power cut behind their answer; without it they need not."""
+    disk = tmp_path / "disk"
+    daemon = start("--ssd", f"emulated:file={disk},size=1M,cache=1", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        write(queue, 0, b"a" * 512 * 64)
+        queue.run(FLUSH, nsid=1)
+        for base, flags in ((64, 0), (128, FUA)):
+            write(queue, base, b"b" * 512, flags=flags)
+            queue.run(ZEROES, nsid=1, **io_fields(base // 8, 1, flags))
+            assert copy(queue, base + 32, (0, 1), cdw12=flags) == 0
+        daemon.kill()
+    found = disk.read_bytes()
+    assert [found[block * 512] for block in (64, 8, 96)] == [0, ord("a"), 0]
+    assert [found[block * 512] for block in (128, 16, 160)] == [ord("b"), 0, ord("a")]
+
+
 def test_copy(host):
     """Ranges one behind the other; the host is told the SSD's limits."""
     queue = host.io[0]

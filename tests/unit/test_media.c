@@ -70,25 +70,9 @@ static uint32_t draw(uint32_t n)
 
 /* --- The driver ------------------------------------------------------------------------------- */
 
-static struct nvme_sqe *asq(void)
-{
-	return (void *)memory;
-}
-
-static struct nvme_cqe *acq(void)
-{
-	return (void *)(memory + PAGE);
-}
-
-static struct nvme_sqe *sq(void)
-{
-	return (void *)(memory + 2 * PAGE);
-}
-
-static struct nvme_cqe *cq(void)
-{
-	return (void *)(memory + 3 * PAGE);
-}
+static struct nvme_sqe *const asq = (void *)memory, *const sq = (void *)(memory + 2 * PAGE);
+static struct nvme_cqe *const acq = (void *)(memory + PAGE), *const cq =
+								     (void *)(memory + 3 * PAGE);
 
 static void reg(uint32_t off, unsigned size, uint64_t value)
 {
@@ -99,10 +83,10 @@ static void reg(uint32_t off, unsigned size, uint64_t value)
 static void admin(const struct nvme_sqe *sqe)
 {
 	must(n_admin < ADMIN_SIZE - 1);
-	asq()[n_admin] = *sqe;
+	asq[n_admin] = *sqe;
 	reg(NVME_REG_DOORBELLS, 4, n_admin + 1);
-	assert_true(le16_get(acq()[n_admin].status) & NVME_CQE_PHASE);
-	assert_int_equal(nvme_cqe_status(&acq()[n_admin]), 0);
+	assert_true(le16_get(acq[n_admin].status) & NVME_CQE_PHASE);
+	assert_int_equal(nvme_cqe_status(&acq[n_admin]), 0);
 	n_admin++;
 }
 
@@ -216,7 +200,7 @@ static void hold(size_t offset, size_t len)
 	memset(held + offset / PAGE, 1, (offset + len - 1) / PAGE - offset / PAGE + 1);
 }
 
-static void choose(unsigned slot, uint32_t align, bool reads)
+static void choose(unsigned slot, uint32_t align, int opcode)
 {
 	static const uint8_t opcodes[] = { NVME_IO_READ,    NVME_IO_READ,         NVME_IO_READ,
 					   NVME_IO_WRITE,   NVME_IO_WRITE,        NVME_IO_COMPARE,
@@ -227,7 +211,7 @@ static void choose(unsigned slot, uint32_t align, bool reads)
 	uint32_t n = slot == SLOTS - 1 ? SIZE / BLOCK - first : PART / BLOCK;
 
 	*command = (struct command){ .busy = true };
-	command->opcode = reads ? NVME_IO_READ : opcodes[draw(ARRAY_SIZE(opcodes))];
+	command->opcode = opcode >= 0 ? (uint8_t)opcode : opcodes[draw(ARRAY_SIZE(opcodes))];
 	command->blocks = 1 + (draw(2) ? draw(12) : draw(MAX_BYTES / BLOCK));
 	command->block = first + draw(n - command->blocks + 1);
 	command->from = command->block;
@@ -268,23 +252,24 @@ static void fill(unsigned slot, struct nvme_sqe *sqe)
 		return;
 	case NVME_IO_COPY:
 		memcpy(bytes, &source, sizeof(source));
-		sqe->cdw12 = le32_set(0);
+		sqe->cdw12 = le32_set(le32_get(sqe->cdw12) & ~UINT32_C(0xffff)); /* one range */
 		return;
 	default:
 		memset(bytes, 0xee, len);
 	}
 }
 
-static void put(unsigned slot, uint32_t align, bool reads)
+/* `opcode`: any, when it is negative; `flags`: of CDW12. */
+static void put(unsigned slot, uint32_t align, int opcode, uint32_t flags)
 {
 	struct command *command = &commands[slot];
 	struct nvme_sqe sqe = { .cid = le16_set((uint16_t)(0x7000 + slot)), .nsid = le32_set(1) };
 	size_t len;
 
-	choose(slot, align, reads);
+	choose(slot, align, opcode);
 	sqe.opcode = command->opcode;
 	sqe.cdw10 = le32_set(command->block);
-	sqe.cdw12 = le32_set(command->blocks - 1);
+	sqe.cdw12 = le32_set((command->blocks - 1) | flags);
 	if (command->opcode == NVME_IO_DSM)
 		sqe.cdw10 = sqe.cdw12 = le32_set(0);
 	fill(slot, &sqe);
@@ -293,7 +278,7 @@ static void put(unsigned slot, uint32_t align, bool reads)
 						: (size_t)command->blocks * BLOCK;
 	move(slot, len, true);
 	set_prps(slot, &sqe, len);
-	sq()[sq_tail] = sqe;
+	sq[sq_tail] = sqe;
 	sq_tail = (sq_tail + 1) % SQ_SIZE;
 }
 
@@ -349,7 +334,7 @@ static unsigned reap(unsigned most)
 	if (device->ops->poll)
 		device->ops->poll(device, 1);
 	for (; n < most; n++) {
-		const struct nvme_cqe *cqe = &cq()[cq_head];
+		const struct nvme_cqe *cqe = &cq[cq_head];
 		unsigned slot = le16_get(cqe->cid) - 0x7000u;
 
 		if ((le16_get(cqe->status) & NVME_CQE_PHASE) != phase)
@@ -378,12 +363,12 @@ static void ring_some(bool all)
 }
 
 /* As many commands as there are slots, or fewer, and all to their end. */
-static void one_round(uint32_t align, bool reads)
+static void one_round(uint32_t align, int opcode)
 {
 	unsigned n = 1 + draw(SLOTS), left = n;
 
 	for (unsigned i = 0; i < n; i++)
-		put(i, align, reads);
+		put(i, align, opcode, 0);
 	while (left) {
 		ring_some(draw(4) == 0);
 		left -= reap(1 + draw(4));
@@ -418,7 +403,7 @@ static void meddle(void)
 static void run_rounds(unsigned rounds, uint32_t align, bool others)
 {
 	for (unsigned i = 0; i < rounds; i++) {
-		one_round(align, false);
+		one_round(align, -1);
 		if (others && draw(8) == 0)
 			meddle();
 	}
@@ -533,7 +518,7 @@ static void while_it_is_cut(void **state)
 	disturbed = true;
 	assert_int_equal(pthread_create(&thread, NULL, meddler, NULL), 0);
 	for (unsigned i = 0; i < 700; i++) {
-		one_round(4, true);
+		one_round(4, NVME_IO_READ);
 		if (i % 64 == 0)
 			assert_int_equal(pwrite(fd, model, SIZE, 0), SIZE);
 	}
@@ -544,12 +529,58 @@ static void while_it_is_cut(void **state)
 	close(fd);
 }
 
+static void open_disk(void)
+{
+	fd = open("test_media.disk", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+}
+
 static void on_disk(void **state)
 {
 	(void)state;
-	fd = open("test_media.disk", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
+	open_disk();
 	on_file(512, false, 60);
+	close(fd);
+	unlink("test_media.disk");
+}
+
+int __real_io_uring_submit(struct io_uring *uring);
+int __wrap_io_uring_submit(struct io_uring *uring);
+static unsigned n_durable; /* requests that end when what they changed is on the disk */
+
+int __wrap_io_uring_submit(struct io_uring *uring)
+{
+	for (unsigned i = uring->sq.sqe_head; i != uring->sq.sqe_tail; i++) {
+		const struct io_uring_sqe *sqe = &uring->sq.sqes[i & *uring->sq.kring_mask];
+
+		n_durable += sqe->opcode == IORING_OP_FSYNC ||
+			     (sqe->rw_flags & RWF_DSYNC && sqe->opcode != IORING_OP_FALLOCATE);
+	}
+	return __real_io_uring_submit(uring);
+}
+
+/* Whatever changes blocks is durable before it is answered if the host says so. */
+static void forced_unit_access(void **state)
+{
+	static const int opcodes[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_COPY };
+	char spec[128];
+
+	(void)state;
+	open_disk();
+	snprintf(spec, sizeof(spec), "emulated:file=/proc/self/fd/%d,size=%u,queues=1", fd,
+		 (unsigned)SIZE);
+	random_state = 3;
+	set_up(spec);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(opcodes); i++) {
+		uint32_t flags = i % 2 ? NVME_IO_FUA : 0;
+
+		n_durable = 0;
+		put(0, BLOCK, opcodes[i / 2], flags);
+		while (!reap(1))
+			ring_some(true);
+		assert_int_equal(n_durable, flags != 0);
+	}
+	take_down();
 	close(fd);
 	unlink("test_media.disk");
 }
@@ -557,10 +588,9 @@ static void on_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_memory),
-		cmocka_unit_test(on_tmpfs),
-		cmocka_unit_test(while_it_is_cut),
-		cmocka_unit_test(on_disk),
+		cmocka_unit_test(in_memory),          cmocka_unit_test(on_tmpfs),
+		cmocka_unit_test(while_it_is_cut),    cmocka_unit_test(on_disk),
+		cmocka_unit_test(forced_unit_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
