@@ -139,8 +139,9 @@ int nvme_ctrl_rescan(struct nvme_ctrl *ctrl);
  * the blocks of one that it reaches. */
 bool nvme_ctrl_format_reaches_all(const struct nvme_ctrl *ctrl, uint32_t cdw10);
 bool nvme_ctrl_format_changes(const struct nvme_ctrl *ctrl, uint32_t nsid, uint32_t cdw10);
-/* False from a Format that changes blocks until the namespaces have been looked at again. */
-bool nvme_ctrl_blocks_known(const struct nvme_ctrl *ctrl);
+/* False from a Format that changes blocks until the namespaces have been looked at again, which is
+ * tried anew where it failed. */
+bool nvme_ctrl_blocks_known(struct nvme_ctrl *ctrl);
 
 /*
  * Sends an admin command. As nvme_qpair_submit(), but when the admin queue is full the command

@@ -367,7 +367,7 @@ bool nvme_ctrl_format_changes(const struct nvme_ctrl *ctrl, uint32_t nsid, uint3
 	return false;
 }
 
-bool nvme_ctrl_blocks_known(const struct nvme_ctrl *ctrl)
+bool nvme_ctrl_blocks_known(struct nvme_ctrl *ctrl)
 {
 	const struct nvme_admin_cmd *cmd;
 
@@ -375,6 +375,8 @@ bool nvme_ctrl_blocks_known(const struct nvme_ctrl *ctrl)
 		if (nvme_ns_is_changed_by(ctrl, &cmd->sqe))
 			return false;
 	}
+	if (ctrl->scan.due && !ctrl->scan.running)
+		nvme_ctrl_rescan(ctrl); /* the last look has failed */
 	return !ctrl->scan.due;
 }
 

@@ -110,6 +110,19 @@ static void at_every_moment(void **state)
 	assert_int_equal(admin->n_failed, 0);
 }
 
+/* A look that failed is not the last one. */
+static void looked_at_again(void **state)
+{
+	(void)state;
+	rig.ssds[0].ctrl->scan.due = true;
+	rig_connect_queue(io, admin->cntlid, 1, 16, settle);
+	assert_int_equal(io->n_failed, 1);
+	leave();
+	rig_connect_queue(io, admin->cntlid, 1, 16, settle);
+	assert_int_equal(io->entries, 16);
+	leave();
+}
+
 /* On an SSD that formats or erases all namespaces at once, each counts. */
 static void whom_it_reaches(void **state)
 {
@@ -145,6 +158,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(no_queue_meanwhile),
 					    cmocka_unit_test(at_every_moment),
+					    cmocka_unit_test(looked_at_again),
 					    cmocka_unit_test(whom_it_reaches) };
 	int failed;
 
