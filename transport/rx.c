@@ -417,6 +417,8 @@ static void resume(struct nvme_tcp_conn *conn)
 	conn->stash_len = 0;
 	feed(conn, bytes, len, 0);
 	free(bytes);
+	if (conn->draining)
+		conn_drain(conn); /* what is still under way may be all the host's to send */
 	/* Of a connection that is drained, only the rest of what it has begun. */
 	if (conn->draining && conn->queue.live && conn->queue.qid != 0 && conn->rx == RX_HEADER)
 		return;

@@ -5,14 +5,31 @@
  */
 #include "tests/unit/unit.h"
 
+#include "pcie/dma.h"
 #include "target/nvmf.h"
+#include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
 #include "transport/tcp.h"
 
-enum { ADMIN, IDLE, AT_SSD, DATA_DUE, CAPSULE_DUE, DISCONNECTED, TERMINATED, CONNECTING, N_HOSTS };
+enum {
+	ADMIN,
+	IDLE,
+	AT_SSD,
+	DATA_DUE,
+	CAPSULE_DUE,
+	PAGES_DUE,
+	DISCONNECTED,
+	TERMINATED,
+	CONNECTING,
+	N_HOSTS
+};
+
+#define PAGES_MAX 16384
 
 static struct host hosts[N_HOSTS];
+static struct dma_buf pages[PAGES_MAX];
+static unsigned n_pages;
 static bool stopped;
 
 static void settle(void)
@@ -65,6 +82,20 @@ static void send_half_a_capsule(struct host *host)
 	assert_int_equal(host->n_commands, 1);
 }
 
+static void take_all_pages(void)
+{
+	while (n_pages < PAGES_MAX &&
+	       dma_alloc(rig.workers[0].pool, DMA_PAGE_SIZE, &pages[n_pages]))
+		n_pages++;
+	assert_in_range(n_pages, 1, PAGES_MAX - 1);
+}
+
+static void give_pages_back(void)
+{
+	while (n_pages)
+		dma_free(rig.workers[0].pool, &pages[--n_pages]);
+}
+
 /* And keeps the connection. */
 static void disconnect(struct host *host)
 {
@@ -111,6 +142,7 @@ static void each_in_its_own_way(void **state)
 	host_send(&hosts[TERMINATED], "", 1); /* fails, and is how it learns */
 	assert_true(is_closed(TERMINATED));
 	assert_false(is_closed(AT_SSD) || is_closed(CONNECTING) || is_closed(ADMIN));
+	assert_false(is_closed(PAGES_DUE));       /* it gets them when the SSD has answered */
 	io(&hosts[AT_SSD], 2, NVME_IO_READ, 512); /* too late */
 	assert_int_equal(hosts[AT_SSD].n_commands, 2);
 	assert_int_equal(hosts[CONNECTING].entries, 0);
@@ -118,6 +150,7 @@ static void each_in_its_own_way(void **state)
 	settle();
 	assert_int_equal(hosts[AT_SSD].n_commands, 1);
 	assert_true(is_closed(AT_SSD));
+	assert_true(is_closed(PAGES_DUE));
 	assert_int_equal(hosts[CONNECTING].entries, 16);
 	assert_true(is_closed(CONNECTING));
 	assert_false(is_closed(ADMIN) || stopped);
@@ -126,6 +159,7 @@ static void each_in_its_own_way(void **state)
 	assert_true(is_closed(ADMIN));
 	rig_sleep(1000);
 	assert_true(stopped);
+	give_pages_back();
 }
 
 static int setup(void **state)
@@ -148,6 +182,8 @@ static int setup(void **state)
 	break_a_rule(&hosts[TERMINATED]);
 	connect_queue(CONNECTING);
 	assert_int_equal(hosts[CONNECTING].n_commands, 1);
+	take_all_pages();
+	send_half_a_capsule(&hosts[PAGES_DUE]);
 	return 0;
 }
 
