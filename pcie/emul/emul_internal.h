@@ -57,7 +57,7 @@ struct emul_slot {
 	size_t left;       /* bytes */
 	struct iovec *iov; /* EMUL_MAX_IOVS + 1 of them */
 	unsigned n_iov, iov_pos;
-	void *scratch; /* Compare and Copy: what was read */
+	void *scratch; /* Compare, Copy, Verify: what was read */
 	unsigned n_ranges, range_pos;
 	uint64_t copy_to;  /* bytes on the medium: where the current range of a Copy goes */
 	bool copy_writing; /* it has been read */

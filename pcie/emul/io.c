@@ -255,11 +255,19 @@ static uint16_t flush(struct emul_sq *sq, const struct nvme_sqe *sqe)
 static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
+	struct emul_slot *slot;
 	struct extent extent;
 	uint16_t status = command_extent(emul, sqe, &extent);
 
 	if (status)
 		return status;
+	if (!emul->media.ram) {
+		slot = emul_slot_take(sq, sqe);
+		slot->offset = extent.offset;
+		slot->left = extent.len;
+		emul_uring_start(slot);
+		return EMUL_PENDING;
+	}
 	if (emul_bad_any(&emul->bad, extent.first, extent.blocks))
 		return NVME_SC_UNRECOVERED_READ;
 	if (!emul->options.pi)

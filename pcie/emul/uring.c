@@ -164,6 +164,12 @@ static struct io_uring_sqe *get_sqe(struct emul_sq *sq)
 	return sqe;
 }
 
+/* What Copy and Verify read at once, at most. */
+static size_t part_bytes(const struct emul_slot *slot)
+{
+	return (size_t)EMUL_COPY_RANGE_BLOCKS * slot->sq->emul->block_bytes;
+}
+
 static size_t range_bytes(const struct emul_slot *slot)
 {
 	return slot->iov[slot->range_pos].iov_len;
@@ -189,6 +195,10 @@ static void prep(struct emul_slot *slot, struct io_uring_sqe *sqe)
 		break;
 	case NVME_IO_COMPARE:
 		io_uring_prep_read(sqe, 0, slot->scratch, (unsigned)slot->left, slot->offset);
+		break;
+	case NVME_IO_VERIFY:
+		io_uring_prep_read(sqe, 0, slot->scratch,
+				   (unsigned)num_min(slot->left, part_bytes(slot)), slot->offset);
 		break;
 	case NVME_IO_COPY:
 		if (slot->copy_writing)
@@ -237,7 +247,7 @@ static bool transfer_at_once(struct emul_slot *slot)
 	return true;
 }
 
-/* Compare and Copy read into memory of their own. False: there is none. */
+/* Compare, Copy and Verify read into memory of their own. False: there is none. */
 static bool make_scratch(struct emul_slot *slot)
 {
 	size_t len;
@@ -246,8 +256,8 @@ static bool make_scratch(struct emul_slot *slot)
 		return true;
 	if (slot->opcode == NVME_IO_COMPARE)
 		len = slot->left;
-	else if (slot->opcode == NVME_IO_COPY)
-		len = (size_t)EMUL_COPY_RANGE_BLOCKS * slot->sq->emul->block_bytes;
+	else if (slot->opcode == NVME_IO_COPY || slot->opcode == NVME_IO_VERIFY)
+		len = part_bytes(slot);
 	else
 		return true;
 	if (posix_memalign(&slot->scratch, NVME_PAGE_SIZE, len) == 0)
@@ -307,7 +317,14 @@ void emul_uring_submit(struct emul_sq *sq)
 			    sq->emul->dev.name, sq->qid, strerror(-n));
 }
 
-static uint16_t status_of(int err, uint8_t opcode)
+static bool is_reading(const struct emul_slot *slot)
+{
+	return slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_COMPARE ||
+	       slot->opcode == NVME_IO_VERIFY ||
+	       (slot->opcode == NVME_IO_COPY && !slot->copy_writing);
+}
+
+static uint16_t status_of(int err, const struct emul_slot *slot)
 {
 	switch (err) {
 	case -ENOSPC:
@@ -315,15 +332,13 @@ static uint16_t status_of(int err, uint8_t opcode)
 		return NVME_SC_CAPACITY_EXCEEDED;
 	case -EOPNOTSUPP:
 		/* Deallocate is a hint; Write Zeroes is a promise. */
-		return opcode == NVME_IO_DSM ? 0 : NVME_SC_INTERNAL;
+		return slot->opcode == NVME_IO_DSM ? 0 : NVME_SC_INTERNAL;
 	case -EINTR:
 	case -EAGAIN:
 	case -ENOMEM:
 		return NVME_SC_NS_NOT_READY;
 	default:
-		return opcode == NVME_IO_READ || opcode == NVME_IO_COMPARE
-			       ? NVME_SC_UNRECOVERED_READ
-			       : NVME_SC_WRITE_FAULT;
+		return is_reading(slot) ? NVME_SC_UNRECOVERED_READ : NVME_SC_WRITE_FAULT;
 	}
 }
 
@@ -372,8 +387,7 @@ static void next_range(struct emul_slot *slot)
 static void copy_done(struct emul_slot *slot, size_t n)
 {
 	if (n == 0) {
-		emul_slot_end(slot,
-			      slot->copy_writing ? NVME_SC_WRITE_FAULT : NVME_SC_UNRECOVERED_READ);
+		emul_slot_end(slot, status_of(-EIO, slot)); /* the file was cut */
 		return;
 	}
 	slot->left -= n;
@@ -405,12 +419,13 @@ static void slot_done(struct emul_slot *slot, int res)
 		return;
 	}
 	if (res < 0) {
-		emul_slot_end(slot, status_of(res, slot->opcode));
+		emul_slot_end(slot, status_of(res, slot));
 		return;
 	}
-	if (slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_WRITE) {
+	if (slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_WRITE ||
+	    slot->opcode == NVME_IO_VERIFY) {
 		if (res == 0 && slot->left) {
-			emul_slot_end(slot, status_of(-EIO, slot->opcode)); /* the file was cut */
+			emul_slot_end(slot, status_of(-EIO, slot)); /* the file was cut */
 			return;
 		}
 		advance(slot, (size_t)res);

@@ -17,6 +17,7 @@ SIZE = 16 << 20
 CHUNK = 128  # blocks
 BYTES = CHUNK * 512
 CHUNKS = SIZE // BYTES
+VERIFY = 0x0C
 UNRECOVERED, CAPACITY_EXCEEDED = 0x281, 0x081
 
 
@@ -141,6 +142,9 @@ def test_cut(start, folder, monkeypatch, filtered):
         os.truncate(disk, 100 * BYTES + 4096)
         for chunk in (100, 101, 200, CHUNKS - 1) * 2:
             assert queue.status(2, nsid=1, read=BYTES, **io_fields(chunk * CHUNK, CHUNK)) == UNRECOVERED
+            assert queue.status(VERIFY, nsid=1, **io_fields(chunk * CHUNK, CHUNK)) == UNRECOVERED
+        assert queue.status(VERIFY, nsid=1, **io_fields(0, 100 * CHUNK + 8)) == 0
+        assert queue.status(VERIFY, nsid=1, **io_fields(0, 100 * CHUNK + 9)) == UNRECOVERED
         assert read(queue, 100 * CHUNK, 8) == content(100)[:4096]
         other.io[0].wait(*under_way)
         for chunk, command in enumerate(under_way):
