@@ -237,8 +237,7 @@ int nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, const st
 
 void nvme_admin_quiet(struct nvme_ctrl *ctrl)
 {
-	const struct nvme_cqe cqe = { .status =
-					      nvme_status_to_wire(NVME_SC_HOST_PATH_ERROR, false) };
+	const struct nvme_cqe cqe = nvme_cqe_failed(0, NVME_SC_HOST_PATH_ERROR);
 	struct nvme_admin_cmd *cmd, *next;
 
 	if (!ctrl->adminq)
@@ -256,8 +255,7 @@ void nvme_admin_quiet(struct nvme_ctrl *ctrl)
 
 void nvme_admin_end_parked(struct nvme_ctrl *ctrl)
 {
-	const struct nvme_cqe cqe = { .status =
-					      nvme_status_to_wire(NVME_SC_HOST_PATH_ERROR, false) };
+	const struct nvme_cqe cqe = nvme_cqe_failed(0, NVME_SC_HOST_PATH_ERROR);
 	struct nvme_admin_cmd *cmd, *next;
 
 	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {

@@ -164,6 +164,13 @@ static inline le16 nvme_status_to_wire(uint16_t status, bool phase)
 	return le16_set((uint16_t)(status << 1 | (phase ? NVME_CQE_PHASE : 0)));
 }
 
+/* The completion that a command gets from us, when the SSD gives none. */
+static inline struct nvme_cqe nvme_cqe_failed(uint16_t cid, uint16_t status)
+{
+	return (struct nvme_cqe){ .cid = le16_set(cid),
+				  .status = nvme_status_to_wire(status, false) };
+}
+
 /* Base 4.2.3 and NVM Command Set 1.0, 3.1: status codes. */
 enum nvme_status_code {
 	NVME_SC_SUCCESS = 0x000,

@@ -26,7 +26,7 @@
 #define POLL_INTERVAL_US 100
 #define LOST_INTERVAL_US 1000
 
-/* What has no command is free, and no Abort knows it any more. The lowest comes first. */
+/* From the last one on, so that the lowest comes first. */
 void nvme_qpair_slots_rebuild(struct nvme_qpair *qp)
 {
 	qp->free_head = NVME_SLOT_NONE;
@@ -500,10 +500,7 @@ static void work_run(struct loop_task *task)
 void nvme_qpair_abort_all(struct nvme_qpair *qp, uint16_t status)
 {
 	for (uint32_t cid = 0; cid < qp->entries - 1; cid++) {
-		const struct nvme_cqe cqe = {
-			.cid = le16_set((uint16_t)cid),
-			.status = nvme_status_to_wire(status, false),
-		};
+		const struct nvme_cqe cqe = nvme_cqe_failed((uint16_t)cid, status);
 
 		qp->slots[cid].flags = 0;
 		if (qp->slots[cid].done)

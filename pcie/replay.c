@@ -38,10 +38,7 @@ static void end_hopeless(struct nvme_qpair *qp)
 {
 	for (uint32_t cid = 0; cid < qp->entries - 1; cid++) {
 		struct nvme_slot *slot = &qp->slots[cid];
-		const struct nvme_cqe cqe = {
-			.cid = le16_set((uint16_t)cid),
-			.status = nvme_status_to_wire(NVME_SC_INTERNAL, false),
-		};
+		const struct nvme_cqe cqe = nvme_cqe_failed((uint16_t)cid, NVME_SC_INTERNAL);
 
 		if (!slot->done || may_go_again(slot))
 			continue;
