@@ -143,7 +143,7 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 	return json_pack("{s:i, s:b, s:I, s:i, s:s, s:o, s:I}", "nsid", ns->nsid, "active",
 			 nvmet_ns_is_active(ns), "blocks", (json_int_t)nvmet_ns_blocks(ns),
 			 "block_size", 1 << ns->format.lba_shift, "uuid", uuid, "ssd",
-			 report_text(ns->ssd->name), "ssd_nsid", (json_int_t)ns->ns->nsid);
+			 report_text(ns->ssd->name), "ssd_nsid", (json_int_t)ns->nvme_ns->nsid);
 }
 
 static json_t *queue_item(const struct nvmet_queue *queue)

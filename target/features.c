@@ -156,7 +156,7 @@ static void get_from_ssd(struct nvmet_req *req)
 	const struct nvmet_ns *ns = of_ns ? nvmet_ctrl_ns(req->queue->ctrl, nsid) : NULL;
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_FEATURES,
-		.nsid = le32_set(ns ? ns->ns->nsid : 0),
+		.nsid = le32_set(ns ? ns->nvme_ns->nsid : 0),
 		.cdw10 = le32_set(nvmet_cdw10(req) & 0x7ff), /* FID and SEL */
 		.cdw11 = req->cmd.cdw11,
 	};

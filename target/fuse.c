@@ -40,7 +40,7 @@ bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys)
 
 uint16_t nvmet_fuse_acwu(const struct nvmet_ns *ns)
 {
-	const struct nvme_id_ns *id = &ns->ns->id;
+	const struct nvme_id_ns *id = &ns->nvme_ns->id;
 	uint32_t ours = NVMET_FUSED_MAX / ns->format.block_bytes;
 	uint16_t acwu = le16_get(id->nsfeat & NVME_NSFEAT_ATOMIC
 					 ? id->nacwu

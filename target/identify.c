@@ -156,7 +156,7 @@ static void rewrite_ns(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns,
 	if (id->nsfeat & NVME_NSFEAT_ATOMIC)
 		id->nacwu = le16_set(nvmet_fuse_acwu(ns));
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
-	memcpy(id->eui64, ns->ns->eui64, sizeof(id->eui64));
+	memcpy(id->eui64, ns->nvme_ns->eui64, sizeof(id->eui64));
 	memset(id->rsvd81, 0, sizeof(id->rsvd81));
 	memset(id->rsvd96, 0, sizeof(id->rsvd96));
 	memset(id->vs, 0, sizeof(id->vs));
@@ -211,7 +211,7 @@ static void identify_ns(struct nvmet_req *req)
 		nvmet_req_complete(req, 0); /* valid but inactive: all zeroes (Base 5.17.2.1) */
 		return;
 	}
-	sqe.nsid = le32_set(req->ns->ns->nsid);
+	sqe.nsid = le32_set(req->ns->nvme_ns->nsid);
 	err = nvmet_host_forward(req, req->ns->ssd, &sqe, NVME_IDENTIFY_SIZE, identify_ns_done);
 	if (err)
 		nvmet_req_complete(req, nvmet_status_from_errno(err));

@@ -78,8 +78,8 @@ void nvmet_identify_descriptors(struct nvmet_req *req)
 	}
 	at = add_descriptor(at, NVME_NIDT_UUID, ns->uuid, 16);
 	at = add_descriptor(at, NVME_NIDT_NGUID, ns->nguid, 16);
-	if (ns->ns->has_eui64)
-		at = add_descriptor(at, NVME_NIDT_EUI64, ns->ns->eui64, 8);
+	if (ns->nvme_ns->has_eui64)
+		at = add_descriptor(at, NVME_NIDT_EUI64, ns->nvme_ns->eui64, 8);
 	add_descriptor(at, NVME_NIDT_CSI, &csi_nvm, 1);
 	nvmet_req_complete(req, 0);
 }

@@ -48,24 +48,24 @@ static bool is_zero(const uint8_t id[16])
  */
 static void set_identity(struct nvmet_ns *ns)
 {
-	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ns->ns->ctrl)->id;
+	const struct nvme_id_ctrl *id = &nvme_ctrl_info(ns->nvme_ns->ctrl)->id;
 	char name[sizeof(id->sn) + sizeof(id->mn) + 16];
-	int len = snprintf(name, sizeof(name), "%.20s/%.40s/%u", id->sn, id->mn, ns->ns->nsid);
+	int len = snprintf(name, sizeof(name), "%.20s/%.40s/%u", id->sn, id->mn, ns->nvme_ns->nsid);
 	size_t used = num_min((size_t)len, sizeof(name) - 1);
 
-	if (ns->ns->has_uuid && !is_zero(ns->ns->uuid))
-		memcpy(ns->uuid, ns->ns->uuid, sizeof(ns->uuid));
+	if (ns->nvme_ns->has_uuid && !is_zero(ns->nvme_ns->uuid))
+		memcpy(ns->uuid, ns->nvme_ns->uuid, sizeof(ns->uuid));
 	else
 		uuid_generate_sha1(ns->uuid, nvmet_uuid_space, name, used);
-	if (ns->ns->has_nguid && !is_zero(ns->ns->nguid))
-		memcpy(ns->nguid, ns->ns->nguid, sizeof(ns->nguid));
+	if (ns->nvme_ns->has_nguid && !is_zero(ns->nvme_ns->nguid))
+		memcpy(ns->nguid, ns->nvme_ns->nguid, sizeof(ns->nguid));
 	else
 		memcpy(ns->nguid, ns->uuid, sizeof(ns->nguid));
 }
 
 static int format_of(const struct nvmet_ns *ns, struct nvmet_format *ret, const char **ret_why)
 {
-	return nvmet_format_of(&ns->ns->id, nvme_ctrl_info(ns->ns->ctrl), ret, ret_why);
+	return nvmet_format_of(&ns->nvme_ns->id, nvme_ctrl_info(ns->nvme_ns->ctrl), ret, ret_why);
 }
 
 static void free_metadata(struct nvmet_ns *ns)
@@ -80,7 +80,7 @@ static void free_metadata(struct nvmet_ns *ns)
 static bool alloc_metadata(struct nvmet_ns *ns, const struct nvmet_format *format)
 {
 	struct dma_pool *pool = ns->subsys->target->pool;
-	size_t blocks = nvme_ctrl_info(ns->ns->ctrl)->max_transfer >> format->lba_shift;
+	size_t blocks = nvme_ctrl_info(ns->nvme_ns->ctrl)->max_transfer >> format->lba_shift;
 	size_t len = num_max(blocks, (size_t)1) * format->ms;
 
 	if (!dma_alloc(pool, len, &ns->metadata_zeroes) ||
@@ -104,7 +104,7 @@ static int set_format(struct nvmet_ns *ns)
 		err = -ENOMEM;
 	if (err)
 		log_err("%s: namespace %u of %s cannot be exported: %s", ns->subsys->nqn,
-			ns->ns->nsid, nvme_ctrl_name(ns->ns->ctrl), why);
+			ns->nvme_ns->nsid, nvme_ctrl_name(ns->nvme_ns->ctrl), why);
 	else
 		ns->format = format;
 	return err;
@@ -114,8 +114,8 @@ static int set_format(struct nvmet_ns *ns)
 static void take_over(struct nvmet_ns *ns, bool usable)
 {
 	set_identity(ns);
-	atomic_store(&ns->blocks, ns->ns->nsze);
-	atomic_store(&ns->active, ns->enabled && ns->ns->present && usable);
+	atomic_store(&ns->blocks, ns->nvme_ns->nsze);
+	atomic_store(&ns->active, ns->enabled && ns->nvme_ns->present && usable);
 }
 
 int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
@@ -137,7 +137,7 @@ int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct
 		return -ENOMEM;
 	*ns = (struct nvmet_ns){ .subsys = subsys,
 				 .nsid = nsid,
-				 .ns = nvme_ns,
+				 .nvme_ns = nvme_ns,
 				 .ssd_nsid = nvme_ns->nsid,
 				 .ssd = ssd,
 				 .enabled = true };
@@ -184,7 +184,7 @@ static bool fits(const struct nvmet_ns *ns)
 	struct nvmet_format format;
 	const char *why;
 
-	return ns->ns->present && format_of(ns, &format, &why) == 0 &&
+	return ns->nvme_ns->present && format_of(ns, &format, &why) == 0 &&
 	       nvmet_format_same(&format, &ns->format);
 }
 
@@ -202,7 +202,7 @@ static void refresh(struct nvmet_ns *ns)
 		take_over(ns, set_format(ns) == 0);
 	} else {
 		atomic_store(&ns->active, false);
-		if (was && ns->ns->present)
+		if (was && ns->nvme_ns->present)
 			log_err("%s: namespace %u: its format changed on the SSD while hosts "
 				"use it: it comes back when they have disconnected",
 				ns->subsys->nqn, ns->nsid);

@@ -26,9 +26,9 @@ struct nvmet_subsystem;
 /* Owned by its subsystem. */
 struct nvmet_ns {
 	struct nvmet_subsystem *subsys;
-	uint32_t nsid;      /* the host's */
-	struct nvme_ns *ns; /* the SSD's: main thread's, a scan may be writing it */
-	uint32_t ssd_nsid;  /* its NSID there: constant */
+	uint32_t nsid;           /* the host's */
+	struct nvme_ns *nvme_ns; /* the SSD's: main thread's, a scan may be writing it */
+	uint32_t ssd_nsid;       /* its NSID there: constant */
 	struct nvmet_ssd *ssd;
 	unsigned path;              /* index of the SSD in the subsystem and in nvmet_queue.paths */
 	bool enabled;               /* by the operator */
@@ -60,7 +60,7 @@ static inline bool nvmet_ns_is_active(const struct nvmet_ns *ns)
  * (nsid out of range), -ENOTSUP (its format: logged), -ENOSPC (too many SSDs) or -ENOMEM.
  */
 int nvmet_subsystem_add_ns(struct nvmet_subsystem *subsys, uint32_t nsid, struct nvmet_ssd *ssd,
-			   struct nvme_ns *ns);
+			   struct nvme_ns *nvme_ns);
 
 /* Of a subsystem that is freed. */
 void nvmet_ns_free(struct nvmet_ns *ns);

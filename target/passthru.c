@@ -124,7 +124,7 @@ static uint16_t find_destination(struct nvmet_req *req, struct destination *ret)
 
 	ret->ns = nvmet_ctrl_ns(req->queue->ctrl, nsid);
 	ret->ssd = ret->ns ? ret->ns->ssd : subsys->ssds[0];
-	ret->nsid = ret->ns ? ret->ns->ns->nsid : nsid;
+	ret->nsid = ret->ns ? ret->ns->nvme_ns->nsid : nsid;
 	if (ret->ns || ((nsid == 0 || nsid == NVME_NSID_ALL) && subsys->n_ssds == 1))
 		return 0;
 	return nvmet_req_invalid_ns(req);
@@ -188,7 +188,7 @@ static uint16_t check_format(struct nvmet_req *req, const struct destination *to
 
 	if (!to->ns)
 		return nvmet_req_invalid_ns(req);
-	ns = &to->ns->ns->id;
+	ns = &to->ns->nvme_ns->id;
 	if (format > ns->nlbaf || ns->lbaf[format].lbads < 9 || le16_get(ns->lbaf[format].ms))
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
 					NVME_SC_INVALID_FORMAT);
