@@ -221,6 +221,7 @@ int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova
 void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 /* The same, ahead of all that wait already. */
 void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter);
+/* It waits no longer. One that does not wait is left alone. */
 void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 
 /* Tells the SSD of everything that was queued. Nothing happens when there is nothing new. */

@@ -10,6 +10,7 @@ struct nvmet_ctrl;
 struct nvmet_req;
 struct nvmet_ssd;
 
+/* As after a controller reset: nothing pending, nothing masked or enabled. No AER waits. */
 void nvmet_aen_init(struct nvmet_ctrl *ctrl);
 /* An AER came in: it is answered at once, kept, or refused with Asynchronous Event Request Limit
  * Exceeded. */

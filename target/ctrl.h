@@ -107,6 +107,7 @@ static inline bool nvmet_ctrl_has_io_queues(const struct nvmet_ctrl *ctrl)
 /* Starts the keep-alive timer anew (0: stops it), in ms; rounded up to NVMET_KAS_MS. */
 void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms);
 
+/* NULL: no controller of the subsystem has this CNTLID. One that is ending still has it. */
 struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntlid);
 
 /* Notes a failed command in the error information log (log_page.c shows it). */

@@ -128,6 +128,7 @@ struct nvmet_queue {
 /* Prepares a queue for a new connection; the constant fields are set by the caller. Main
  * thread: the worker does not know it yet. 0 or -ENOMEM. */
 int nvmet_queue_init(struct nvmet_queue *queue);
+/* Frees what it holds. It was released, or never used. Main thread. */
 void nvmet_queue_fini(struct nvmet_queue *queue);
 
 /*

@@ -96,7 +96,9 @@ int nvmet_target_init(struct nvmet_target *target, struct loop *loop, struct wor
 /* No connection is left. Frees subsystems and SSDs; ports are their listeners'. */
 void nvmet_target_fini(struct nvmet_target *target);
 
+/* Links a port, which stays the caller's, gives it a number, and tells discovery controllers. */
 void nvmet_target_add_port(struct nvmet_target *target, struct nvmet_port *port);
+/* Unlinks it. */
 void nvmet_target_remove_port(struct nvmet_target *target, struct nvmet_port *port);
 /* Ports, subsystems or hosts changed: counts the generation, tells discovery controllers. */
 void nvmet_target_discovery_changed(struct nvmet_target *target);
@@ -110,6 +112,7 @@ unsigned nvmet_target_n_usable_workers(const struct nvmet_target *target);
 void nvmet_target_each_queue(const struct nvmet_target *target,
 			     void (*fn)(void *arg, const struct nvmet_queue *queue), void *arg);
 
+/* The subsystem of this NQN, the discovery subsystem among them; NULL: there is none. */
 struct nvmet_subsystem *nvmet_target_find(struct nvmet_target *target, const char *nqn);
 
 #endif

@@ -59,6 +59,7 @@ int worker_pin(struct worker *worker, unsigned cpu);
 int worker_cpus(const struct worker *worker, cpu_set_t *cpus);
 /* Stops the thread (main thread; the worker has no connection left) and waits for it. */
 void worker_stop(struct worker *worker);
+/* Stops it if it runs, frees its pool and its loop. Main thread. */
 void worker_fini(struct worker *worker);
 
 #endif

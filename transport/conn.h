@@ -135,13 +135,18 @@ void conn_expect(struct nvme_tcp_conn *conn);
 /* The daemon stops: closes the connection once nothing is under way. */
 void conn_drain(struct nvme_tcp_conn *conn);
 
-/* rx.c */
+/* rx.c: takes what the socket has, a bounded part of it in each wake-up. The connection may be
+ * closed when it returns. */
 void rx_readable(struct nvme_tcp_conn *conn);
 
 /* tx.c */
 void tx_init(struct nvme_tcp_conn *conn);
+/* Queues the response to a command, after the data of a read; then the slot is free again. */
 void tx_response(struct nvme_tcp_cmd *cmd);
+/* Queues the R2T for all data of a write that has its pages. */
 void tx_r2t(struct nvme_tcp_cmd *cmd);
+/* Sends what is queued, as far as the socket takes it; the rest follows by itself. The connection
+ * may be closed when it returns. */
 void tx_flush(struct nvme_tcp_conn *conn);
 
 #endif

@@ -206,13 +206,18 @@ uint16_t emul_fault_abort(struct emul *emul, uint16_t qid, uint16_t cid, uint32_
 void emul_fault_look(struct emul_sq *sq);
 
 /* queue.c */
+/* Runs one I/O command that was fetched; it ends now or later. Owner of the queue. */
 void emul_run_io(struct emul_sq *sq, const struct nvme_sqe *sqe, enum emul_fault fault);
+/* Create a queue whose fields were checked, or delete one that exists: 0 or a status.
+ * Main thread. */
 uint16_t emul_create_cq(struct emul *emul, uint16_t qid, uint64_t iova, uint32_t entries,
 			uint16_t vector, bool interrupts);
 uint16_t emul_create_sq(struct emul *emul, uint16_t qid, uint16_t cqid, uint64_t iova,
 			uint32_t entries);
 uint16_t emul_delete_sq(struct emul *emul, uint16_t qid);
+/* Forgets a submission queue, created or not, whatever is under way on it. Main thread. */
 void emul_queue_free(struct emul *emul, uint16_t qid);
+/* A doorbell was written, any value; the driver looks at a CQ. Owner of the queue. */
 void emul_sq_doorbell(struct emul *emul, uint16_t qid, uint32_t value);
 void emul_cq_doorbell(struct emul *emul, uint16_t qid, uint32_t value);
 void emul_queue_poll(struct emul *emul, uint16_t qid);
@@ -285,13 +290,15 @@ bool emul_bad_any(const struct emul_bad *bad, uint64_t first, uint64_t n);
 void emul_bad_mark(struct emul_bad *bad, uint64_t first, uint64_t n);
 void emul_bad_clear(struct emul_bad *bad, uint64_t first, uint64_t n);
 
-/* media.c */
+/* media.c. Main thread, but for deallocation. */
+/* 0 or -errno (logged); close it in either case. */
 int emul_media_open(const struct emul_options *options, struct emul_media *media);
 void emul_media_close(struct emul_media *media);
 /* Looks at the size of a file again that was opened without one; true: it is another one now. */
 bool emul_media_resized(const struct emul_options *options, struct emul_media *media);
 /* Makes a range read as zeroes. 0 or -errno (logged): the data may still be there. Main thread. */
 int emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len);
+/* The same in memory, by any thread: whole pages go back to the system. */
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len);
 /*
  * Between a medium in memory and a host's pages. Two hosts may write one block at once: which of
@@ -334,20 +341,30 @@ void emul_mapping_learn(const struct emul_mapping *mapping, uint8_t opcode, uint
 void emul_mapping_forget(const struct emul_mapping *mapping, uint64_t offset, uint64_t len);
 
 /* cache.c: the write cache in front of a file. */
+/* For media->fd and media->size. 0 or -errno; close it in either case. */
 int emul_cache_open(struct emul_media *media);
 void emul_cache_close(struct emul_media *media);
+/* `len` bytes of the cache were written: they are dirty now or, with FUA, in the
+ * file. Any thread. */
 void emul_cache_wrote(struct emul_media *media, uint64_t offset, uint64_t len, bool fua);
+/* All that is dirty goes to the file. Any thread. */
 void emul_cache_flush(struct emul_media *media);
 /* The power is gone: the file is what is left. Nobody uses the medium meanwhile. */
 void emul_cache_drop(struct emul_media *media);
 
 /* uring.c: commands that end later. */
+/* Slots and a ring for a queue. 0 or -errno (logged). Main thread. */
 int emul_uring_init(struct emul_sq *sq);
+/* Nothing is under way that still matters. */
 void emul_uring_fini(struct emul_sq *sq);
+/* The rest belongs to the owner of the queue. */
 /* A slot for the command; NULL cannot happen while fewer than `entries` commands are under way. */
 struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe);
+/* Begins the command in the slot, or goes on with what is left of it. It may end at once. */
 void emul_uring_start(struct emul_slot *slot);
+/* The command, which is done, ends with `status` after so many ms. */
 void emul_uring_delay(struct emul_slot *slot, uint16_t status, unsigned ms);
+/* Tells the kernel of all that was begun since the last call. */
 void emul_uring_submit(struct emul_sq *sq);
 /* Posts what has ended, as far as the completion queue has room. */
 void emul_uring_reap(struct emul_sq *sq);
