@@ -33,9 +33,10 @@ static struct log_limit life_limit = LOG_LIMIT_INIT(500);
 
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl)
 {
-	static char name[NVMF_NQN_MAX + 32]; /* main thread only */
+	static char name[2 * NVMF_NQN_MAX + 32]; /* main thread only */
 
-	snprintf(name, sizeof(name), "ctrl %u of %s", ctrl->cntlid, ctrl->hostnqn);
+	snprintf(name, sizeof(name), "ctrl %u of %s at %s", ctrl->cntlid, ctrl->hostnqn,
+		 ctrl->subsys->nqn);
 	return name;
 }
 

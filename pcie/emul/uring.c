@@ -407,6 +407,19 @@ static void copy_done(struct emul_slot *slot, size_t n)
 	emul_uring_start(slot);
 }
 
+/* The command ends with an error. Hosts are told, but it is somebody here who can do something. */
+static void slot_failed(struct emul_slot *slot, int err, const char *why)
+{
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
+
+	if (err != -EOPNOTSUPP)
+		log_limited(&limit, LOG_LEVEL_ERR,
+			    "%s: command %02xh at byte %llu of its file fails: %s",
+			    slot->sq->emul->dev.name, slot->opcode,
+			    (unsigned long long)slot->offset, why);
+	emul_slot_end(slot, status_of(err, slot));
+}
+
 /* A request has come back with `res`: the command ends, or goes on with what is left of it. */
 static void slot_done(struct emul_slot *slot, int res)
 {
@@ -419,13 +432,13 @@ static void slot_done(struct emul_slot *slot, int res)
 		return;
 	}
 	if (res < 0) {
-		emul_slot_end(slot, status_of(res, slot));
+		slot_failed(slot, res, strerror(-res));
 		return;
 	}
 	if (slot->opcode == NVME_IO_READ || slot->opcode == NVME_IO_WRITE ||
 	    slot->opcode == NVME_IO_VERIFY) {
 		if (res == 0 && slot->left) {
-			emul_slot_end(slot, status_of(-EIO, slot)); /* the file was cut */
+			slot_failed(slot, -EIO, "somebody has cut it");
 			return;
 		}
 		advance(slot, (size_t)res);

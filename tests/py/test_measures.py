@@ -16,7 +16,7 @@ import urllib.request
 import pytest
 
 from daemon import BUILD, ENV, NQN, TOP, run_nvmetd
-from nvmetcp import Host, Status, read, write
+from nvmetcp import HOSTNQN, Host, Status, read, write
 
 STAGES = ("pages", "network_in", "ssd", "network_out", "total")
 ODD_HOST = 'nqn.2014-08.org.nvmexpress:a"b\\c'
@@ -293,6 +293,7 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
         bad, good = daemon.ctl("status")["ssds"]
     assert [samples["nvmetd_ssd_ready", f'{{ssd="{name}"}}'] for name in ("bad", "good")] == [0, 1]
     assert (bad["ready"], bad["state"], good["ready"], good["state"]) == (False, "absent", True, "ready")
+    assert f"ctrl 1 of {HOSTNQN} at {NQN}: enabled" in daemon.log()
     assert f"{bad['device']}: gone while ready: {bad['why']}" in daemon.log()
     assert f"{bad['device']}: not back after 10 ms" in daemon.log() and good["device"] != bad["device"]
 

@@ -4,6 +4,7 @@ acknowledged write is lost, and none that was given up appears on top of a newer
 
 import contextlib
 import ctypes
+import re
 import resource
 import select
 import socket
@@ -304,6 +305,7 @@ def test_disk_full(start, small_tmpfs):
         data = bytes(range(256)) * 256
         codes = [queue.status(1, nsid=1, write=data, **io_fields(128 * n, 128)) for n in range(64)]
         assert codes[0] == 0 and codes[-1] == 0x081, codes
+        assert re.search(r"emulated:0: command 01h at byte \d+ of its file fails: No space left", daemon.log())
         assert read(queue, 0, 128) == data
         for n in range(64):  # room again
             queue.run(9, nsid=1, write=struct.pack("<IIQ", 0, 128, 128 * n), inline=True,
