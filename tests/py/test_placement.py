@@ -231,5 +231,5 @@ def test_status_as_text(start, tmp_path):
     daemon = start("-c", write_conf(tmp_path, f"worker_cpus = [{CPUS[0]}];\n"))
     text = subprocess.run([str(BUILD / "nvmetctl"), "--socket", str(daemon.control), "status"],
                           check=True, capture_output=True, text=True, env=ENV).stdout
-    assert re.search(r"spec=emulated:size=16M numa_node=- ", text)
+    assert re.search(r"spec=emulated:size=16M device=\S+ numa_node=- ", text)
     assert re.search(rf"index=0 cpus={CPUS[0]} ", text)
