@@ -5,7 +5,8 @@
  * association work, or it would land on top of a newer write. So Connect of an admin queue waits:
  *
  *   1. until the workers have looked at all connections of this host (host NQN and host ID, same
- *      subsystem), and have closed those that the host has closed, whatever lies unread in them;
+ *      subsystem), and have closed those that the host has closed, whatever lies unread in them,
+ *      or whose queue it has disconnected;
  *   2. until the SSD has let go of what is closed.
  *
  * A connection that the host has not closed, as far as the network has told, stays: a host may have
@@ -28,7 +29,8 @@ struct nvmet_subsystem;
 bool nvmet_assoc_wait(struct nvmet_req *req, const struct nvmet_subsystem *subsys);
 /*
  * The same for Connect of an I/O queue whose number `old` has, in the same controller: a host may
- * have lost just that connection. False: as far as the network has told, it has it still.
+ * have lost just that connection, or disconnected that queue. False: as far as the network has
+ * told, it has it still.
  */
 bool nvmet_assoc_wait_for_queue(struct nvmet_req *req, struct nvmet_queue *old);
 /* A queue of this controller, or all of it, is out of the way: looks at the Connects that wait for

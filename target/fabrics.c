@@ -457,7 +457,8 @@ static uint16_t parse_property(struct nvmet_req *req, nvmet_control_fn *control)
 
 /* --- Disconnect ------------------------------------------------------------------------------- */
 
-/* The host closes the connection next; until it does, the queue takes no command. */
+/* The host closes the connection next, or connects another queue of that number; until it does, the
+ * queue takes no command. */
 static void execute_disconnect(struct nvmet_req *req)
 {
 	req->queue->live = false;

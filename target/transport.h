@@ -33,8 +33,9 @@ struct nvmet_transport_ops {
 	void (*close)(struct nvmet_queue *queue, const char *why);
 
 	/*
-	 * Closes the connection if the host has closed it, as far as the network has told; what it
-	 * sent before and nobody has read yet is not done any more. Worker of the queue.
+	 * Closes the connection if the host has closed it, as far as the network has told, or has
+	 * disconnected its queue; what it sent before and nobody has read yet is not done any more.
+	 * Worker of the queue.
 	 */
 	void (*look)(struct nvmet_queue *queue);
 

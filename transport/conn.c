@@ -389,6 +389,10 @@ static void op_look(struct nvmet_queue *queue)
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 
+	if (queue->disconnected) {
+		conn_close(conn, "its host has disconnected it and comes anew");
+		return;
+	}
 	if (conn->state == CONN_CLOSED ||
 	    getsockopt(conn->stream.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return;

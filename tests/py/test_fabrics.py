@@ -8,7 +8,7 @@ import pytest
 
 from daemon import NQN
 from nvmetcp import (DISCOVERY_NQN, H2C_DATA, HOSTID, HOSTNQN, LAST, SGL_TRANSPORT, Cqe, Host, Queue,
-                     Status, io_fields, sqe, write)
+                     Status, io_fields, read, sqe, write)
 
 DATA = 1 << 16  # IATTR: the field is in the data
 
@@ -189,6 +189,15 @@ def test_disconnect(host):
     assert host.io[0].status(0x7F, nsid=8, cdw10=1) == 0x180
     assert host.io[0].status(0x7F, nsid=8) == 0
     assert host.io[0].status(0, nsid=1) == 0x00C
+
+
+def test_number_of_a_disconnected_queue(host):
+    """Its queue is no more, though its connection may be: the number is free, and the connection goes."""
+    old = host.io[0]
+    assert old.status(0x7F, nsid=8) == 0
+    with host.queue(1) as queue:
+        assert len(read(queue, 0, 1)) == 512
+        old.conn.expect_close()
 
 
 def test_connects_side_by_side(target):
