@@ -23,7 +23,10 @@
  * SIGBUS does what it would have done without this handler.
  *
  * One difference remains: of a file that was cut within a page, the rest of that page reads as
- * zeroes here.
+ * zeroes here. To notice, each read would have to touch the page behind it as well, which a file
+ * that was cut does not have; and only if that is known, for it may be a hole. That is a cache miss
+ * for every read, and a system call for each that ends at a hole, for a fault that makes itself
+ * heard as soon as any block behind that page is read.
  */
 #include <errno.h>
 #include <setjmp.h>
