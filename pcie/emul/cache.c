@@ -7,9 +7,12 @@
  * process, not of the machine.
  *
  * Any worker may write while another flushes: a page's mark is taken away before the page is
- * written back, and set after it was changed.
+ * written back, and set after it was changed. Who brings something to the file does so alone: a
+ * flush that finds no mark must not end before the one that took it, nor may a page that was read
+ * before a write with FUA be written behind it.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +23,8 @@
 #include "util/num.h"
 
 #define PAGES_PER_WORD 64
+
+static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER; /* of any such medium: for tests */
 
 static size_t n_words(const struct emul_media *media)
 {
@@ -60,7 +65,9 @@ static void mark(struct emul_media *media, uint64_t page)
 void emul_cache_wrote(struct emul_media *media, uint64_t offset, uint64_t len, bool fua)
 {
 	if (fua) {
+		pthread_mutex_lock(&file_lock);
 		write_back(media, offset, len);
+		pthread_mutex_unlock(&file_lock);
 		return;
 	}
 	for (uint64_t page = offset / NVME_PAGE_SIZE; len && page * NVME_PAGE_SIZE < offset + len;
@@ -70,6 +77,7 @@ void emul_cache_wrote(struct emul_media *media, uint64_t offset, uint64_t len, b
 
 void emul_cache_flush(struct emul_media *media)
 {
+	pthread_mutex_lock(&file_lock);
 	for (size_t word = 0; word < n_words(media); word++) {
 		uint64_t bits = __atomic_exchange_n(&media->dirty[word], 0, __ATOMIC_SEQ_CST);
 
@@ -79,6 +87,7 @@ void emul_cache_flush(struct emul_media *media)
 					   NVME_PAGE_SIZE);
 		}
 	}
+	pthread_mutex_unlock(&file_lock);
 }
 
 void emul_cache_drop(struct emul_media *media)
