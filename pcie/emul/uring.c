@@ -342,6 +342,19 @@ static uint16_t status_of(int err, const struct emul_slot *slot)
 	}
 }
 
+/* The command ends with an error. Hosts are told, but it is somebody here who can do something. */
+static void slot_failed(struct emul_slot *slot, int err, const char *why)
+{
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
+
+	if (err != -EOPNOTSUPP || slot->opcode != NVME_IO_DSM)
+		log_limited(&limit, LOG_LEVEL_ERR,
+			    "%s: command %02xh at byte %llu of its file fails: %s",
+			    slot->sq->emul->dev.name, slot->opcode,
+			    (unsigned long long)slot->offset, why);
+	emul_slot_end(slot, status_of(err, slot));
+}
+
 /* Moves on by `n` bytes; iovecs that are through are passed, the one in the middle is cut. */
 static void advance(struct emul_slot *slot, size_t n)
 {
@@ -387,7 +400,7 @@ static void next_range(struct emul_slot *slot)
 static void copy_done(struct emul_slot *slot, size_t n)
 {
 	if (n == 0) {
-		emul_slot_end(slot, status_of(-EIO, slot)); /* the file was cut */
+		slot_failed(slot, -EIO, "somebody has cut it");
 		return;
 	}
 	slot->left -= n;
@@ -405,19 +418,6 @@ static void copy_done(struct emul_slot *slot, size_t n)
 		slot->left = range_bytes(slot);
 	}
 	emul_uring_start(slot);
-}
-
-/* The command ends with an error. Hosts are told, but it is somebody here who can do something. */
-static void slot_failed(struct emul_slot *slot, int err, const char *why)
-{
-	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(5);
-
-	if (err != -EOPNOTSUPP)
-		log_limited(&limit, LOG_LEVEL_ERR,
-			    "%s: command %02xh at byte %llu of its file fails: %s",
-			    slot->sq->emul->dev.name, slot->opcode,
-			    (unsigned long long)slot->offset, why);
-	emul_slot_end(slot, status_of(err, slot));
 }
 
 /* A request has come back with `res`: the command ends, or goes on with what is left of it. */
