@@ -271,5 +271,7 @@ enum args_result args_parse(int argc, char **argv, struct conf *conf)
 		result = ARGS_ERROR;
 	if (!args.check)
 		return result;
-	return result == ARGS_RUN ? ARGS_CHECK : result == ARGS_ERROR ? ARGS_BAD : result;
+	if (result == ARGS_RUN)
+		return ARGS_CHECK;
+	return result == ARGS_ERROR ? ARGS_BAD : result;
 }

@@ -67,7 +67,10 @@ static int read_text(const char *name, char text[FILE_MAX], char *err, size_t er
 	}
 	why = why_unsafe(&st);
 	n = why ? 0 : read(fd, text, FILE_MAX - 1);
-	result = why ? -EPERM : n < 0 ? -errno : 0;
+	if (why)
+		result = -EPERM;
+	else if (n < 0)
+		result = -errno;
 	close(fd);
 	if (result)
 		snprintf(err, err_size, "%s: %s", path, why ? why : strerror(-result));

@@ -210,9 +210,10 @@ static const struct log_page *find_page(const struct nvmet_req *req, uint8_t lid
 	if (permission && !(subsys->permissions & permission))
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		bool has = subsys->discovery ? pages[i].discovery : pages[i].io;
+
 		if (pages[i].lid == lid)
-			return (subsys->discovery ? pages[i].discovery : pages[i].io) ? &pages[i]
-										      : NULL;
+			return has ? &pages[i] : NULL;
 	}
 	return NULL;
 }

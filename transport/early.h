@@ -18,7 +18,7 @@
 
 #define EARLY_WAIT_NS  10000u /* about what it takes to wake a host up */
 #define EARLY_COMMANDS 4u     /* the smallest batch that is worth a sendmsg more */
-#define EARLY_SKIP     255u
+#define EARLY_SKIP     255u   /* batches left whole after the SSD did not complete one at once */
 
 /* Of `len` bytes that came after the worker had waited for them, those of the first half; 0: the
  * batch stays whole. */
