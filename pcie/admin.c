@@ -11,6 +11,7 @@
 
 #include "pcie/ctrl_internal.h"
 #include "util/clock.h"
+#include "util/list.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -243,8 +244,7 @@ void nvme_admin_quiet(struct nvme_ctrl *ctrl)
 	if (!ctrl->adminq)
 		return;
 	nvme_qpair_take_completions(ctrl->adminq);
-	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {
-		next = TAILQ_NEXT(cmd, link);
+	TAILQ_FOREACH_SAFE (cmd, &ctrl->admin_cmds, link, next) {
 		if (cmd->waiter.queued) {
 			nvme_qpair_unwait(ctrl->adminq, &cmd->waiter);
 			on_done(cmd, &cqe);
@@ -258,8 +258,7 @@ void nvme_admin_end_parked(struct nvme_ctrl *ctrl)
 	const struct nvme_cqe cqe = nvme_cqe_failed(0, NVME_SC_HOST_PATH_ERROR);
 	struct nvme_admin_cmd *cmd, *next;
 
-	for (cmd = TAILQ_FIRST(&ctrl->admin_cmds); cmd; cmd = next) {
-		next = TAILQ_NEXT(cmd, link);
+	TAILQ_FOREACH_SAFE (cmd, &ctrl->admin_cmds, link, next) {
 		if (cmd->parked)
 			cmd_end(cmd, &cqe);
 	}

@@ -20,6 +20,7 @@
 #include "target/transport.h"
 #include "target/worker.h"
 #include "util/clock.h"
+#include "util/list.h"
 #include "util/loop.h"
 
 #define PARK_TIME    (5 * NSEC_PER_SEC) /* from its capsule on */
@@ -106,8 +107,7 @@ static void park_look(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	for (req = TAILQ_FIRST(&target->parked_connects); req; req = next) {
-		next = TAILQ_NEXT(req, link);
+	TAILQ_FOREACH_SAFE (req, &target->parked_connects, link, next) {
 		if (now - req->begun_ns < PARK_TIME)
 			continue;
 		unpark(req);
@@ -174,8 +174,7 @@ void nvmet_assoc_retry(const struct nvmet_ctrl *ctrl)
 	struct nvmet_req_list found = TAILQ_HEAD_INITIALIZER(found);
 	struct nvmet_req *req, *next;
 
-	for (req = TAILQ_FIRST(&target->parked_connects); req; req = next) {
-		next = TAILQ_NEXT(req, link);
+	TAILQ_FOREACH_SAFE (req, &target->parked_connects, link, next) {
 		if (req->waits_for != ctrl)
 			continue;
 		unpark(req);

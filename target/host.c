@@ -14,6 +14,7 @@
 #include "target/subsystem.h"
 #include "target/target.h"
 #include "util/check.h"
+#include "util/list.h"
 
 static struct nvmet_host *find(const struct nvmet_target *target, const char *nqn)
 {
@@ -125,8 +126,7 @@ void nvmet_host_forget(struct nvmet_queue *queue)
 	struct nvmet_host *host = queue->ctrl->host;
 	struct nvmet_req *req, *next;
 
-	for (req = TAILQ_FIRST(&host->waiting); req; req = next) {
-		next = TAILQ_NEXT(req, link);
+	TAILQ_FOREACH_SAFE (req, &host->waiting, link, next) {
 		if (req->queue != queue)
 			continue;
 		TAILQ_REMOVE(&host->waiting, req, link);

@@ -12,6 +12,7 @@
 #include "util/bits.h"
 #include "util/check.h"
 #include "util/clock.h"
+#include "util/list.h"
 
 static void set_all(struct nvmet_ns_set *set)
 {
@@ -44,12 +45,10 @@ static void forget(struct nvmet_losses *losses, struct nvmet_loss_host *host)
 
 void nvmet_losses_fini(struct nvmet_losses *losses)
 {
-	struct nvmet_loss_host *host = TAILQ_FIRST(&losses->hosts), *next;
+	struct nvmet_loss_host *host, *next;
 
-	for (; host; host = next) {
-		next = TAILQ_NEXT(host, link);
+	TAILQ_FOREACH_SAFE (host, &losses->hosts, link, next)
 		free(host);
-	}
 	nvmet_losses_init(losses);
 }
 

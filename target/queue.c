@@ -30,6 +30,7 @@
 #include "target/transport.h"
 #include "target/worker.h"
 #include "util/bits.h"
+#include "util/list.h"
 #include "util/log.h"
 
 int nvmet_queue_init(struct nvmet_queue *queue)
@@ -145,15 +146,13 @@ static void release_on_main(struct loop_msg *msg)
 /* Commands that wait for room in a shared ring would outlive the queue. */
 static void forget_waiters(struct nvmet_queue *queue, struct nvme_qpair *qpair)
 {
-	struct nvme_waiter *waiter = TAILQ_FIRST(&qpair->waiters);
+	struct nvme_waiter *waiter, *next;
 
-	while (waiter) {
-		struct nvme_waiter *next = TAILQ_NEXT(waiter, link);
+	TAILQ_FOREACH_SAFE (waiter, &qpair->waiters, link, next) {
 		struct nvmet_req *req = container_of(waiter, struct nvmet_req, waiter);
 
 		if (req->queue == queue)
 			nvme_qpair_unwait(qpair, waiter);
-		waiter = next;
 	}
 }
 

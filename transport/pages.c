@@ -12,6 +12,7 @@
 #include "target/worker.h"
 #include "transport/cmd.h"
 #include "transport/conn.h"
+#include "util/list.h"
 #include "util/num.h"
 
 static void retry(struct loop_task *task);
@@ -212,12 +213,11 @@ void pages_forget(struct nvme_tcp_conn *conn)
 static void retry(struct loop_task *task)
 {
 	struct tcp_worker *tw = container_of(task, struct tcp_worker, retry);
-	struct nvme_tcp_conn *conn = TAILQ_FIRST(&tw->waiting), *next;
+	struct nvme_tcp_conn *conn, *next;
 
-	for (; conn; conn = next) {
+	TAILQ_FOREACH_SAFE (conn, &tw->waiting, wait_link, next) {
 		struct nvme_tcp_cmd *cmd;
 
-		next = TAILQ_NEXT(conn, wait_link);
 		while ((cmd = TAILQ_FIRST(&conn->waiting)) != NULL && take(cmd)) {
 			TAILQ_REMOVE(&conn->waiting, cmd, link);
 			conn_pages_granted(cmd);

@@ -26,6 +26,7 @@
 #include "transport/tls.h"
 #include "util/acceptor.h"
 #include "util/clock.h"
+#include "util/list.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -405,10 +406,8 @@ static void drain_on_worker(struct loop_msg *msg)
 	struct nvme_tcp_conn *conn, *next;
 
 	tw->draining = true;
-	for (conn = LIST_FIRST(&tw->conns); conn; conn = next) {
-		next = LIST_NEXT(conn, link);
+	LIST_FOREACH_SAFE (conn, &tw->conns, link, next)
 		conn_drain(conn);
-	}
 }
 
 static void close_on_worker(struct loop_msg *msg)
@@ -416,10 +415,8 @@ static void close_on_worker(struct loop_msg *msg)
 	struct tcp_worker *tw = container_of(msg, struct tcp_worker, close_msg);
 	struct nvme_tcp_conn *conn, *next;
 
-	for (conn = LIST_FIRST(&tw->conns); conn; conn = next) {
-		next = LIST_NEXT(conn, link);
+	LIST_FOREACH_SAFE (conn, &tw->conns, link, next)
 		conn_close(conn, "the daemon stops");
-	}
 }
 
 static bool io_under_way(const struct nvme_tcp *tcp)
