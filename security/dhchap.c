@@ -9,9 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "security/nqn.h"
 #include "util/check.h"
-
-#define NQN_MAX 223
 
 /* --- Diffie-Hellman --------------------------------------------------------------------------- */
 
@@ -161,7 +160,7 @@ int dh_session_key(const struct dh *dh, enum hash_id hash, const uint8_t *peer, 
 /* --- Responses -------------------------------------------------------------------------------- */
 
 struct bytes {
-	uint8_t buf[HASH_MAX + 4 + 2 + 1 + 10 + NQN_MAX + 1 + NQN_MAX];
+	uint8_t buf[HASH_MAX + 4 + 2 + 1 + 10 + NVMF_NQN_MAX + 1 + NVMF_NQN_MAX];
 	size_t len;
 };
 

@@ -16,8 +16,8 @@
 
 struct entry {
 	TAILQ_ENTRY(entry) link;
-	char hostnqn[PSK_NQN_MAX + 1];
-	char subnqn[PSK_NQN_MAX + 1]; /* "": any */
+	char hostnqn[NVMF_NQN_MAX + 1];
+	char subnqn[NVMF_NQN_MAX + 1]; /* "": any */
 	enum key_use use;
 	char *path;
 	struct key_set set; /* under the lock */

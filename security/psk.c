@@ -59,8 +59,8 @@ int psk_identity_parse(const void *bytes, size_t len, struct psk_identity *ret_i
 
 	if (len > PSK_IDENTITY_MAX || take_word(&at, end, head, 8) || strlen(head) != 8 ||
 	    parse_head(head, &identity) || take_space(&at, end) ||
-	    take_word(&at, end, identity.hostnqn, PSK_NQN_MAX) || take_space(&at, end) ||
-	    take_word(&at, end, identity.subnqn, PSK_NQN_MAX))
+	    take_word(&at, end, identity.hostnqn, NVMF_NQN_MAX) || take_space(&at, end) ||
+	    take_word(&at, end, identity.subnqn, NVMF_NQN_MAX))
 		return -EINVAL;
 	if (identity.version == 1 &&
 	    (take_space(&at, end) || take_word(&at, end, identity.digest, PSK_DIGEST_MAX)))
@@ -122,7 +122,7 @@ int psk_retained(const struct secret *configured, const char *hostnqn, bool lega
 
 int psk_set_digest(struct psk_identity *identity, const struct secret *psk)
 {
-	char names[PSK_NQN_MAX + 1 + PSK_NQN_MAX + 1 + sizeof(PSK_SEED)];
+	char names[NVMF_NQN_MAX + 1 + NVMF_NQN_MAX + 1 + sizeof(PSK_SEED)];
 	uint8_t mac[HASH_MAX];
 	int err;
 

@@ -19,17 +19,17 @@
 #define NVMETD_SECURITY_PSK_H
 
 #include "security/key.h"
+#include "security/nqn.h"
 
-#define PSK_NQN_MAX      223
 #define PSK_DIGEST_MAX   64 /* characters: base64 of 48 bytes */
-#define PSK_IDENTITY_MAX (9 + PSK_NQN_MAX + 1 + PSK_NQN_MAX + 1 + PSK_DIGEST_MAX)
+#define PSK_IDENTITY_MAX (9 + NVMF_NQN_MAX + 1 + NVMF_NQN_MAX + 1 + PSK_DIGEST_MAX)
 
 struct psk_identity {
 	unsigned version;  /* 0 or 1 */
 	char type;         /* 'R' retained, 'G' generated */
 	enum hash_id hash; /* SHA-256 or SHA-384: of the cipher suite too */
-	char hostnqn[PSK_NQN_MAX + 1];
-	char subnqn[PSK_NQN_MAX + 1];
+	char hostnqn[NVMF_NQN_MAX + 1];
+	char subnqn[NVMF_NQN_MAX + 1];
 	char digest[PSK_DIGEST_MAX + 1]; /* version 1 */
 };
 

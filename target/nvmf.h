@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 #include "pcie/nvme.h"
+#include "security/nqn.h"
 #include "util/check.h"
 #include "util/le.h"
 
 #define NVMF_NQN_FIELD     256 /* bytes of an NQN field on the wire */
-#define NVMF_NQN_MAX       223 /* characters, without the NUL (Base 4.5) */
 #define NVMF_DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
 
 enum nvmf_fctype {

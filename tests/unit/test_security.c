@@ -277,11 +277,11 @@ static void identities(void **state)
 	memset(longer, 'a', sizeof(longer));
 	memcpy(longer, "NVMe0R01 ", 9);
 	assert_int_equal(psk_identity_parse(longer, sizeof(longer), &identity), -EINVAL);
-	longer[9 + PSK_NQN_MAX + 1] = ' ';
-	assert_int_equal(psk_identity_parse(longer, 9 + PSK_NQN_MAX + 3, &identity), -EINVAL);
-	longer[9 + PSK_NQN_MAX + 1] = 'a';
-	longer[9 + PSK_NQN_MAX] = ' ';
-	assert_int_equal(psk_identity_parse(longer, 9 + PSK_NQN_MAX + 1 + PSK_NQN_MAX, &identity),
+	longer[9 + NVMF_NQN_MAX + 1] = ' ';
+	assert_int_equal(psk_identity_parse(longer, 9 + NVMF_NQN_MAX + 3, &identity), -EINVAL);
+	longer[9 + NVMF_NQN_MAX + 1] = 'a';
+	longer[9 + NVMF_NQN_MAX] = ' ';
+	assert_int_equal(psk_identity_parse(longer, 9 + NVMF_NQN_MAX + 1 + NVMF_NQN_MAX, &identity),
 			 0);
 }
 
