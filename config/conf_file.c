@@ -24,19 +24,19 @@ static int read_limits(const struct conf_reader *reader, const config_setting_t 
 {
 #define LIMIT(field) offsetof(struct nvmet_limits, field)
 	static const struct conf_key keys[] = {
-		{ "connections", KEY_UINT, LIMIT(connections), 1, 65536, NULL },
-		{ "connections_per_host", KEY_UINT, LIMIT(connections_per_host), 1, 65536, NULL },
-		{ "handshakes", KEY_UINT, LIMIT(handshakes), 1, 65536, NULL },
-		{ "handshakes_per_host", KEY_UINT, LIMIT(handshakes_per_host), 1, 65536, NULL },
-		{ "controllers", KEY_UINT, LIMIT(controllers), 1, 65000, NULL },
-		{ "controllers_per_host", KEY_UINT, LIMIT(controllers_per_host), 1, 65000, NULL },
-		{ "handshake_timeout", KEY_DURATION, LIMIT(handshake_timeout_ms), 100, 600000,
+		{ "connections", CONF_UINT, LIMIT(connections), 1, 65536, NULL },
+		{ "connections_per_host", CONF_UINT, LIMIT(connections_per_host), 1, 65536, NULL },
+		{ "handshakes", CONF_UINT, LIMIT(handshakes), 1, 65536, NULL },
+		{ "handshakes_per_host", CONF_UINT, LIMIT(handshakes_per_host), 1, 65536, NULL },
+		{ "controllers", CONF_UINT, LIMIT(controllers), 1, 65000, NULL },
+		{ "controllers_per_host", CONF_UINT, LIMIT(controllers_per_host), 1, 65000, NULL },
+		{ "handshake_timeout", CONF_DURATION, LIMIT(handshake_timeout_ms), 100, 600000,
 		  NULL },
-		{ "discovery_timeout", KEY_DURATION, LIMIT(discovery_timeout_ms), 100, 600000,
+		{ "discovery_timeout", CONF_DURATION, LIMIT(discovery_timeout_ms), 100, 600000,
 		  NULL },
-		{ "enable_timeout", KEY_DURATION, LIMIT(enable_timeout_ms), 100, 600000, NULL },
-		{ "pdu_timeout", KEY_DURATION, LIMIT(pdu_timeout_ms), 100, 600000, NULL },
-		{ "term_timeout", KEY_DURATION, LIMIT(term_timeout_ms), 100, 30000, NULL },
+		{ "enable_timeout", CONF_DURATION, LIMIT(enable_timeout_ms), 100, 600000, NULL },
+		{ "pdu_timeout", CONF_DURATION, LIMIT(pdu_timeout_ms), 100, 600000, NULL },
+		{ "term_timeout", CONF_DURATION, LIMIT(term_timeout_ms), 100, 30000, NULL },
 	};
 
 	return conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
@@ -78,7 +78,7 @@ static int read_worker_cpus(const struct conf_reader *reader, const config_setti
 		return conf_fail(reader, setting, "worker_cpus: more than %u CPUs",
 				 CONF_MAX_WORKERS);
 	for (int i = 0; i < n; i++) {
-		static const struct conf_key key = { "worker_cpus",   KEY_UINT, 0, 0,
+		static const struct conf_key key = { "worker_cpus",   CONF_UINT, 0, 0,
 						     CPU_SETSIZE - 1, NULL };
 
 		if (conf_read_uint(reader, config_setting_get_elem(setting, (unsigned)i), &key,
@@ -93,10 +93,10 @@ static int read_tcp(const struct conf_reader *reader, const config_setting_t *se
 {
 #define TCP(field) offsetof(struct nvme_tcp_options, field)
 	static const struct conf_key keys[] = {
-		{ "dscp", KEY_UINT, TCP(dscp), 0, 63, NULL },
-		{ "priority", KEY_UINT, TCP(priority), 0, 6, NULL },
-		{ "busy_poll_us", KEY_UINT, TCP(busy_poll_us), 0, 1000, NULL },
-		{ "prefer_incoming_cpu", KEY_BOOL, TCP(prefer_incoming_cpu), 0, 0, NULL },
+		{ "dscp", CONF_UINT, TCP(dscp), 0, 63, NULL },
+		{ "priority", CONF_UINT, TCP(priority), 0, 6, NULL },
+		{ "busy_poll_us", CONF_UINT, TCP(busy_poll_us), 0, 1000, NULL },
+		{ "prefer_incoming_cpu", CONF_BOOL, TCP(prefer_incoming_cpu), 0, 0, NULL },
 	};
 
 	return conf_read_group(reader, setting, keys, ARRAY_SIZE(keys), base);
@@ -139,12 +139,12 @@ static int read_ssd(const struct conf_reader *reader, const config_setting_t *se
 {
 #define SSD(field) offsetof(struct conf_ssd, field)
 	static const struct conf_key keys[] = {
-		{ "name", KEY_TEXT, SSD(name), 1, 31, NULL },
-		{ "spec", KEY_TEXT, SSD(spec), 1, 383, NULL },
-		{ "max_queues", KEY_UINT, SSD(max_queues), 1, 1024, NULL },
-		{ "command_timeout", KEY_DURATION, SSD(command_timeout_ms), 1000, 600000, NULL },
-		{ "io_timeout", KEY_DURATION, SSD(io_timeout_ms), 200, 600000, NULL },
-		{ "recovery_timeout", KEY_DURATION, SSD(recovery_timeout_ms), 1, 600000, NULL },
+		{ "name", CONF_TEXT, SSD(name), 1, 31, NULL },
+		{ "spec", CONF_TEXT, SSD(spec), 1, 383, NULL },
+		{ "max_queues", CONF_UINT, SSD(max_queues), 1, 1024, NULL },
+		{ "command_timeout", CONF_DURATION, SSD(command_timeout_ms), 1000, 600000, NULL },
+		{ "io_timeout", CONF_DURATION, SSD(io_timeout_ms), 200, 600000, NULL },
+		{ "recovery_timeout", CONF_DURATION, SSD(recovery_timeout_ms), 1, 600000, NULL },
 	};
 	struct conf *conf = reader->conf;
 	struct conf_ssd ssd = { CONF_SSD_DEFAULTS };
@@ -215,10 +215,10 @@ static int read_ns(const struct conf_reader *reader, const config_setting_t *set
 {
 #define NS(field) offsetof(struct ns_text, field)
 	static const struct conf_key keys[] = {
-		{ "nsid", KEY_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
-		{ "ssd", KEY_TEXT, NS(ssd), 1, 31, NULL },
-		{ "ssd_nsid", KEY_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
-		{ "read_only", KEY_BOOL, NS(ns.read_only), 0, 0, NULL },
+		{ "nsid", CONF_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
+		{ "ssd", CONF_TEXT, NS(ssd), 1, 31, NULL },
+		{ "ssd_nsid", CONF_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
+		{ "read_only", CONF_BOOL, NS(ns.read_only), 0, 0, NULL },
 	};
 	struct ns_text text = { .ns = { .ssd_nsid = 1 } };
 	struct conf_ns *all;
@@ -319,14 +319,14 @@ static int read_subsystem(const struct conf_reader *reader, const config_setting
 {
 #define SUBSYS(field) offsetof(struct conf_subsystem, field)
 	static const struct conf_key keys[] = {
-		{ "nqn", KEY_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
-		{ "serial", KEY_ASCII, SUBSYS(serial), 1, 20, NULL },
-		{ "model", KEY_ASCII, SUBSYS(model), 1, 40, NULL },
-		{ "allow_any_host", KEY_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
-		{ "max_queues", KEY_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
-		{ "hosts", KEY_GROUP, SUBSYS(hosts), 0, 0, read_hosts },
-		{ "allow_commands", KEY_GROUP, 0, 0, 0, read_allow_commands },
-		{ "namespaces", KEY_GROUP, 0, 0, 0, read_namespaces },
+		{ "nqn", CONF_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
+		{ "serial", CONF_ASCII, SUBSYS(serial), 1, 20, NULL },
+		{ "model", CONF_ASCII, SUBSYS(model), 1, 40, NULL },
+		{ "allow_any_host", CONF_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
+		{ "max_queues", CONF_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
+		{ "hosts", CONF_GROUP, SUBSYS(hosts), 0, 0, read_hosts },
+		{ "allow_commands", CONF_GROUP, 0, 0, 0, read_allow_commands },
+		{ "namespaces", CONF_GROUP, 0, 0, 0, read_namespaces },
 	};
 	struct conf *conf = reader->conf;
 	struct conf_subsystem *subsys = &conf->subsystems[conf->n_subsystems];
@@ -370,22 +370,22 @@ static int read_subsystems(const struct conf_reader *reader, const config_settin
 
 #define CONF(field) offsetof(struct conf, field)
 static const struct conf_key top_keys[] = {
-	{ "workers", KEY_UINT, CONF(workers), 1, 64, NULL },
-	{ "worker_cpus", KEY_GROUP, 0, 0, 0, read_worker_cpus },
-	{ "tcp", KEY_GROUP, CONF(tcp), 0, 0, read_tcp },
-	{ "poll_us", KEY_UINT, CONF(poll_us), 0, 1000, NULL },
-	{ "user", KEY_TEXT, CONF(user), 1, 32, NULL },
-	{ "control", KEY_TEXT, CONF(control), 1, 107, NULL },
-	{ "metrics", KEY_GROUP, 0, 0, 0, read_metrics },
-	{ "log_level", KEY_LEVEL, CONF(log_level), 0, 0, NULL },
-	{ "dma_memory", KEY_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
-	{ "max_transfer", KEY_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
-	{ "hosts", KEY_GROUP, CONF(hosts), 0, 0, read_hosts },
-	{ "dhchap", KEY_GROUP, CONF(auth_policy), 0, 0, conf_read_dhchap },
-	{ "limits", KEY_GROUP, CONF(limits), 0, 0, read_limits },
-	{ "listen", KEY_GROUP, 0, 0, 0, read_listen },
-	{ "ssds", KEY_GROUP, 0, 0, 0, read_ssds },
-	{ "subsystems", KEY_GROUP, 0, 0, 0, read_subsystems },
+	{ "workers", CONF_UINT, CONF(workers), 1, 64, NULL },
+	{ "worker_cpus", CONF_GROUP, 0, 0, 0, read_worker_cpus },
+	{ "tcp", CONF_GROUP, CONF(tcp), 0, 0, read_tcp },
+	{ "poll_us", CONF_UINT, CONF(poll_us), 0, 1000, NULL },
+	{ "user", CONF_TEXT, CONF(user), 1, 32, NULL },
+	{ "control", CONF_TEXT, CONF(control), 1, 107, NULL },
+	{ "metrics", CONF_GROUP, 0, 0, 0, read_metrics },
+	{ "log_level", CONF_LEVEL, CONF(log_level), 0, 0, NULL },
+	{ "dma_memory", CONF_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
+	{ "max_transfer", CONF_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
+	{ "hosts", CONF_GROUP, CONF(hosts), 0, 0, read_hosts },
+	{ "dhchap", CONF_GROUP, CONF(auth_policy), 0, 0, conf_read_dhchap },
+	{ "limits", CONF_GROUP, CONF(limits), 0, 0, read_limits },
+	{ "listen", CONF_GROUP, 0, 0, 0, read_listen },
+	{ "ssds", CONF_GROUP, 0, 0, 0, read_ssds },
+	{ "subsystems", CONF_GROUP, 0, 0, 0, read_subsystems },
 };
 
 /* What to point at: a key that is not written may be missing anywhere. */

@@ -69,7 +69,9 @@ static int read_visible(const struct conf_reader *reader, const config_setting_t
 static int read_max_queues(const struct conf_reader *reader, const config_setting_t *setting,
 			   void *field)
 {
-	static const struct conf_key key = { "max_queues", KEY_UINT, 0, 1, NVMET_MAX_QUEUES, NULL };
+	static const struct conf_key key = {
+		"max_queues", CONF_UINT, 0, 1, NVMET_MAX_QUEUES, NULL
+	};
 	struct nvmet_access *access = field;
 	unsigned number;
 
@@ -98,15 +100,15 @@ static int read_host_group(const struct conf_reader *reader, const config_settin
 {
 #define HOST(field) offsetof(struct conf_host, field)
 	static const struct conf_key keys[] = {
-		{ "nqn", KEY_TEXT, HOST(nqn), 1, NVMF_NQN_MAX, NULL },
-		{ "tls_key", KEY_GROUP, HOST(key_files[KEY_USE_TLS]), 0, 0, read_key_file },
-		{ "dhchap_key", KEY_GROUP, HOST(key_files[KEY_USE_DHCHAP_HOST]), 0, 0,
+		{ "nqn", CONF_TEXT, HOST(nqn), 1, NVMF_NQN_MAX, NULL },
+		{ "tls_key", CONF_GROUP, HOST(key_files[KEY_USE_TLS]), 0, 0, read_key_file },
+		{ "dhchap_key", CONF_GROUP, HOST(key_files[KEY_USE_DHCHAP_HOST]), 0, 0,
 		  read_key_file },
-		{ "dhchap_ctrl_key", KEY_GROUP, HOST(key_files[KEY_USE_DHCHAP_CTRL]), 0, 0,
+		{ "dhchap_ctrl_key", CONF_GROUP, HOST(key_files[KEY_USE_DHCHAP_CTRL]), 0, 0,
 		  read_key_file },
-		{ "namespaces", KEY_GROUP, HOST(access), 0, 0, read_visible },
-		{ "read_only", KEY_BOOL, HOST(access.read_only), 0, 0, NULL },
-		{ "max_queues", KEY_GROUP, HOST(access), 0, 0, read_max_queues },
+		{ "namespaces", CONF_GROUP, HOST(access), 0, 0, read_visible },
+		{ "read_only", CONF_BOOL, HOST(access.read_only), 0, 0, NULL },
+		{ "max_queues", CONF_GROUP, HOST(access), 0, 0, read_max_queues },
 	};
 	const size_t n_proofs = 1 + KEY_N_USES;
 
@@ -259,9 +261,9 @@ static int read_dh_groups(const struct conf_reader *reader, const config_setting
 int conf_read_dhchap(const struct conf_reader *reader, const config_setting_t *setting, void *field)
 {
 	static const struct conf_key keys[] = {
-		{ "hashes", KEY_GROUP, 0, 0, 0, read_hashes },
-		{ "groups", KEY_GROUP, 0, 0, 0, read_dh_groups },
-		{ "discovery", KEY_BOOL, offsetof(struct nvmet_auth_policy, discovery), 0, 0,
+		{ "hashes", CONF_GROUP, 0, 0, 0, read_hashes },
+		{ "groups", CONF_GROUP, 0, 0, 0, read_dh_groups },
+		{ "discovery", CONF_BOOL, offsetof(struct nvmet_auth_policy, discovery), 0, 0,
 		  NULL },
 	};
 

@@ -117,29 +117,29 @@ static int read_key(const struct conf_reader *reader, const config_setting_t *se
 	const char *text = config_setting_get_string(setting);
 
 	switch (key->type) {
-	case KEY_UINT:
+	case CONF_UINT:
 		return conf_read_uint(reader, setting, key, field);
-	case KEY_SIZE:
+	case CONF_SIZE:
 		return read_size(reader, setting, key, field);
-	case KEY_DURATION:
+	case CONF_DURATION:
 		return read_duration(reader, setting, key, field);
-	case KEY_TEXT:
+	case CONF_TEXT:
 		return read_text(reader, setting, key, field);
-	case KEY_ASCII:
+	case CONF_ASCII:
 		return read_ascii(reader, setting, key, field);
-	case KEY_BOOL:
+	case CONF_BOOL:
 		if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
 			return conf_fail(reader, setting, "%s: expected true or false", key->name);
 		*(bool *)field = config_setting_get_bool(setting);
 		return 0;
-	case KEY_LEVEL:
+	case CONF_LEVEL:
 		if (!text || log_level_parse(text, field))
 			return conf_fail(
 				reader, setting,
 				"%s: expected \"error\", \"warning\", \"info\" or \"debug\"",
 				key->name);
 		return 0;
-	case KEY_GROUP:
+	case CONF_GROUP:
 		return key->group(reader, setting, field);
 	}
 	return -EINVAL;

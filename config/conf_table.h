@@ -24,14 +24,14 @@ struct conf_reader {
 };
 
 enum conf_key_type {
-	KEY_UINT,     /* unsigned */
-	KEY_SIZE,     /* size_t: bytes */
-	KEY_DURATION, /* unsigned: ms */
-	KEY_TEXT,     /* char[max + 1] */
-	KEY_ASCII,    /* the same, printable (Base 1.4.2) */
-	KEY_BOOL,     /* bool */
-	KEY_LEVEL,    /* enum log_level */
-	KEY_GROUP,    /* whatever `group` makes of it */
+	CONF_UINT,     /* unsigned */
+	CONF_SIZE,     /* size_t: bytes */
+	CONF_DURATION, /* unsigned: ms */
+	CONF_TEXT,     /* char[max + 1] */
+	CONF_ASCII,    /* the same, printable (Base 1.4.2) */
+	CONF_BOOL,     /* bool */
+	CONF_LEVEL,    /* enum log_level */
+	CONF_GROUP,    /* whatever `group` makes of it */
 };
 
 struct conf_key {
