@@ -111,9 +111,16 @@ def tracked(*patterns):
 
 
 def check_format():
-    """clang-format has nothing to change."""
+    """clang-format has nothing to change, and has put no comment's end on a line of its own."""
     sources = tracked("*.c", "*.h")
-    return run("format", ["clang-format", "--dry-run", "-Werror", *sources], tail=15)
+    good = run("format", ["clang-format", "--dry-run", "-Werror", *sources], tail=15)
+    for path in sources:
+        text = (TOP / path).read_text()
+        for match in re.finditer(r"^[ \t]*/\* .*[^/\n]\n[ \t]*\*/$", text, re.MULTILINE):
+            print(f"{path}:{text.count(chr(10), 0, match.start()) + 1}: shorten this comment to one line, "
+                  "or move words to its second")
+            good = False
+    return good
 
 
 def check_layers():
