@@ -66,7 +66,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	int option;
 
 	optind = 0; /* glibc: begin anew */
-	while ((option = getopt_long(argc, argv, "q:n:m:l:h", known, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		if (option == 'q')
 			options->host = optarg;
 		else if (option == 'n')
@@ -195,8 +195,8 @@ static int derive(const char *path, const struct options *options)
 	struct key_set set;
 	int status = 0;
 
-	if (!options->host || !options->subsystem || strlen(options->host) > PSK_NQN_MAX ||
-	    strlen(options->subsystem) > PSK_NQN_MAX)
+	if (!options->host || !options->subsystem || strlen(options->host) > NVMF_NQN_MAX ||
+	    strlen(options->subsystem) > NVMF_NQN_MAX)
 		return bad("key derive", "expected --host NQN and --subsystem NQN");
 	if (read_file(path, &kind, &set))
 		return 1;
