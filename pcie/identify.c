@@ -154,6 +154,7 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
 	struct nvme_ctrl_info *info = &ctrl->info;
+	struct nvme_id_ctrl now;
 
 	if (ctrl->state != NVME_CTRL_IDENTIFY)
 		return;
@@ -161,15 +162,14 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 		nvme_ctrl_recover(ctrl, "it does not answer Identify Controller");
 		return;
 	}
-	if (ctrl->known && !same_ssd(ctrl, ctrl->buf.va)) {
-		const struct nvme_id_ctrl *now = ctrl->buf.va;
-
+	memcpy(&now, ctrl->buf.va, sizeof(now)); /* once: it could change what it has written */
+	if (ctrl->known && !same_ssd(ctrl, &now)) {
 		log_err("%s: found %.*s, serial %.*s, where %.*s, serial %.*s, was", ctrl->name,
-			PADDED(now->mn), PADDED(now->sn), PADDED(info->id.mn), PADDED(info->id.sn));
+			PADDED(now.mn), PADDED(now.sn), PADDED(info->id.mn), PADDED(info->id.sn));
 		nvme_ctrl_fail(ctrl, "another SSD is in its place");
 		return;
 	}
-	memcpy(&info->id, ctrl->buf.va, sizeof(info->id));
+	info->id = now;
 	if (info->id.cntrltype > 1) {
 		nvme_ctrl_fail(ctrl, "it is no I/O controller");
 		return;
