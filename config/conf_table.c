@@ -48,15 +48,15 @@ int conf_read_uint(const struct conf_reader *reader, const config_setting_t *set
 	return 0;
 }
 
+/* Texts only: of an integer without an L libconfig may have left no more than its lower 32 bits. */
 static int read_size(const struct conf_reader *reader, const config_setting_t *setting,
 		     const struct conf_key *key, size_t *to)
 {
 	const char *text = config_setting_get_string(setting);
-	uint64_t value = is_integer(setting) ? (uint64_t)config_setting_get_int64(setting) : 0;
 	char min[NUM_TEXT_SIZE], max[NUM_TEXT_SIZE];
+	uint64_t value;
 
-	if (text ? num_parse_size(text, key->min, key->max, &value)
-		 : value < key->min || value > key->max) {
+	if (!text || num_parse_size(text, key->min, key->max, &value)) {
 		num_format_size(key->min, min);
 		num_format_size(key->max, max);
 		return conf_fail(reader, setting, "%s: expected a size from \"%s\" to \"%s\"",

@@ -219,7 +219,7 @@ def conf_seeds():
         "good": good,
         "limits": good + 'limits = { connections = 1; connections_per_host = 2; handshakes = 3; controllers = 4; '
                          'handshake_timeout = "1s"; pdu_timeout = "100ms"; term_timeout = "30s"; };',
-        "top": good + 'workers = 3; control = "/run/c"; log_level = "debug"; dma_memory = "256M"; max_transfer = 65536;',
+        "top": good + 'workers = 3; control = "/run/c"; log_level = "debug"; dma_memory = "256M"; max_transfer = "64K";',
         "hosts": f'listen = ["[fe80::1%eth0]:1"]; {SSD} subsystems = ( {{ nqn = "nqn.a"; serial = "S"; model = "M"; '
                  'max_queues = 9; hosts = ( "nqn.b", "nqn.c" ); namespaces = ( { nsid = 2; ssd = "a"; ssd_nsid = 7; } ); } );',
         "ssd": 'ssds = ( { name = "a"; spec = "0000:01:00.0"; max_queues = 4; command_timeout = "2s"; }, { name = "b"; '

@@ -231,6 +231,7 @@ def test_include(tmp_path):
     ("workers = 0;", "workers: expected a number from 1 to 64"),
     ("workers = true;", "workers: expected a number"),
     ('dma_memory = "1M";', "dma_memory: expected a size"),
+    ("dma_memory = 4429185024;", 'dma_memory: expected a size from "16M"'),  # 128M to libconfig 1.5
     ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
     ('max_transfer = "48K";', "expected a power of two"),
     ('max_transfer = "4K";', "max_transfer: expected a size from \"8K\" to \"1M\""),  # MDTS 0 is no limit
