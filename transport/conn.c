@@ -20,6 +20,7 @@
 #include "target/worker.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "util/check.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -28,11 +29,21 @@ static const char *const state_names[] = {
 	[CONN_TERM] = "TERM", [CONN_CLOSED] = "CLOSED",
 };
 
+/* Where each may go, a bit each. A connection without TLS passes through CONN_TLS, too. */
+static const unsigned state_next[] = {
+	[CONN_TLS] = 1u << CONN_ICREQ | 1u << CONN_CLOSED,
+	[CONN_ICREQ] = 1u << CONN_LIVE | 1u << CONN_TERM | 1u << CONN_CLOSED,
+	[CONN_LIVE] = 1u << CONN_TERM | 1u << CONN_CLOSED,
+	[CONN_TERM] = 1u << CONN_CLOSED,
+	[CONN_CLOSED] = 0,
+};
+
 /* One worker's worth of what hosts can provoke. */
 static _Thread_local struct log_limit peer_limit = LOG_LIMIT_INIT(20);
 
 static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const char *why)
 {
+	must(state_next[conn->state] & 1u << state);
 	log_debug("conn %s: %s -> %s%s%s%s", conn->queue.peer, state_names[conn->state],
 		  state_names[state], why ? " (" : "", why ? why : "", why ? ")" : "");
 	conn->state = state;
