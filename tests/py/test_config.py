@@ -63,7 +63,7 @@ def test_documented():
     """Every key is in nvmet.conf(5) and in the example, every option in nvmetd(8) and --help."""
     manual, example = ((TOP / name).read_text() for name in ("docs/nvmet.conf.5", "nvmet.conf.example"))
     source = (TOP / "config/conf_file.c").read_text() + (TOP / "config/conf_hosts.c").read_text()
-    keys = set(re.findall(r'^\t+{ "(\w+)",\s+KEY_', source, re.M))
+    keys = set(re.findall(r'^\t+{ "(\w+)",\s+CONF_', source, re.M))
     assert {"workers", "pdu_timeout", "prefer_incoming_cpu", "ssd_nsid"} <= keys
     for key in keys:
         assert re.search(rf"^\.(It )?Cm {key}\b", manual, re.M), key
