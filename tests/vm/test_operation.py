@@ -80,7 +80,7 @@ $bind bind $bdf
 start_nvmetd --ssd "$bdf" --listen 127.0.0.1:4420 --nqn $NQN --control /run/nvmetd/control
 grep 'NUMA: the SSDs are on node 1: so are DMA memory and workers, on CPUs 1$' $LOG
 "$BUILD/nvmetctl" status >/tmp/status
-grep "spec=$bdf numa_node=1 " /tmp/status
+grep "spec=$bdf .*numa_node=1 " /tmp/status
 grep 'index=0 cpus=1 ' /tmp/status
 grep nvmetd-dma /proc/$DAEMON/numa_maps | tee /tmp/maps
 pages() { grep -o "N$1=[0-9]*" /tmp/maps | cut -d= -f2 || true; }
