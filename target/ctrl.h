@@ -113,7 +113,7 @@ struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntl
 /* Notes a failed command in the error information log (log_page.c shows it). */
 void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req);
 
-/* "ctrl 3 of nqn.2014-08.org.nvmexpress:uuid:…": for log lines. Valid until the next call. */
+/* "ctrl 3 of HOSTNQN at SUBNQN": for log lines. Valid until the next call. */
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl);
 
 /* A namespace as this host sees it. Worker or main thread. NULL: it is not there, or not for it. */

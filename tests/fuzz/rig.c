@@ -103,6 +103,13 @@ static void ring_again(struct nvme_qpair *qp)
 		loop_defer(qp->loop, &qp->work);
 }
 
+uint64_t rig_doorbells(void)
+{
+	struct nvmet_qpair_share *share = TAILQ_FIRST(&rig.ssds[0].ssd->shares);
+
+	return counter_get(&share->qpair->stats.doorbells);
+}
+
 void rig_release_ssd(void)
 {
 	struct nvmet_qpair_share *share;

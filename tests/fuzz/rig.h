@@ -55,6 +55,8 @@ void rig_clock_forward(uint64_t ns);
  * command either; given up after 10 s of that. */
 void rig_hold_ssd(bool admin);
 void rig_release_ssd(void);
+/* How often the first of the SSD's I/O queue pairs has had its SQ doorbell rung. */
+uint64_t rig_doorbells(void);
 
 /* All connections are closed: waits until the daemon has nothing of theirs, or aborts. */
 void rig_expect_clean(void);

@@ -7,8 +7,6 @@
 
 #include <sys/socket.h>
 
-#include "pcie/qpair.h"
-#include "target/ssd.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
@@ -61,13 +59,6 @@ static uint64_t sends(void)
 	return counter_get(&rig.workers[0].stats.sends);
 }
 
-static uint64_t doorbells(void)
-{
-	struct nvmet_qpair_share *share = TAILQ_FIRST(&rig.ssds[0].ssd->shares);
-
-	return counter_get(&share->qpair->stats.doorbells);
-}
-
 /* In how many parts the worker answers what it has waited for. */
 static uint64_t parts(uint8_t opcode, uint16_t n, const void *data, unsigned waited_ns)
 {
@@ -84,11 +75,11 @@ static uint64_t parts(uint8_t opcode, uint16_t n, const void *data, unsigned wai
 
 static void reads_in_halves(void **state)
 {
-	uint64_t rung = doorbells();
+	uint64_t rung = rig_doorbells();
 
 	(void)state;
 	assert_int_equal(parts(NVME_IO_READ, BATCH, NULL, EARLY_WAIT_NS), 2);
-	assert_int_equal(doorbells() - rung, 2);
+	assert_int_equal(rig_doorbells() - rung, 2);
 	assert_int_equal(parts(NVME_IO_READ, EARLY_COMMANDS, NULL, EARLY_WAIT_NS), 2);
 }
 
@@ -105,14 +96,14 @@ static void whole_batches(void **state)
 /* What an SSD does not complete at once, it is told in one go. */
 static void slow_ssd(void **state)
 {
-	uint64_t rung = doorbells();
+	uint64_t rung = rig_doorbells();
 
 	(void)state;
 	rig_hold_ssd(false);
 	send_batch(NVME_IO_READ, BATCH, NULL);
 	rig_clock_forward(EARLY_WAIT_NS);
 	loop_turn(&rig.workers[0].loop, false);
-	assert_int_equal(doorbells() - rung, 2);
+	assert_int_equal(rig_doorbells() - rung, 2);
 	rig_release_ssd();
 	settle();
 	assert_int_equal(io->n_commands, 0);

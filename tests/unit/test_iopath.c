@@ -16,9 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "pcie/qpair.h"
 #include "target/nvmf.h"
-#include "target/ssd.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
@@ -245,13 +243,6 @@ static void no_memory_no_lock(uint8_t digests)
 	close_queues();
 }
 
-static uint64_t doorbells(void)
-{
-	struct nvmet_qpair_share *share = TAILQ_FIRST(&rig.ssds[0].ssd->shares);
-
-	return counter_get(&share->qpair->stats.doorbells);
-}
-
 /* One wake-up, of the daemon's side only: the host copies, too. */
 static void turn_counted(void)
 {
@@ -289,7 +280,7 @@ static void deep_queue(uint8_t opcode, const void *data)
 
 	for (uint16_t cid = 0; cid < DEPTH; cid++)
 		send_io(opcode, cid, BLOCK, data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT, data);
-	rung = doorbells();
+	rung = rig_doorbells();
 	begin_counting();
 	for (unsigned i = 0; i < MAX_TURNS && io.n_commands; i++) {
 		turn_counted();
@@ -297,7 +288,7 @@ static void deep_queue(uint8_t opcode, const void *data)
 	}
 	assert_int_equal(io.n_commands, 0);
 	assert_in_range(n_syscalls, 3 + of_file, DEPTH / CALLS_PART + of_file);
-	assert_in_range(doorbells() - rung, 1, 2);
+	assert_in_range(rig_doorbells() - rung, 1, 2);
 }
 
 static void few_calls(void **state)
