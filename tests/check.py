@@ -117,8 +117,8 @@ def check_format():
     for path in sources:
         text = (TOP / path).read_text()
         for match in re.finditer(r"^[ \t]*/\* .*[^/\n]\n[ \t]*\*/$", text, re.MULTILINE):
-            print(f"{path}:{text.count(chr(10), 0, match.start()) + 1}: shorten this comment to one line, "
-                  "or move words to its second")
+            number = text.count("\n", 0, match.start()) + 1
+            log(f"    {path}:{number}: shorten this comment to one line, or move words to its second")
             good = False
     return good
 
@@ -220,7 +220,7 @@ def meson_count(folder):
         if entry["result"] == "OK":
             count += Count(max(passed, 1 if not skipped else 0), 0, skipped)
         else:
-            count += Count(passed, max(1, entry["result"] and 1), skipped)
+            count += Count(passed, 1, skipped)
     return count
 
 
@@ -276,7 +276,7 @@ def pytest(name, variant, paths, timeout, extra=()):
 
 
 def wire_level(name, variant):
-    """All wire-level tests; that of the sandbox wants a daemon without sanitizers besides."""
+    """All wire-level tests; those of the sandbox need a build without sanitizers, too."""
     return pytest(name, variant, ["tests/py"], timeout=2400) if build("gcc") else Count(failed=1)
 
 
@@ -368,7 +368,7 @@ SUITES = {suite.__name__: suite for stage in STAGES for lane in stage for suite 
 
 
 def run_lane(suites, hold):
-    """Runs suites in turn; `hold`: another lane is running, a suite's lines come together at its end."""
+    """Runs suites in turn. `hold`: other lanes run meanwhile, so each suite's lines come at its end, together."""
     total = Count()
     for suite in suites:
         start = time.monotonic()
