@@ -70,6 +70,7 @@ struct nvmet_auth {
 	uint8_t ks[HASH_MAX];       /* session key, with a group */
 	bool respond;               /* the host asked us for proof */
 	uint8_t response[HASH_MAX]; /* that proof */
+	struct secret psk;          /* with concatenation: the keyring's once both sides believe */
 };
 
 static struct log_limit success_limit = LOG_LIMIT_INIT(500); /* main thread only */
@@ -85,6 +86,7 @@ static void rewind_to(struct nvmet_auth *auth, enum auth_step step)
 	secret_wipe(auth->c1, sizeof(auth->c1));
 	secret_wipe(auth->ks, sizeof(auth->ks));
 	secret_wipe(auth->response, sizeof(auth->response));
+	secret_wipe(&auth->psk, sizeof(auth->psk));
 	auth->step = step;
 }
 
@@ -318,28 +320,6 @@ static auth_failure prove_us(struct nvmet_auth *auth, unsigned index,
 	return err ? NVMF_AUTH_FAILED : 0;
 }
 
-/* Base 8.13.5.9: the PSK for TLS that host and subsystem share from now on. */
-static auth_failure generate_psk(struct nvmet_auth *auth, const uint8_t *c2)
-{
-	const struct nvmet_ctrl *ctrl = auth->queue->ctrl;
-	struct psk_identity identity = { .version = 1, .type = 'G', .hash = auth->hash };
-	struct secret psk;
-	int err;
-
-	memcpy(identity.hostnqn, ctrl->hostnqn, sizeof(identity.hostnqn));
-	memcpy(identity.subnqn, ctrl->subsys->nqn, sizeof(identity.subnqn));
-	err = psk_generated(auth->hash, auth->ks, auth->c1, c2, &psk);
-	if (!err)
-		err = psk_set_digest(&identity, &psk);
-	if (!err)
-		err = keyring_set_generated(auth->queue->target->keys, &identity, &psk);
-	secret_wipe(&psk, sizeof(psk));
-	return err ? NVMF_AUTH_FAILED : 0;
-}
-_Static_assert(sizeof(((struct psk_identity *)0)->hostnqn) ==
-		       sizeof(((struct nvmet_ctrl *)0)->hostnqn),
-	       "names have one size everywhere");
-
 static auth_failure take_reply(struct nvmet_auth *auth, const void *msg, size_t len)
 {
 	struct auth_reply reply;
@@ -355,10 +335,12 @@ static auth_failure take_reply(struct nvmet_auth *auth, const void *msg, size_t 
 	index = find_key(auth, reply.response);
 	if (index < 0)
 		return NVMF_AUTH_FAILED;
-	if (auth->sc_c != NVMF_AUTH_SC_NONE)
-		failure = reply.challenge ? generate_psk(auth, reply.challenge)
-					  : NVMF_AUTH_CONCAT_MISMATCH;
-	if (!failure && reply.challenge && reply.seqnum)
+	if (auth->sc_c != NVMF_AUTH_SC_NONE && !reply.challenge)
+		return NVMF_AUTH_CONCAT_MISMATCH;
+	if (auth->sc_c != NVMF_AUTH_SC_NONE &&
+	    psk_generated(auth->hash, auth->ks, auth->c1, reply.challenge, &auth->psk))
+		return NVMF_AUTH_FAILED;
+	if (reply.challenge && reply.seqnum)
 		failure = prove_us(auth, (unsigned)index, &reply);
 	if (!failure)
 		auth->step = AUTH_SUCCESS1;
@@ -367,6 +349,23 @@ static auth_failure take_reply(struct nvmet_auth *auth, const void *msg, size_t 
 
 /* --- The verdict ------------------------------------------------------------------------------ */
 
+/* Base 8.13.5.9: from now on host and subsystem share this PSK for TLS. Not before the host has
+ * said that it believes us, or the one that it goes on using would be gone. */
+static int share_psk(struct nvmet_auth *auth)
+{
+	const struct nvmet_ctrl *ctrl = auth->queue->ctrl;
+	struct psk_identity identity = { .version = 1, .type = 'G', .hash = auth->hash };
+	int err;
+
+	memcpy(identity.hostnqn, ctrl->hostnqn, sizeof(identity.hostnqn));
+	memcpy(identity.subnqn, ctrl->subsys->nqn, sizeof(identity.subnqn));
+	err = psk_set_digest(&identity, &auth->psk);
+	return err ? err : keyring_set_generated(auth->queue->target->keys, &identity, &auth->psk);
+}
+_Static_assert(sizeof(((struct psk_identity *)0)->hostnqn) ==
+		       sizeof(((struct nvmet_ctrl *)0)->hostnqn),
+	       "names have one size everywhere");
+
 /* Both sides know: the worker lets the queue in with the answer to this command. */
 static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 {
@@ -374,6 +373,9 @@ static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 		    auth->queue->peer, auth->queue->qid, nvmet_ctrl_name(auth->queue->ctrl),
 		    hash_name(auth->hash), dh_name(auth->group), both ? ", both ways" : "",
 		    auth->sc_c != NVMF_AUTH_SC_NONE ? ", PSK for TLS generated" : "");
+	if (auth->psk.len && share_psk(auth))
+		log_err("%s: no memory to keep the PSK for TLS: its host must authenticate again",
+			auth->queue->peer);
 	rewind_to(auth, AUTH_IDLE);
 	auth->done = true;
 	auth->both = both;

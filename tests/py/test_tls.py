@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TLS 1.3 with pre-shared keys: who gets in, who does not and what the log says; data; keys that change."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -21,7 +22,7 @@ from tls import TLS1_2, Refused, TlsSocket, input_psk, psk_for
 NQN, OTHER = "nqn.2026-11.io.nvmetd:tls", "nqn.2026-11.io.nvmetd:other"
 KEY, KEY2, KEY3 = (key_text(bytes(range(n, n + size)), kind, "NVMeTLSkey-1")
                    for n, size, kind in ((0, 32, 1), (1, 48, 2), (2, 32, 0)))
-CHAP_KEY = key_text(bytes(range(32)), 1)
+CHAP_KEY, CTRL_KEY = (key_text(bytes(range(n, n + 32)), 1) for n in (0, 8))
 FREE, CHAP = "nqn.2014-08.org.nvmexpress:free", "nqn.2014-08.org.nvmexpress:chap"
 BOTH = "nqn.2014-08.org.nvmexpress:both"
 KTLS = "NVMETD_KTLS" in os.environ  # the kernel has the records (tests/vm/test_tls.py)
@@ -32,6 +33,7 @@ def configure(folder, patience=PATIENCE):
     secret(folder / "key", KEY)
     secret(folder / "key2", KEY2)
     secret(folder / "chap", CHAP_KEY)
+    secret(folder / "ctrl", CTRL_KEY)
     conf = folder / "nvmet.conf"
     conf.write_text(f"""
 log_level = "debug";
@@ -41,7 +43,7 @@ listen = ( {{ address = "127.0.0.1:0"; tls = "required"; }},
 ssds = ( {{ name = "a"; spec = "emulated:size=16M"; }}, {{ name = "b"; spec = "emulated:size=16M"; }} );
 hosts = ( {{ nqn = "{HOSTNQN}"; tls_key = "{folder}/key"; }},
           {{ nqn = "{BOTH}"; tls_key = "{folder}/key"; dhchap_key = "{folder}/chap"; }},
-          {{ nqn = "{CHAP}"; dhchap_key = "{folder}/chap"; }} );
+          {{ nqn = "{CHAP}"; dhchap_key = "{folder}/chap"; dhchap_ctrl_key = "{folder}/ctrl"; }} );
 subsystems = (
   {{ nqn = "{NQN}"; namespaces = ( {{ nsid = 1; ssd = "a"; }} );
     hosts = ( "{HOSTNQN}", "{FREE}", "{CHAP}", "{BOTH}" ); }},
@@ -424,6 +426,37 @@ def test_concatenation(target, hash_id):
     second = functools.partial(TlsSocket, **input_psk(again.psk, "G", hash_id, NQN, CHAP))
     with Queue(target.required, tls=second) as queue:
         queue.connect(NQN, hostnqn=CHAP)
+
+
+def test_concatenation_that_fails(target):
+    """A host that does not believe us goes on with the key for TLS that it had; one that does has a new one."""
+    def begin():
+        queue = stack.enter_context(Queue(target.optional))
+        queue.connect(NQN, hostnqn=CHAP)
+        chap = Chap(queue, NQN, CHAP_KEY, CTRL_KEY, hostnqn=CHAP, groups=(1,), hashes=(1,), sc_c=2)
+        assert chap.send(chap.negotiate_message()) == 0
+        chap.take_challenge(chap.receive())
+        assert chap.send(chap.reply_message()) == 0
+        chap.take_success1(chap.receive())
+        return chap
+
+    def lets_in(chap):
+        how = functools.partial(TlsSocket, **input_psk(chap.psk, "G", 1, NQN, CHAP))
+        try:
+            Connection(target.required, tls=how).close()
+        except Refused:
+            return False
+        return True
+
+    with contextlib.ExitStack() as stack:
+        first = begin()
+        assert not lets_in(first)
+        assert first.send(first.success2_message()) == 0
+        assert lets_in(first)
+        second = begin()
+        assert second.send(struct.pack("<BBxxHBB", 0, 0xF0, second.t_id, 1, 1)) == 0
+        assert not lets_in(second)
+        assert lets_in(first)
 
 
 def test_rotation(start, tmp_path):
