@@ -239,6 +239,7 @@ void conn_close(struct nvme_tcp_conn *conn, const char *why)
 			    why);
 	set_state(conn, CONN_CLOSED, why);
 	loop_cancel(&conn->queue.worker->loop, &conn->tx_task);
+	loop_forget(&conn->queue.worker->loop, &conn->source);
 	free_event(conn->read_event);
 	free_event(conn->write_event);
 	free_event(conn->timer);
@@ -274,6 +275,12 @@ static unsigned n_due_from_host(const struct nvme_tcp_conn *conn)
 	return conn->n_receiving + conn->queue.fuse.n_parked + in_capsule;
 }
 
+void conn_stop_reading(struct nvme_tcp_conn *conn)
+{
+	event_del(conn->read_event);
+	loop_forget(&conn->queue.worker->loop, &conn->source);
+}
+
 void conn_drain(struct nvme_tcp_conn *conn)
 {
 	/* Until it is live the QID is the main thread's. */
@@ -282,7 +289,7 @@ void conn_drain(struct nvme_tcp_conn *conn)
 
 	/* No new commands: those that are still unread have not been acknowledged either. */
 	if (!conn->draining && conn->state == CONN_LIVE && io)
-		event_del(conn->read_event);
+		conn_stop_reading(conn);
 	conn->draining = true;
 	if (conn->state == CONN_TERM || (io && conn->n_busy == n_due_from_host(conn)))
 		conn_close(conn, NULL);
@@ -419,7 +426,7 @@ static void op_connected(struct nvmet_queue *queue)
 	if (queue->qid != 0)
 		counter_add(&conn->tw->io_conns, 1);
 	if (queue->qid != 0 && conn->draining)
-		event_del(conn->read_event); /* it is told that it is connected, and closed */
+		conn_stop_reading(conn); /* it is told that it is connected, and closed */
 	if (queue->ctrl->subsys->discovery)
 		pages_to_discovery(conn);
 	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);
@@ -514,17 +521,32 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 }
 _Static_assert(NVMET_ICD_IO == NVMET_ICD_ADMIN, "one in-capsule limit serves both kinds of queue");
 
+static void take_in(struct nvme_tcp_conn *conn)
+{
+	if (conn->state == CONN_TLS)
+		secure(conn);
+	else
+		rx_readable(conn);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct nvme_tcp_conn *conn = arg;
 
 	(void)fd;
 	(void)what;
-	loop_traffic(&conn->queue.worker->loop);
-	if (conn->state == CONN_TLS)
-		secure(conn);
-	else
-		rx_readable(conn);
+	loop_traffic_from(&conn->queue.worker->loop, &conn->source);
+	take_in(conn);
+}
+
+/* The loop tries it without having been told that there is something. */
+static bool on_look(struct loop_source *source)
+{
+	struct nvme_tcp_conn *conn = container_of(source, struct nvme_tcp_conn, source);
+	uint64_t before = conn->rx_bytes;
+
+	take_in(conn);
+	return conn->rx_bytes != before;
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -548,6 +570,7 @@ void conn_start(struct nvme_tcp_conn *conn)
 	LIST_INSERT_HEAD(&conn->tw->conns, conn, link);
 	conn->tw->n_conns++;
 	counter_add(&conn->queue.worker->stats.connections, 1);
+	conn->source.look = on_look;
 	conn->read_event =
 		event_new(base, conn->stream.fd, EV_READ | EV_PERSIST, on_readable, conn);
 	conn->write_event = event_new(base, conn->stream.fd, EV_WRITE, on_writable, conn);

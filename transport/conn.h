@@ -50,6 +50,7 @@ struct nvme_tcp_conn {
 	enum conn_state state;
 	struct stream stream;
 	struct event *read_event, *write_event, *timer;
+	struct loop_source source; /* its socket, while read_event is pending */
 	struct pdu_limits limits;
 	uint8_t hpda;
 
@@ -132,6 +133,8 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
 void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq);
 /* Something must come from the host now, or be read by it: the timer watches that it does. */
 void conn_expect(struct nvme_tcp_conn *conn);
+/* Nothing more is received, until read_event is added again. */
+void conn_stop_reading(struct nvme_tcp_conn *conn);
 /* The daemon stops: closes the connection once nothing is under way. */
 void conn_drain(struct nvme_tcp_conn *conn);
 

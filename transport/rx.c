@@ -356,7 +356,7 @@ static void stash(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 {
 	uint8_t *copy = len ? malloc(len) : NULL;
 
-	event_del(conn->read_event);
+	conn_stop_reading(conn);
 	if (len && !copy) {
 		conn_close(conn, "no memory to keep what it sent");
 		return;

@@ -20,8 +20,10 @@
 #define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
 /* Traffic is seldom there at once when it is less than one time in so many. */
 #define AT_ONCE    8u
-#define ALWAYS     65536u /* of loop->at_once */
-#define UNSEEN_MAX 4u     /* looks in a row that what pollers find may save */
+#define ALWAYS     65536u  /* of loop->at_once */
+#define UNSEEN_MAX 4u      /* looks in a row that what pollers find may save */
+#define STREAK     8u      /* wake-ups after which a source is taken for the only one */
+#define SEEN_NS    100000u /* others may come all the same: time between looks at all */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -156,6 +158,17 @@ static void look_at_events(struct loop *loop)
 	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
+/* At the only source of traffic, where there is one; at all file descriptors now and then. */
+static void look_at_source(struct loop *loop, uint64_t now)
+{
+	if (loop->source && loop->streak >= STREAK && now - loop->seen_ns < SEEN_NS) {
+		loop->traffic |= loop->source->look(loop->source);
+	} else {
+		loop->seen_ns = now;
+		look_at_events(loop);
+	}
+}
+
 /* Whether the first look at the file descriptors found traffic: it may have been there at once. */
 static void learn_at_once(struct loop *loop, bool was_there)
 {
@@ -180,7 +193,7 @@ static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 		if (loop->traffic && loop->unseen >= UNSEEN_MAX) {
 			look_at_events(loop);
 		} else if (!loop->traffic && now >= next) {
-			look_at_events(loop);
+			look_at_source(loop, now);
 			if (!looks++)
 				learn_at_once(loop, loop->traffic);
 			next = num_max(half, now + gap / LOOK_STEPS);

@@ -11,7 +11,9 @@
  * Between two wake-ups that brought traffic the loop may look instead of sleeping: for a bounded
  * time, which follows the time between those wake-ups and is 0 when there is little traffic, it
  * asks its pollers and, without waiting, its file descriptors. Being woken up costs more than the
- * wait that it ends.
+ * wait that it ends. When all traffic comes from one source, it mostly looks at that one alone,
+ * which takes in what it finds: a system call less than to be told that there is something, and to
+ * take it.
  *
  * Threads: everything but loop_post() and loop_stop() belongs to the thread that runs the loop (or
  * to the thread that sets it up, before it runs).
@@ -53,6 +55,12 @@ struct loop_poller {
 	bool (*look)(struct loop_poller *poller); /* true: there was, and it is deferred */
 };
 
+/* Somebody who can be asked for traffic by itself, with a system call that does not wait. Embedded
+ * in its owner. */
+struct loop_source {
+	bool (*look)(struct loop_source *source); /* true: there was, and it is taken in */
+};
+
 /* Written by the loop's thread, readable by all. Their sum is how often epoll_wait was called. */
 struct loop_stats {
 	struct counter sleeps; /* waits that may have slept */
@@ -66,12 +74,15 @@ struct loop {
 	struct loop_tasks late; /* the next wake-up's, behind all others; it does not sleep */
 	uint32_t turn;          /* counts wake-ups */
 	LIST_HEAD(, loop_poller) pollers;
-	uint32_t poll_max_ns;    /* longest time to look before sleeping; 0: never */
-	uint32_t gap_ns;         /* running mean of the time without traffic between two wake-ups */
-	uint32_t last_gap_ns;    /* the last one; both are cut to GAP_CLIP of the longest look */
-	uint32_t at_once;        /* how often the first look finds traffic, of 65,536 */
-	unsigned untried;        /* sleeps since the loop last tried whether looking would pay */
-	bool trying;             /* it does now */
+	uint32_t poll_max_ns; /* longest time to look before sleeping; 0: never */
+	uint32_t gap_ns;      /* running mean of the time without traffic between two wake-ups */
+	uint32_t last_gap_ns; /* the last one; both are cut to GAP_CLIP of the longest look */
+	uint32_t at_once;     /* how often the first look finds traffic, of 65,536 */
+	unsigned untried;     /* sleeps since the loop last tried whether looking would pay */
+	bool trying;          /* it does now */
+	struct loop_source *source; /* the last that brought traffic; or NULL */
+	unsigned streak;            /* wake-ups by events since another one did */
+	uint64_t seen_ns;           /* last look at all file descriptors */
 	unsigned unseen;         /* wake-ups by pollers since the last look at file descriptors */
 	bool traffic;            /* this wake-up brought some */
 	uint64_t quiet_since_ns; /* when the last one that did was over */
@@ -111,6 +122,18 @@ static inline void loop_tick(struct loop *loop)
 static inline void loop_traffic(struct loop *loop)
 {
 	loop->traffic = true;
+}
+/* The same, by those who can be looked at. Where its event is deleted the source is forgotten. */
+static inline void loop_traffic_from(struct loop *loop, struct loop_source *source)
+{
+	loop->traffic = true;
+	loop->streak = source == loop->source ? loop->streak + 1 : 0;
+	loop->source = source;
+}
+static inline void loop_forget(struct loop *loop, const struct loop_source *source)
+{
+	if (loop->source == source)
+		loop->source = NULL;
 }
 
 /* Runs on the calling thread until loop_stop(). Returns after the deferred work of the last
