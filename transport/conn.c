@@ -186,7 +186,6 @@ static void over(struct loop_task *task)
 
 	LIST_REMOVE(conn, link);
 	pages_leave(conn);
-	conn->tw->n_conns--;
 	if (conn->handshake_over && conn->queue.qid != 0)
 		counter_sub(&conn->tw->io_conns, 1);
 	counter_sub(&conn->queue.worker->stats.connections, 1);
@@ -568,7 +567,6 @@ void conn_start(struct nvme_tcp_conn *conn)
 	struct event_base *base = conn->queue.worker->loop.base;
 
 	LIST_INSERT_HEAD(&conn->tw->conns, conn, link);
-	conn->tw->n_conns++;
 	counter_add(&conn->queue.worker->stats.connections, 1);
 	conn->source.look = on_look;
 	conn->read_event =

@@ -28,12 +28,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "util/counter.h"
-#include "util/loop.h"
+#include "transport/tcp_worker.h"
 
 struct nvme_tcp_cmd;
 struct nvme_tcp_conn;
-struct worker;
 
 /* A worker's connections of one peer address. */
 struct pages_host {
@@ -43,25 +41,7 @@ struct pages_host {
 	size_t held; /* bytes */
 };
 
-/* What the transport has once a worker. */
-struct tcp_worker {
-	struct worker *worker;
-	uint8_t *recv_buf; /* CONN_RECV_SIZE bytes */
-	size_t reserve;    /* bytes of DMA memory for in-capsule data only */
-	LIST_HEAD(, pages_host) hosts;
-	size_t discovery_held, discovery_max; /* bytes, of all discovery controllers' connections */
-	TAILQ_HEAD(, nvme_tcp_conn) waiting;
-	struct loop_task retry;
-	LIST_HEAD(, nvme_tcp_conn) conns;
-	unsigned n_conns;
-	unsigned n_given;        /* main thread: connections of it that are not freed */
-	struct counter io_conns; /* of them, live I/O queues: what a stop waits for */
-	uint64_t modest_until;   /* share.h: a host with few commands was here lately */
-	bool draining;
-	struct loop_msg msg, close_msg; /* the daemon stops: first this, then that */
-	struct nvme_tcp *tcp;
-};
-
+/* Sizes the shares of the worker's pool. Main thread, before the worker has a connection. */
 void pages_init(struct tcp_worker *tw);
 
 /* A connection begins; its address is known. Worker, as all below. 0 or -ENOMEM. */
@@ -83,7 +63,7 @@ void pages_wait_over(struct nvme_tcp_cmd *cmd);
 /* The connection ends: its commands wait no longer. */
 void pages_forget(struct nvme_tcp_conn *conn);
 
-/* conn.c: the command has got its pages after all. */
+/* rx.c: the command has got its pages after all. */
 void conn_pages_granted(struct nvme_tcp_cmd *cmd);
 
 #endif

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 
 #include "target/worker.h"
-#include "transport/pages.h"
+#include "transport/tcp_worker.h"
 #include "util/check.h"
 #include "util/num.h"
 

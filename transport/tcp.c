@@ -349,7 +349,6 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		struct tcp_worker *tw = &tcp->workers[i];
 
 		tw->worker = &target->workers[i];
-		tw->tcp = tcp;
 		LIST_INIT(&tw->conns);
 		pages_init(tw);
 		tw->recv_buf = malloc(CONN_RECV_SIZE);
