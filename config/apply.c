@@ -298,7 +298,7 @@ int apply_exports(struct daemon *daemon)
 int apply_listeners(struct daemon *daemon)
 {
 	const struct conf *conf = daemon->conf;
-	int err = nvme_tcp_init(&daemon->target, &daemon->tcp);
+	int err = nvme_tcp_new(&daemon->target, &daemon->tcp);
 
 	if (!err)
 		nvme_tcp_set_options(daemon->tcp, &conf->tcp);
@@ -373,7 +373,7 @@ void apply_undo(struct daemon *daemon)
 	http_free(daemon->metrics);
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		worker_stop(&daemon->workers[i]);
-	nvme_tcp_fini(daemon->tcp);
+	nvme_tcp_free(daemon->tcp);
 	if (daemon->target_made)
 		nvmet_target_fini(&daemon->target);
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {

@@ -398,8 +398,8 @@ static void op_close(struct nvmet_queue *queue, const char *why)
 	conn_close(conn_of(queue), why);
 }
 
-/* FIN comes behind what was sent, RST does not wait for its being read: the socket's
- * state tells. */
+/* What the host sent last may be unread, with its FIN behind it: no read would tell of that yet,
+ * and so the state of the socket is asked. */
 static void op_look(struct nvmet_queue *queue)
 {
 	struct nvme_tcp_conn *conn = conn_of(queue);
@@ -422,10 +422,11 @@ static void op_connected(struct nvmet_queue *queue)
 	struct nvme_tcp_conn *conn = conn_of(queue);
 
 	conn->handshake_over = true;
-	if (queue->qid != 0)
+	if (queue->qid != 0) {
 		counter_add(&conn->tw->io_conns, 1);
-	if (queue->qid != 0 && conn->draining)
-		conn_stop_reading(conn); /* it is told that it is connected, and closed */
+		if (conn->draining)
+			conn_stop_reading(conn); /* it is told that it is connected, and closed */
+	}
 	if (queue->ctrl->subsys->discovery)
 		pages_to_discovery(conn);
 	loop_post(queue->target->loop, &conn->handshake_msg, handshake_over_on_main);

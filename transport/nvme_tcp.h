@@ -90,6 +90,7 @@ enum nvme_tcp_fes {
 	NVME_TCP_FES_UNSUPPORTED = 6, /* FEI: offset of the field */
 };
 
+/* 3.6.2.6 and 3.6.2.7: in-capsule data may follow the one, nothing the other. */
 struct nvme_tcp_capsule_cmd {
 	struct nvme_tcp_ch ch;
 	struct nvme_sqe sqe;

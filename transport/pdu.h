@@ -57,10 +57,15 @@ struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
 /* "invalid PDU header field" … : for the log; any value is allowed. */
 const char *pdu_fes_name(uint16_t fes);
 
-/* --- What we send. Each returns the bytes written, digest and padding included. --------------- */
+/* --- What we send ----------------------------------------------------------------------------- */
 
+/*
+ * Each writes a header to `to`, which is aligned to 4 bytes, and returns the bytes written, digest
+ * and padding included: at most PDU_SENT_HEADER_MAX, if nothing else is said. `cccid`: the host's
+ * command identifier in wire order; `offset` and `len`: of the command's data, in bytes.
+ */
 size_t pdu_build_icresp(void *to, uint8_t dgst, uint32_t maxh2cdata);
-/* Copies up to 128 bytes of the offending header. `to` has room for 152 bytes. */
+/* Copies up to 128 bytes of the offending header: at most 152 bytes in all. */
 size_t pdu_build_term(void *to, struct pdu_verdict verdict, const void *header, size_t header_len);
 size_t pdu_build_resp(void *to, const struct nvme_cqe *cqe, bool hdgst);
 size_t pdu_build_r2t(void *to, le16 cccid, uint16_t ttag, uint32_t offset, uint32_t len,

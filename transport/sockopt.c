@@ -20,7 +20,7 @@ static void set(int fd, int level, int option, int value, const char *name)
 		log_limited(&limit, LOG_LEVEL_WARN, "%s: %s", name, strerror(errno));
 }
 
-void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options)
+void sockopt_listening(int fd, int family, const struct nvme_tcp_options *options)
 {
 	int tos = (int)(options->dscp << DSCP_SHIFT);
 
@@ -32,7 +32,7 @@ void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options)
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
 	if (options->busy_poll_us)
 		set(fd, SOL_SOCKET, SO_BUSY_POLL, (int)options->busy_poll_us, "SO_BUSY_POLL");
-	if (tos && v6)
+	if (tos && family == AF_INET6)
 		set(fd, IPPROTO_IPV6, IPV6_TCLASS, tos, "IPV6_TCLASS");
 	else if (tos)
 		set(fd, IPPROTO_IP, IP_TOS, tos, "IP_TOS");

@@ -6,10 +6,11 @@
 #include "transport/tcp.h"
 
 /*
- * For a socket that is going to listen. Connections inherit the options, so that even the answer to
- * their SYN carries the DSCP; and at the start we may still have the capability that some need.
+ * For a socket of `family` (AF_INET, AF_INET6) that is going to listen. Connections inherit the
+ * options, so that even the answer to their SYN carries the DSCP; and at the start we may still
+ * have the capability that some need.
  */
-void sockopt_listening(int fd, bool v6, const struct nvme_tcp_options *options);
+void sockopt_listening(int fd, int family, const struct nvme_tcp_options *options);
 
 /* For an accepted socket: the options that are not inherited. */
 void sockopt_accepted(int fd, const struct nvme_tcp_options *options);

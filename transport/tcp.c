@@ -35,7 +35,7 @@
 #define STOP_LOOK_MS 20
 
 struct listener {
-	SLIST_ENTRY(listener) link;
+	LIST_ENTRY(listener) link;
 	struct nvme_tcp *tcp;
 	struct nvmet_port port;
 	struct evconnlistener *ev;
@@ -55,7 +55,7 @@ struct nvme_tcp {
 	struct tcp_worker *workers;
 	struct nvme_tcp_options options;
 	struct place place;
-	SLIST_HEAD(, listener) listeners;
+	LIST_HEAD(, listener) listeners;
 	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
 	unsigned n_conns, n_handshakes;
 	struct log_limit limit;
@@ -235,7 +235,7 @@ static int bind_socket(const struct addrinfo *info, const struct nvme_tcp_option
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (info->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	sockopt_listening(fd, info->ai_family == AF_INET6, options);
+	sockopt_listening(fd, info->ai_family, options);
 	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
 		err = -errno;
 		close(fd);
@@ -326,7 +326,7 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 	if (!listener)
 		return -ENOMEM;
 	tcp->target->tls |= tls != NVMET_TLS_OFF;
-	SLIST_INSERT_HEAD(&tcp->listeners, listener, link);
+	LIST_INSERT_HEAD(&tcp->listeners, listener, link);
 	nvmet_target_add_port(tcp->target, &listener->port);
 	return 0;
 }
@@ -335,7 +335,7 @@ int nvme_tcp_listen(struct nvme_tcp *tcp, const char *addr, const char *service,
 
 static void stop_look(evutil_socket_t fd, short what, void *arg);
 
-int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
+int nvme_tcp_new(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 {
 	struct nvme_tcp *tcp = calloc(1, sizeof(*tcp));
 
@@ -343,7 +343,7 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		return -ENOMEM;
 	tcp->target = target;
 	tcp->limit = (struct log_limit)LOG_LIMIT_INIT(10);
-	SLIST_INIT(&tcp->listeners);
+	LIST_INIT(&tcp->listeners);
 	tcp->workers = calloc(target->n_workers, sizeof(tcp->workers[0]));
 	for (unsigned i = 0; tcp->workers && i < target->n_workers; i++) {
 		struct tcp_worker *tw = &tcp->workers[i];
@@ -353,14 +353,14 @@ int nvme_tcp_init(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		pages_init(tw);
 		tw->recv_buf = malloc(CONN_RECV_SIZE);
 		if (!tw->recv_buf) {
-			nvme_tcp_fini(tcp);
+			nvme_tcp_free(tcp);
 			return -ENOMEM;
 		}
 	}
 	tcp->place.workers = tcp->workers;
 	tcp->stop_timer = evtimer_new(target->loop->base, stop_look, tcp);
 	if (!tcp->workers || !tcp->stop_timer) {
-		nvme_tcp_fini(tcp);
+		nvme_tcp_free(tcp);
 		return -ENOMEM;
 	}
 	*ret_tcp = tcp;
@@ -377,14 +377,14 @@ static void close_listeners(struct nvme_tcp *tcp)
 {
 	struct listener *listener;
 
-	while ((listener = SLIST_FIRST(&tcp->listeners)) != NULL) {
-		SLIST_REMOVE_HEAD(&tcp->listeners, link);
+	while ((listener = LIST_FIRST(&tcp->listeners)) != NULL) {
+		LIST_REMOVE(listener, link);
 		nvmet_target_remove_port(tcp->target, &listener->port);
 		listener_free(listener);
 	}
 }
 
-void nvme_tcp_fini(struct nvme_tcp *tcp)
+void nvme_tcp_free(struct nvme_tcp *tcp)
 {
 	if (!tcp)
 		return;
@@ -453,9 +453,9 @@ static void stop_look(evutil_socket_t fd, short what, void *arg)
 void nvme_tcp_stop(struct nvme_tcp *tcp, unsigned drain_ms, void (*stopped)(void *arg), void *arg)
 {
 	const struct timeval soon = clock_timeval(STOP_LOOK_MS);
+	struct listener *listener;
 
-	for (struct listener *listener = SLIST_FIRST(&tcp->listeners); listener;
-	     listener = SLIST_NEXT(listener, link)) {
+	LIST_FOREACH (listener, &tcp->listeners, link) {
 		acceptor_fini(&listener->acceptor); /* or it would end its rest */
 		evconnlistener_disable(listener->ev);
 	}

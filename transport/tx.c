@@ -16,7 +16,6 @@
 #include "target/worker.h"
 #include "transport/conn.h"
 #include "transport/digest.h"
-#include "transport/internal.h"
 #include "transport/pages.h"
 #include "transport/share.h"
 #include "util/num.h"

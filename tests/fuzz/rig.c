@@ -278,7 +278,7 @@ void rig_start(void)
 	must(loop_init(&rig.loop, "main") == 0);
 	rig.loop_made = true;
 	must(conf_load_keys(&rig_conf, &rig.keys) == 0);
-	must(apply_memory(&rig) == 0 && nvme_tcp_init(&rig.target, &rig.tcp) == 0);
+	must(apply_memory(&rig) == 0 && nvme_tcp_new(&rig.target, &rig.tcp) == 0);
 	snprintf(port.traddr, sizeof(port.traddr), "192.0.2.1");
 	snprintf(port.trsvcid, sizeof(port.trsvcid), "4420");
 	nvmet_target_add_port(&rig.target, &port);

@@ -323,12 +323,12 @@ static int make_worker(void)
 static int make_transport(void)
 {
 	struct nvme_tcp *tcp = NULL;
-	int err = nvme_tcp_init(&rig.target, &tcp);
+	int err = nvme_tcp_new(&rig.target, &tcp);
 
 	if (!err)
 		err = nvme_tcp_listen(tcp, "127.0.0.1", "0", NVMET_TLS_OFF);
 	if (tcp)
-		nvme_tcp_fini(tcp);
+		nvme_tcp_free(tcp);
 	return err;
 }
 
