@@ -53,7 +53,6 @@ static void io_done(void *arg, const struct nvme_cqe *cqe)
 	struct nvmet_path *path = path_of(req);
 	uint16_t status;
 
-	req->qpair = NULL;
 	if (queue->releasing) {
 		nvmet_ssd_drained(path);
 		return;
@@ -93,10 +92,9 @@ static int put_on_queue(struct nvmet_req *req)
 	if (__builtin_expect(req->ns->format.metadata != NVMET_METADATA_NONE, 0))
 		nvmet_format_apply(req, &sqe);
 	err = nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
-				&req->ssd_cid);
+				NULL);
 	if (err)
 		return err;
-	req->qpair = path->qpair;
 	path->outstanding++;
 	return 0;
 }

@@ -133,7 +133,6 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 	req->icd_len = in_capsule_len;
 	req->ns = NULL;
 	req->latency = NULL;
-	req->qpair = NULL;
 	req->waiter.queued = false;
 	req->fuse = 0;
 	req->on_control = false;

@@ -74,8 +74,6 @@ struct nvmet_req {
 	/* I/O only. */
 	const struct nvmet_nvm_op *op;
 	struct nvmet_ns *ns;
-	struct nvme_qpair *qpair;  /* NULL: not at the SSD */
-	uint16_t ssd_cid;          /* at the SSD */
 	struct nvme_waiter waiter; /* ring full */
 
 	/* Fused commands only (fuse.h). */
@@ -90,14 +88,18 @@ struct nvmet_req {
 	struct loop_msg msg;         /* there and back */
 	TAILQ_ENTRY(nvmet_req) link; /* AERs, parked Connects, host.h's waiters: main thread's */
 
-	/* A parked Connect: the controller that is in its way; compared only (assoc.h). */
-	const struct nvmet_ctrl *waits_for;
-	/* Abort only: the queue it is about, and what came of it there. */
-	struct nvmet_queue *abort_queue;
-	/* At the SSD's admin queue: what follows (host.h). */
-	void (*forward_done)(void *req, const struct nvme_cqe *cqe);
-	/* Passed through to the SSD: the one to look at again afterwards, or NULL. */
-	struct nvmet_ssd *passthru_ssd;
+	/* What a single command has of its own, while it is at work. */
+	union {
+		/* A parked Connect: the controller in its way; compared only (assoc.h). */
+		const struct nvmet_ctrl *waits_for;
+		/* Abort: the queue that it is about. */
+		struct nvmet_queue *abort_queue;
+		/* At the SSD's admin queue. */
+		struct {
+			nvme_done_fn *forward_done;     /* what follows (host.h) */
+			struct nvmet_ssd *passthru_ssd; /* to look at again then; NULL: not */
+		};
+	};
 
 	uint16_t error_loc; /* byte 0 .. 63 of the command | bit << 8, or NVMET_NO_ERROR_LOC */
 };
