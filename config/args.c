@@ -11,10 +11,10 @@
 
 #include "config/conf.h"
 #include "config/conf_hosts.h"
-#include "config/version.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
 #include "util/num.h"
+#include "util/version.h"
 
 #define DEFAULT_FILE "/etc/nvmetd/nvmet.conf"
 

@@ -15,9 +15,9 @@
 #include "config/ctl.h"
 #include "config/ctl_key.h"
 #include "config/ctl_text.h"
-#include "config/version.h"
 #include "util/check.h"
 #include "util/num.h"
+#include "util/version.h"
 
 #define DEFAULT_SOCKET "/run/nvmetd/control"
 #define DAY_S          86400

@@ -28,7 +28,6 @@
 #include "config/conf_hosts.h"
 #include "config/control.h"
 #include "config/placement.h"
-#include "config/version.h"
 #include "pcie/ctrl.h"
 #include "target/aen.h"
 #include "target/ns.h"
@@ -36,6 +35,7 @@
 #include "transport/tcp.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/version.h"
 
 #define DRAIN_MS     5000
 #define OTHER_LOCKED (64u << 20) /* bytes that io_urings and page tables may count as locked */

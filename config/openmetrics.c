@@ -10,7 +10,6 @@
 
 #include "config/daemon.h"
 #include "config/report.h"
-#include "config/version.h"
 #include "pcie/ctrl.h"
 #include "pcie/dma.h"
 #include "target/ctrl.h"
@@ -22,6 +21,7 @@
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/utf8.h"
+#include "util/version.h"
 
 #define LE_FIRST 10 /* bounds of buckets: 2^10 ns, about a microsecond, … */
 #define LE_LAST  32 /* … to 2^32 ns, about 4 seconds, each twice the one before */

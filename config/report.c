@@ -11,7 +11,6 @@
 
 #include "config/daemon.h"
 #include "config/measures.h"
-#include "config/version.h"
 #include "pcie/ctrl.h"
 #include "pcie/dma.h"
 #include "pcie/numa.h"
@@ -25,6 +24,7 @@
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/num.h"
+#include "util/version.h"
 
 /* A field that is padded with spaces and not terminated. */
 static json_t *padded(const char *text, size_t size)

@@ -25,14 +25,13 @@ struct nvmet_req;
 
 #define NVMET_MAX_QUEUES  128  /* I/O queues of a controller */
 #define NVMET_MAX_ENTRIES 1024 /* largest queue that CAP.MQES offers */
-#define NVMET_AERL        3    /* 0's based */
-#define NVMET_ACL         3    /* 0's based */
+#define NVMET_AERL        3    /* 0's based: Asynchronous Event Requests that may wait */
+#define NVMET_ACL         3    /* 0's based: Aborts at a time */
 #define NVMET_KAS_MS      1000 /* keep-alive granularity */
-#define NVMET_ERROR_SLOTS 64
-#define NVMET_VERSION     NVME_VS(2, 0, 0)
-#define NVMET_FIRMWARE    "0.1.0"
+#define NVMET_ERROR_SLOTS 64   /* entries of the error information log */
 #define NVMET_ICD_IO      8192 /* in-capsule data on I/O queues, bytes: sets IOCCSZ */
 #define NVMET_ICD_ADMIN   8192 /* on admin queues (TCP transport specification: at least 8192) */
+#define NVMET_VERSION     NVME_VS(2, 0, 0) /* of the specification: VS, VER */
 
 /* Asynchronous events that happened and that no AER has carried yet (aen.c). */
 struct nvmet_aen {

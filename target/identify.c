@@ -22,6 +22,7 @@
 #include "target/subsystem.h"
 #include "target/target.h"
 #include "util/num.h"
+#include "util/version.h"
 
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
@@ -38,7 +39,7 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 
 	nvme_text_set(id->sn, sizeof(id->sn), subsys->serial);
 	nvme_text_set(id->mn, sizeof(id->mn), subsys->model);
-	nvme_text_set(id->fr, sizeof(id->fr), NVMET_FIRMWARE);
+	nvme_text_set(id->fr, sizeof(id->fr), NVMETD_VERSION);
 	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(ctrl->cntlid);
 	id->ver = le32_set(NVMET_VERSION);

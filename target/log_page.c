@@ -21,6 +21,7 @@
 #include "target/subsystem.h"
 #include "util/bits.h"
 #include "util/num.h"
+#include "util/version.h"
 
 #define OFFSET_IS_INDEX (1u << 23) /* CDW14 */
 #define CSI_MASK        (0xffu << 24)
@@ -115,7 +116,7 @@ static void log_fw_slot(struct nvmet_req *req)
 		nvmet_passthru_log(req); /* the SSD's, which the host may change */
 		return;
 	}
-	nvme_text_set(page.frs[0], sizeof(page.frs[0]), NVMET_FIRMWARE);
+	nvme_text_set(page.frs[0], sizeof(page.frs[0]), NVMETD_VERSION);
 	answer(req, &page, sizeof(page));
 }
 
