@@ -187,14 +187,18 @@ void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 	nvmet_aen_abort_all(ctrl, NVME_SC_ABORTED_SQ_DELETION);
 }
 
+static void set_shst(struct nvmet_ctrl *ctrl, uint32_t shst)
+{
+	ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | shst << NVME_CSTS_SHST_SHIFT;
+}
+
 /* CC.EN = 0 and CC.SHN are done when the SSD has let go of the I/O queues (Base 3.5.3, 3.6). */
 static void io_queues_gone(struct nvmet_ctrl *ctrl)
 {
 	if (!(ctrl->cc & NVME_CC_EN))
 		ctrl->csts &= ~NVME_CSTS_RDY;
 	if (NVME_CC_SHN(ctrl->cc))
-		ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_DONE
-									   << NVME_CSTS_SHST_SHIFT;
+		set_shst(ctrl, NVME_CSTS_SHST_DONE);
 }
 
 void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
@@ -251,8 +255,7 @@ uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
 	}
 	if (NVME_CC_SHN(cc) && !NVME_CC_SHN(old)) {
 		log_life("%s: shut down", nvmet_ctrl_name(ctrl));
-		ctrl->csts = (ctrl->csts & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_BUSY
-									   << NVME_CSTS_SHST_SHIFT;
+		set_shst(ctrl, NVME_CSTS_SHST_BUSY);
 		close_io_queues(ctrl, "its controller was shut down");
 	}
 	if (!NVME_CC_SHN(cc))

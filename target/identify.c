@@ -24,6 +24,8 @@
 #include "util/num.h"
 #include "util/version.h"
 
+#define CNTRLTYPE_IO        1
+#define CNTRLTYPE_DISCOVERY 2
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
 #define VWC_NO_FLUSH_OF_ALL (2u << 1)
@@ -46,11 +48,11 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
 	id->aerl = NVMET_AERL;
 	id->lpa = NVME_LPA_EXTENDED;
-	id->kas = le16_set(NVMET_KAS_MS / 100);
+	id->kas = le16_set(NVMET_KAS_MS / 100); /* units of 100 ms */
 	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
 	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET);
 	snprintf(id->subnqn, sizeof(id->subnqn), "%s", subsys->nqn);
-	id->ioccsz = le32_set((sizeof(struct nvme_sqe) + NVMET_ICD_IO) / 16);
+	id->ioccsz = le32_set((sizeof(struct nvme_sqe) + NVMET_ICD_IO) / 16); /* of 16 bytes */
 	id->iorcsz = le32_set(sizeof(struct nvme_cqe) / 16);
 	id->msdbd = 1;
 }
@@ -82,7 +84,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
 
-	id->cntrltype = 1;
+	id->cntrltype = CNTRLTYPE_IO;
 	id->cmic = NVME_CMIC_MULTI_CTRL;
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = NVMET_ACL;
@@ -125,7 +127,7 @@ static void identify_ctrl(struct nvmet_req *req)
 	memset(id, 0, sizeof(*id));
 	common_fields(ctrl, id);
 	if (ctrl->subsys->discovery) {
-		id->cntrltype = 2;
+		id->cntrltype = CNTRLTYPE_DISCOVERY;
 		id->oaes = le32_set(NVME_OAES_DISCOVERY);
 	} else {
 		io_ctrl_fields(ctrl, id);

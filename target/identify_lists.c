@@ -45,7 +45,7 @@ void nvmet_identify_ns_list(struct nvmet_req *req)
 	unsigned n = 0;
 
 	memset(list, 0, NVME_IDENTIFY_SIZE);
-	if (after >= 0xfffffffe) {
+	if (after >= NVME_NSID_ALL - 1) { /* Base 5.17.2.2 */
 		refuse_nsid(req);
 		return;
 	}
@@ -128,12 +128,12 @@ void nvmet_identify_independent_ns(struct nvmet_req *req)
 
 /* --- Controllers ------------------------------------------------------------------------------ */
 
-static unsigned by_id(const void *list, unsigned n, uint16_t id)
+/* Where `cntlid` goes among the first `n` of an ascending list. */
+static unsigned place_of(uint16_t cntlid, const le16 *ids, unsigned n)
 {
-	const le16 *ids = list;
 	unsigned at = n;
 
-	while (at && le16_get(ids[at - 1]) > id)
+	while (at && le16_get(ids[at - 1]) > cntlid)
 		at--;
 	return at;
 }
@@ -151,7 +151,7 @@ static void controller_list(struct nvmet_req *req, uint32_t nsid)
 		if (ctrl->dead || ctrl->cntlid < cntid(req) || n == ARRAY_SIZE(list->id) ||
 		    (nsid && !nvmet_ctrl_ns(ctrl, nsid)))
 			continue;
-		at = by_id(list->id, n, ctrl->cntlid);
+		at = place_of(ctrl->cntlid, list->id, n);
 		memmove(&list->id[at + 1], &list->id[at], (n - at) * sizeof(list->id[0]));
 		list->id[at] = le16_set(ctrl->cntlid);
 		n++;

@@ -157,9 +157,7 @@ static uint16_t parse_copy(struct nvmet_req *req)
 				      COPY_RANGES_BYTES);
 }
 
-/* Source ranges and destination, before anything is copied: DW0, the first range that was not, is
- * 0.
- */
+/* Source ranges and destination, before anything is copied. DW0 stays 0: none of the ranges was. */
 static uint16_t check_copy(struct nvmet_req *req)
 {
 	const struct nvme_copy_range *range = req->data.va;
