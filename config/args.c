@@ -99,18 +99,18 @@ static int take_number(struct conf *conf, int option, const char *value)
 	uint64_t number;
 
 	if (option == OPT_WORKERS) {
-		if (num_parse_u64(value, 1, 64, &number))
+		if (num_parse_u64(value, 1, CONF_MAX_WORKERS, &number))
 			return bad("--workers", value, "expected a number from 1 to 64");
 		conf->workers = (unsigned)number;
 		return 0;
 	}
 	if (option == OPT_POLL_US) {
-		if (num_parse_u64(value, 0, 1000, &number))
+		if (num_parse_u64(value, 0, CONF_MAX_POLL_US, &number))
 			return bad("--poll-us", value, "expected a number from 0 to 1000");
 		conf->poll_us = (unsigned)number;
 		return 0;
 	}
-	if (num_parse_size(value, 16 << 20, UINT64_C(1) << 40, &number))
+	if (num_parse_size(value, CONF_MIN_DMA_MEMORY, CONF_MAX_DMA_MEMORY, &number))
 		return bad("--dma-memory", value, "expected a size from 16M on");
 	conf->dma_memory = number;
 	return 0;

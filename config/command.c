@@ -5,15 +5,11 @@
 #include <string.h>
 
 #include "config/daemon.h"
+#include "config/report.h"
 #include "pcie/ctrl.h"
 #include "target/subsystem.h"
 #include "util/check.h"
 #include "util/log.h"
-
-static json_t *refuse(const char *why)
-{
-	return json_pack("{s:s}", "error", why);
-}
 
 static json_t *rescan(struct daemon *daemon, const json_t *request)
 {
@@ -22,7 +18,7 @@ static json_t *rescan(struct daemon *daemon, const json_t *request)
 	unsigned n = 0;
 
 	if (ssd_name && !name)
-		return refuse("expected \"ssd\": a name, or nothing for all");
+		return report_error("expected \"ssd\": a name, or nothing for all");
 
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
 		const struct daemon_ssd *ssd = &daemon->ssds[i];
@@ -32,10 +28,10 @@ static json_t *rescan(struct daemon *daemon, const json_t *request)
 		if (nvme_ctrl_rescan(ssd->ctrl) == 0)
 			n++;
 		else if (name)
-			return refuse("the SSD is not ready");
+			return report_error("the SSD is not ready");
 	}
 	if (name && n == 0)
-		return refuse("no SSD has this name");
+		return report_error("no SSD has this name");
 	log_info("control: looking at the namespaces of %u SSDs again", n);
 	return json_pack("{s:i}", "ssds", n);
 }
@@ -48,11 +44,11 @@ static json_t *set_namespace(struct daemon *daemon, const json_t *request)
 	struct nvmet_subsystem *subsys = nqn ? nvmet_target_find(&daemon->target, nqn) : NULL;
 
 	if (!subsys)
-		return refuse("no subsystem has this NQN");
+		return report_error("no subsystem has this NQN");
 	if (nsid < 1 || nsid > NVMET_MAX_NSID || !subsys->ns[nsid])
-		return refuse("the subsystem has no such namespace");
+		return report_error("the subsystem has no such namespace");
 	if (!json_is_boolean(enabled))
-		return refuse("expected \"enabled\": true or false");
+		return report_error("expected \"enabled\": true or false");
 	log_info("control: namespace %u of %s: %s", (unsigned)nsid, nqn,
 		 json_is_true(enabled) ? "enabled" : "disabled");
 	nvmet_ns_enable(subsys->ns[nsid], json_is_true(enabled));

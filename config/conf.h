@@ -23,6 +23,9 @@
 #define CONF_MAX_LISTEN     32
 #define CONF_MAX_SSDS       64
 #define CONF_MAX_SUBSYSTEMS 64
+#define CONF_MAX_POLL_US    1000
+#define CONF_MIN_DMA_MEMORY (UINT64_C(16) << 20) /* bytes */
+#define CONF_MAX_DMA_MEMORY (UINT64_C(1) << 40)
 
 struct conf_listen {
 	char addr[48]; /* numeric, without brackets */

@@ -15,7 +15,11 @@
 #include "target/passthru.h"
 #include "target/queue.h"
 #include "target/subsystem.h"
+#include "util/bits.h"
 #include "util/check.h"
+
+/* The longest text that a field has room for. */
+#define ROOM(type, field) (sizeof(((type *)0)->field) - 1)
 
 /* --- Groups ----------------------------------------------------------------------------------- */
 
@@ -139,8 +143,8 @@ static int read_ssd(const struct conf_reader *reader, const config_setting_t *se
 {
 #define SSD(field) offsetof(struct conf_ssd, field)
 	static const struct conf_key keys[] = {
-		{ "name", CONF_TEXT, SSD(name), 1, 31, NULL },
-		{ "spec", CONF_TEXT, SSD(spec), 1, 383, NULL },
+		{ "name", CONF_TEXT, SSD(name), 1, ROOM(struct conf_ssd, name), NULL },
+		{ "spec", CONF_TEXT, SSD(spec), 1, ROOM(struct conf_ssd, spec), NULL },
 		{ "max_queues", CONF_UINT, SSD(max_queues), 1, 1024, NULL },
 		{ "command_timeout", CONF_DURATION, SSD(command_timeout_ms), 1000, 600000, NULL },
 		{ "io_timeout", CONF_DURATION, SSD(io_timeout_ms), 200, 600000, NULL },
@@ -216,7 +220,7 @@ static int read_ns(const struct conf_reader *reader, const config_setting_t *set
 #define NS(field) offsetof(struct ns_text, field)
 	static const struct conf_key keys[] = {
 		{ "nsid", CONF_UINT, NS(ns.nsid), 1, NVMET_MAX_NSID, NULL },
-		{ "ssd", CONF_TEXT, NS(ssd), 1, 31, NULL },
+		{ "ssd", CONF_TEXT, NS(ssd), 1, ROOM(struct ns_text, ssd), NULL },
 		{ "ssd_nsid", CONF_UINT, NS(ns.ssd_nsid), 1, 0xfffffffe, NULL },
 		{ "read_only", CONF_BOOL, NS(ns.read_only), 0, 0, NULL },
 	};
@@ -294,10 +298,9 @@ static int check_visible(const struct conf_reader *reader, const config_setting_
 		struct nvmet_access access = subsys->hosts.host[i].access;
 
 		for (unsigned n = 0; n < subsys->n_ns; n++)
-			access.visible[subsys->ns[n].nsid / 64] &=
-				~(UINT64_C(1) << (subsys->ns[n].nsid % 64));
+			bits_clear(access.visible, subsys->ns[n].nsid);
 		for (unsigned nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
-			if (access.visible[nsid / 64] >> (nsid % 64) & 1)
+			if (bits_test(access.visible, nsid))
 				return conf_fail(reader, config_setting_get_elem(hosts, i),
 						 "namespaces: the subsystem has no nsid %u", nsid);
 		}
@@ -319,9 +322,10 @@ static int read_subsystem(const struct conf_reader *reader, const config_setting
 {
 #define SUBSYS(field) offsetof(struct conf_subsystem, field)
 	static const struct conf_key keys[] = {
-		{ "nqn", CONF_TEXT, SUBSYS(nqn), 5, NVMF_NQN_MAX, NULL },
-		{ "serial", CONF_ASCII, SUBSYS(serial), 1, 20, NULL },
-		{ "model", CONF_ASCII, SUBSYS(model), 1, 40, NULL },
+		{ "nqn", CONF_TEXT, SUBSYS(nqn), 5, ROOM(struct conf_subsystem, nqn), NULL },
+		{ "serial", CONF_ASCII, SUBSYS(serial), 1, ROOM(struct conf_subsystem, serial),
+		  NULL },
+		{ "model", CONF_ASCII, SUBSYS(model), 1, ROOM(struct conf_subsystem, model), NULL },
 		{ "allow_any_host", CONF_BOOL, SUBSYS(allow_any_host), 0, 0, NULL },
 		{ "max_queues", CONF_UINT, SUBSYS(max_queues), 1, NVMET_MAX_QUEUES, NULL },
 		{ "hosts", CONF_GROUP, SUBSYS(hosts), 0, 0, read_hosts },
@@ -370,15 +374,16 @@ static int read_subsystems(const struct conf_reader *reader, const config_settin
 
 #define CONF(field) offsetof(struct conf, field)
 static const struct conf_key top_keys[] = {
-	{ "workers", CONF_UINT, CONF(workers), 1, 64, NULL },
+	{ "workers", CONF_UINT, CONF(workers), 1, CONF_MAX_WORKERS, NULL },
 	{ "worker_cpus", CONF_GROUP, 0, 0, 0, read_worker_cpus },
 	{ "tcp", CONF_GROUP, CONF(tcp), 0, 0, read_tcp },
-	{ "poll_us", CONF_UINT, CONF(poll_us), 0, 1000, NULL },
-	{ "user", CONF_TEXT, CONF(user), 1, 32, NULL },
-	{ "control", CONF_TEXT, CONF(control), 1, 107, NULL },
+	{ "poll_us", CONF_UINT, CONF(poll_us), 0, CONF_MAX_POLL_US, NULL },
+	{ "user", CONF_TEXT, CONF(user), 1, ROOM(struct conf, user), NULL },
+	{ "control", CONF_TEXT, CONF(control), 1, ROOM(struct conf, control), NULL },
 	{ "metrics", CONF_GROUP, 0, 0, 0, read_metrics },
 	{ "log_level", CONF_LEVEL, CONF(log_level), 0, 0, NULL },
-	{ "dma_memory", CONF_SIZE, CONF(dma_memory), 16 << 20, UINT64_C(1) << 40, NULL },
+	{ "dma_memory", CONF_SIZE, CONF(dma_memory), CONF_MIN_DMA_MEMORY, CONF_MAX_DMA_MEMORY,
+	  NULL },
 	{ "max_transfer", CONF_SIZE, CONF(max_transfer), 8192, 1 << 20, NULL },
 	{ "hosts", CONF_GROUP, CONF(hosts), 0, 0, read_hosts },
 	{ "dhchap", CONF_GROUP, CONF(auth_policy), 0, 0, conf_read_dhchap },

@@ -54,11 +54,6 @@ static void client_free(struct client *client)
 	free(client);
 }
 
-static json_t *error_answer(const char *text)
-{
-	return json_pack("{s:s}", "error", text);
-}
-
 static json_t *answer(struct daemon *daemon, const char *line, size_t len)
 {
 	json_t *request = json_loadb(line, len, 0, NULL);
@@ -66,14 +61,14 @@ static json_t *answer(struct daemon *daemon, const char *line, size_t len)
 	json_t *result;
 
 	if (!name)
-		result = error_answer(
+		result = report_error(
 			"expected {\"request\": \"status\" | \"list\" | \"counters\" | …}");
 	else
 		result = report(daemon, name, request);
 	if (!result)
 		result = command(daemon, name, request);
 	if (!result)
-		result = error_answer("no such request");
+		result = report_error("no such request");
 	json_decref(request);
 	return result;
 }

@@ -62,7 +62,7 @@ static void send_request(int fd, const json_t *request)
 	shutdown(fd, SHUT_WR);
 }
 
-/* Sends it, and reads the answer; `error` is NULL, or what went wrong. */
+/* Sends it, and reads the answer. *ret_error: what went wrong, or NULL. */
 static json_t *exchange(int fd, const json_t *request, const char **ret_error)
 {
 	FILE *stream = fdopen(fd, "r");

@@ -328,7 +328,6 @@ static int run_command(const struct options *options, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct options options = { .path = getenv("NVMETD_CONTROL") };
-
 	bool is_key;
 
 	ctl_text_init();

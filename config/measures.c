@@ -200,8 +200,7 @@ static struct nvmet_totals *gather(const struct daemon *daemon, const json_t *re
 	} else {
 		queue = find_queue(daemon, request);
 		if (!queue) {
-			*ret_error = json_pack("{s:s}", "error",
-					       "there is no such I/O queue: see \"queues\"");
+			*ret_error = report_error("there is no such I/O queue: see \"queues\"");
 			return NULL;
 		}
 		totals = calloc(1, sizeof(*totals));
@@ -209,7 +208,7 @@ static struct nvmet_totals *gather(const struct daemon *daemon, const json_t *re
 			nvmet_totals_add(totals, queue);
 	}
 	if (!totals)
-		*ret_error = json_pack("{s:s}", "error", "out of memory");
+		*ret_error = report_error("out of memory");
 	return totals;
 }
 

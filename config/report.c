@@ -37,6 +37,11 @@ static json_t *padded(const char *text, size_t size)
 	return json_stringn(clean, len);
 }
 
+json_t *report_error(const char *why)
+{
+	return json_pack("{s:s}", "error", why);
+}
+
 json_t *report_text(const char *name)
 {
 	json_t *value = json_string(name);
@@ -122,11 +127,11 @@ static json_t *report_status(const struct daemon *daemon, const json_t *request)
 {
 	json_t *ssds = json_array(), *workers = json_array();
 
+	(void)request;
 	for (unsigned i = 0; i < daemon->n_ssds; i++)
 		json_array_append_new(ssds, ssd_status(&daemon->ssds[i]));
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		json_array_append_new(workers, worker_status(&daemon->workers[i]));
-	(void)request;
 	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o}", "version", NVMETD_VERSION, "pid",
 			 (int)getpid(), "uptime_s",
 			 (json_int_t)((clock_now_ns() - daemon->started_ns) / NSEC_PER_SEC),
@@ -243,19 +248,23 @@ static void add_ssd(struct totals *totals, const struct nvmet_ssd *ssd)
 	totals->lost_interrupts += counter_get(&stats.lost_interrupts);
 }
 
-static json_t *report_counters(const struct daemon *daemon, const json_t *request)
+static struct totals add_up(const struct daemon *daemon)
 {
-	const struct nvmet_refusals *refused = &daemon->target.refused;
 	struct totals totals = { 0 };
-	json_t *object = json_object();
 
-	(void)request;
 	for (unsigned i = 0; i < daemon->n_workers; i++)
 		add_worker(&totals, &daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
 		if (daemon->ssds[i].ssd)
 			add_ssd(&totals, daemon->ssds[i].ssd);
 	}
+	return totals;
+}
+
+static json_t *report_counters(const struct daemon *daemon, const json_t *request)
+{
+	const struct nvmet_refusals *refused = &daemon->target.refused;
+	const struct totals totals = add_up(daemon);
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -287,6 +296,9 @@ static json_t *report_counters(const struct daemon *daemon, const json_t *reques
 		{ "looks", totals.looks },
 		{ "polled", totals.polled },
 	};
+	json_t *object = json_object();
+
+	(void)request;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		json_object_set_new(object, rows[i].name, json_integer((json_int_t)rows[i].value));
 	return object;
