@@ -40,6 +40,46 @@ static int check_fits(size_t bytes)
 	return -ENOMEM;
 }
 
+/* Each with so many bytes of DMA memory for payload. */
+static int make_workers(struct daemon *daemon, size_t pool_bytes)
+{
+	const struct conf *conf = daemon->conf;
+
+	daemon->workers = calloc(conf->workers, sizeof(daemon->workers[0]));
+	if (!daemon->workers)
+		return -ENOMEM;
+	for (; daemon->n_workers < conf->workers; daemon->n_workers++) {
+		int err = worker_init(&daemon->workers[daemon->n_workers], daemon->n_workers,
+				      daemon->arena, pool_bytes);
+
+		if (err) {
+			log_err("worker %u cannot be set up: %s%s", daemon->n_workers,
+				strerror(-err),
+				err == -EMFILE ? " (ulimit -Hn, LimitNOFILE=)" : "");
+			return err;
+		}
+		loop_set_poll(&daemon->workers[daemon->n_workers].loop, conf->poll_us);
+	}
+	return 0;
+}
+
+static int make_target(struct daemon *daemon)
+{
+	const struct conf *conf = daemon->conf;
+	int err = nvmet_target_init(&daemon->target, &daemon->loop, daemon->workers,
+				    daemon->n_workers);
+
+	if (err)
+		return err;
+	daemon->target_made = true;
+	daemon->target.limits = conf->limits;
+	daemon->target.auth_policy = conf->auth_policy;
+	daemon->target.keys = daemon->keys;
+	daemon->target.max_transfer = (uint32_t)conf->max_transfer;
+	daemon->target.pool = daemon->pool;
+	return 0;
+}
+
 /* A quarter for rings, PRP lists and admin data; the rest for the workers' payload, evenly. */
 int apply_memory(struct daemon *daemon)
 {
@@ -53,32 +93,11 @@ int apply_memory(struct daemon *daemon)
 		err = dma_arena_new(conf->dma_memory, &daemon->arena);
 	if (!err)
 		err = dma_pool_new(daemon->arena, main_bytes, &daemon->pool);
-	if (err)
-		return err;
-	daemon->workers = calloc(conf->workers, sizeof(daemon->workers[0]));
-	if (!daemon->workers)
-		return -ENOMEM;
-	for (; daemon->n_workers < conf->workers; daemon->n_workers++) {
-		err = worker_init(&daemon->workers[daemon->n_workers], daemon->n_workers,
-				  daemon->arena, worker_bytes);
-		if (err) {
-			log_err("worker %u cannot be set up: %s%s", daemon->n_workers,
-				strerror(-err),
-				err == -EMFILE ? " (ulimit -Hn, LimitNOFILE=)" : "");
-			return err;
-		}
-		loop_set_poll(&daemon->workers[daemon->n_workers].loop, conf->poll_us);
-	}
-	err = nvmet_target_init(&daemon->target, &daemon->loop, daemon->workers, daemon->n_workers);
-	if (err)
-		return err;
-	daemon->target_made = true;
-	daemon->target.limits = conf->limits;
-	daemon->target.auth_policy = conf->auth_policy;
-	daemon->target.keys = daemon->keys;
-	daemon->target.max_transfer = (uint32_t)conf->max_transfer;
-	daemon->target.pool = daemon->pool;
-	return 0;
+	if (!err)
+		err = make_workers(daemon, worker_bytes);
+	if (!err)
+		err = make_target(daemon);
+	return err;
 }
 
 /* --- SSDs ------------------------------------------------------------------------------------- */

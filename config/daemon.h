@@ -69,7 +69,9 @@ struct daemon {
 int daemon_run(const struct conf *conf);
 
 /* apply.c: the objects of a configuration. 0 or -errno (logged). */
+/* DMA memory, the workers that share it, and an empty target. */
 int apply_memory(struct daemon *daemon);
+/* The SSDs' devices, with the memory mapped for each. */
 int apply_open_ssds(struct daemon *daemon);
 /* The device of an SSD is gone: closes it, and takes it up again once it is back. The arguments are
  * nvme_ctrl_events.absent()'s; `arg` is a struct daemon_ssd. */
