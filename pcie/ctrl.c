@@ -34,8 +34,28 @@ static const char *const state_names[] = {
 	[NVME_CTRL_FAILED] = "failed",
 };
 
+#define TO(state) (1u << NVME_CTRL_##state)
+
+/* Where each may go, a bit each; ctrl_internal.h has it in words. */
+static const unsigned state_next[] = {
+	[NVME_CTRL_NEW] = TO(DISABLING) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_DISABLING] = TO(DISABLING) | TO(ENABLING) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_ENABLING] = TO(IDENTIFY) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_IDENTIFY] = TO(QUEUES) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_QUEUES] = TO(NAMESPACES) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_NAMESPACES] = TO(READY) | TO(REQUEUING) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_READY] = TO(PAUSING) | TO(SHUTDOWN),
+	[NVME_CTRL_PAUSING] = TO(DISABLING) | TO(ABSENT) | TO(FAILED) | TO(STOPPED),
+	[NVME_CTRL_REQUEUING] = TO(READY) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_ABSENT] = TO(DISABLING) | TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_SHUTDOWN] = TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_STOPPED] = 0,
+	[NVME_CTRL_FAILED] = TO(PAUSING) | TO(STOPPED),
+};
+
 void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state)
 {
+	must(state_next[ctrl->state] & 1u << state);
 	log_debug("%s: %s -> %s", ctrl->name, state_names[ctrl->state], state_names[state]);
 	ctrl->state = state;
 }

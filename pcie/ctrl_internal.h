@@ -17,6 +17,23 @@
 #define NVME_MAX_ATTEMPTS  3    /* to get it ready again, in one outage */
 #define NVME_ABORT_MS      2000 /* for the answer to an Abort */
 
+/*
+ * What may follow what; nvme_ctrl_set_state() ends the process otherwise. A fault leads from
+ * anywhere to PAUSING, nvme_ctrl_shutdown() from anywhere but READY to STOPPED at once.
+ *
+ *   NEW          DISABLING
+ *   DISABLING    ENABLING; DISABLING: the beginning of a wait, after that of the bring-up
+ *   ENABLING     IDENTIFY
+ *   IDENTIFY     QUEUES
+ *   QUEUES       NAMESPACES
+ *   NAMESPACES   READY: the first time; REQUEUING
+ *   REQUEUING    READY
+ *   READY        PAUSING, SHUTDOWN
+ *   PAUSING      DISABLING: reset; ABSENT; FAILED
+ *   ABSENT       DISABLING: taken up
+ *   FAILED       ABSENT, by way of PAUSING
+ *   SHUTDOWN     STOPPED
+ */
 enum nvme_ctrl_state {
 	NVME_CTRL_NEW,
 	NVME_CTRL_DISABLING,

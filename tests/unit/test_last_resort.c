@@ -51,9 +51,12 @@ static void over(struct nvme_ctrl *ctrl, const char *why, void *arg)
 	loop_stop(arg);
 }
 
+static bool again; /* what is up is brought up once more */
+
 static void ready(struct nvme_ctrl *ctrl, void *arg)
 {
-	(void)ctrl;
+	if (again)
+		nvme_ctrl_start(ctrl);
 	loop_stop(arg);
 }
 
@@ -126,6 +129,12 @@ static void unchanged(struct pcie_device_ops *ops)
 	(void)ops;
 }
 
+static void brought_up_twice(void)
+{
+	again = true;
+	run_ssd("emulated:size=1M", unchanged);
+}
+
 static void medium_hangs(void)
 {
 	run_ssd("emulated:file=test_last_resort.disk,size=1M", unchanged);
@@ -177,6 +186,13 @@ static void invariant(void **state)
 	dies_of(broken_invariant, "dma_err == 2");
 }
 
+/* No state of the controller follows another one but as its table says. */
+static void state_that_cannot_follow(void **state)
+{
+	(void)state;
+	dies_of(brought_up_twice, "state_next[ctrl->state]");
+}
+
 /* It could still write to pages that are about to be used again. */
 static void ssd_that_cannot_be_stopped(void **state)
 {
@@ -209,6 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(invariant),
+		cmocka_unit_test(state_that_cannot_follow),
 		cmocka_unit_test(ssd_that_cannot_be_stopped),
 		cmocka_unit_test(medium_that_hangs),
 	};
