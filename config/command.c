@@ -25,7 +25,7 @@ static json_t *rescan(struct daemon *daemon, const json_t *request)
 
 		if (name && strcmp(name, ssd->conf->name) != 0)
 			continue;
-		if (nvme_ctrl_rescan(ssd->ctrl) == 0)
+		if (nvme_ctrl_rescan(ssd->ctrl) == 0 || nvme_ctrl_retry(ssd->ctrl) == 0)
 			n++;
 		else if (name)
 			return report_error("the SSD is not ready");

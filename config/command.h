@@ -2,7 +2,7 @@
 /*
  * What an operator may tell the daemon to do, over the control socket. Main thread.
  *
- *   {"request": "rescan"}      looks at the namespaces of all SSDs again
+ *   {"request": "rescan"}      looks at the namespaces of all SSDs again; tries failed SSDs again
  *   {"request": "rescan", "ssd": "NAME"}
  *                              of one
  *   {"request": "namespace", "subsystem": "NQN", "nsid": N, "enabled": BOOL}

@@ -40,11 +40,12 @@ struct conf_ssd {
 	unsigned command_timeout_ms;  /* admin commands */
 	unsigned io_timeout_ms;       /* I/O commands */
 	unsigned recovery_timeout_ms; /* how long commands wait for an SSD that is away */
+	unsigned retry_pause_ms;      /* before the first try of an SSD that was given up */
 };
 
 #define CONF_SSD_DEFAULTS                                                       \
 	.max_queues = 128, .command_timeout_ms = 10000, .io_timeout_ms = 10000, \
-	.recovery_timeout_ms = 20000
+	.recovery_timeout_ms = 20000, .retry_pause_ms = 10000
 
 struct conf_ns {
 	uint32_t nsid;

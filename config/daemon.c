@@ -181,7 +181,8 @@ static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 		daemon_stop(ssd->daemon, 1);
 		return;
 	}
-	if (ssd->daemon->state == DAEMON_STOPPING && !ssd->stopped) {
+	/* As long as there are hosts it may be tried again, and is to be shut down. */
+	if (ssd->daemon->hosts_gone && !ssd->stopped) {
 		ssd->stopped = true;
 		stop_if_all_stopped(ssd->daemon);
 	}
@@ -260,6 +261,7 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.command_timeout_ms = ssd->conf->command_timeout_ms,
 		.io_timeout_ms = ssd->conf->io_timeout_ms,
 		.patience_ms = ssd->conf->recovery_timeout_ms,
+		.retry_ms = ssd->conf->retry_pause_ms,
 		.events = &events,
 		.arg = ssd,
 	};

@@ -153,6 +153,11 @@ static unsigned ssd_resets(const struct daemon_ssd *ssd)
 	return nvme_ctrl_n_resets(ssd->ctrl);
 }
 
+static unsigned ssd_retries(const struct daemon_ssd *ssd)
+{
+	return nvme_ctrl_n_retries(ssd->ctrl);
+}
+
 static unsigned ssd_aborts(const struct daemon_ssd *ssd)
 {
 	return nvme_ctrl_n_aborts(ssd->ctrl);
@@ -177,6 +182,7 @@ static void add_ssds(const struct daemon *daemon, struct evbuffer *out)
 		{ "ssd_ready", "gauge", "1: it takes commands; 0: it is reset, gone or failed.",
 		  ssd_is_ready },
 		{ "ssd_resets", "counter", "Resets.", ssd_resets },
+		{ "ssd_retries", "counter", "Tries of an SSD that was given up.", ssd_retries },
 		{ "ssd_aborts", "counter", "Commands that were not answered in time.", ssd_aborts },
 		{ "ssd_queue_pairs", "gauge", "I/O queue pairs that it has.", ssd_queue_pairs },
 		{ "ssd_queue_pairs_used", "gauge", "I/O queue pairs in use.",

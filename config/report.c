@@ -81,15 +81,16 @@ static json_t *ssd_status(const struct daemon_ssd *ssd)
 	if (ssd->ssd)
 		nvmet_ssd_stats(ssd->ssd, &stats);
 	return json_pack(
-		"{s:o, s:o, s:s, s:o, s:b, s:s, s:s?, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:I, s:I, "
-		"s:i}",
+		"{s:o, s:o, s:s, s:o, s:b, s:s, s:s?, s:i, s:i, s:i, s:o, s:o, s:o, s:i, s:i, s:I, "
+		"s:I, s:i}",
 		"name", report_text(ssd->conf->name), "spec", report_text(ssd->conf->spec),
 		"device", nvme_ctrl_name(ssd->ctrl), "numa_node",
 		ssd->numa_node == NUMA_NO_NODE ? json_null() : json_integer(ssd->numa_node),
 		"ready", nvme_ctrl_is_ready(ssd->ctrl), "state", nvme_ctrl_state_name(ssd->ctrl),
-		"why", nvme_ctrl_why(ssd->ctrl), "resets", nvme_ctrl_n_resets(ssd->ctrl), "aborts",
-		nvme_ctrl_n_aborts(ssd->ctrl), "model", padded(info->id.mn, sizeof(info->id.mn)),
-		"serial", padded(info->id.sn, sizeof(info->id.sn)), "firmware",
+		"why", nvme_ctrl_why(ssd->ctrl), "resets", nvme_ctrl_n_resets(ssd->ctrl), "retries",
+		nvme_ctrl_n_retries(ssd->ctrl), "aborts", nvme_ctrl_n_aborts(ssd->ctrl), "model",
+		padded(info->id.mn, sizeof(info->id.mn)), "serial",
+		padded(info->id.sn, sizeof(info->id.sn)), "firmware",
 		padded(info->id.fr, sizeof(info->id.fr)), "queue_pairs", info->n_queues,
 		"queue_pairs_used", ssd->ssd ? ssd->ssd->n_shares : 0, "interrupts",
 		(json_int_t)counter_get(&stats.interrupts), "cq_polls",

@@ -50,7 +50,7 @@ static const unsigned state_next[] = {
 	[NVME_CTRL_ABSENT] = TO(DISABLING) | TO(PAUSING) | TO(STOPPED),
 	[NVME_CTRL_SHUTDOWN] = TO(PAUSING) | TO(STOPPED),
 	[NVME_CTRL_STOPPED] = 0,
-	[NVME_CTRL_FAILED] = TO(PAUSING) | TO(STOPPED),
+	[NVME_CTRL_FAILED] = TO(DISABLING) | TO(PAUSING) | TO(STOPPED),
 };
 
 void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state)
@@ -286,6 +286,7 @@ void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl)
 	uint32_t rtd3e_ms = num_min(le32_get(ctrl->info.id.rtd3e) / 1000, SHUTDOWN_MAX_MS);
 	uint32_t cc;
 
+	ctrl->leaving = true;
 	if (ctrl->state != NVME_CTRL_READY) {
 		nvme_recovery_quiesce(ctrl);
 		stopped(ctrl);
@@ -355,7 +356,7 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	nvme_recovery_init(ctrl);
 	ctrl->qids = calloc(BITS_WORDS(UINT16_MAX), sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
-	if (!ctrl->qids || !ctrl->timer || !ctrl->patience ||
+	if (!ctrl->qids || !ctrl->timer || !ctrl->patience || !nvme_retry_init(ctrl) ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf) ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf))
 		goto fail;
@@ -377,6 +378,7 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 	must(ctrl->qids_used == 0);
 	nvme_admin_fini(ctrl);
 	nvme_recovery_fini(ctrl);
+	nvme_retry_fini(ctrl);
 	if (ctrl->adminq)
 		nvme_qpair_detach(ctrl->adminq);
 	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);

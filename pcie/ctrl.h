@@ -8,8 +8,8 @@
  *
  * An SSD that was READY and breaks down is reset (recovery.c): READY → PAUSING → DISABLING → … →
  * NAMESPACES → REQUEUING → READY. Queue pairs stay the same objects; commands that were under way
- * are issued again. One that is gone waits in ABSENT for its return. Queue pairs can be made and
- * deleted all the while.
+ * are issued again. One that is gone waits in ABSENT for its return, and one that does not come up
+ * is tried again from FAILED (retry.c). Queue pairs can be made and deleted all the while.
  */
 #ifndef NVMETD_PCIE_CTRL_H
 #define NVMETD_PCIE_CTRL_H
@@ -47,8 +47,8 @@ struct nvme_ns {
 struct nvme_ctrl_events {
 	/* All states up to READY are passed; info and namespaces are filled in. */
 	void (*ready)(struct nvme_ctrl *ctrl, void *arg);
-	/* Bring-up failed, or the SSD is broken beyond recovery; `why` is a sentence, already
-	 * logged. Commands end with Host Path Error from now on. */
+	/* Bring-up failed, or recovery did, or a later try; `why` is a sentence, already
+	 * logged. Commands end with Host Path Error until it is READY, if it was once. */
 	void (*failed)(struct nvme_ctrl *ctrl, const char *why, void *arg);
 	/* nvme_ctrl_shutdown() is finished; the device may be closed. */
 	void (*stopped)(struct nvme_ctrl *ctrl, void *arg);
@@ -87,6 +87,8 @@ struct nvme_ctrl_params {
 	unsigned command_timeout_ms; /* admin commands: the SSD is reset when one takes longer */
 	unsigned io_timeout_ms; /* I/O commands: aborted, then the SSD is reset; 0: not watched */
 	unsigned patience_ms;   /* how long commands wait for an SSD that is being reset, or gone */
+	unsigned retry_ms; /* until an SSD that was given up is tried again; each pause is twice the
+			    * one before, up to ten minutes; 0: only when it is asked for */
 	const struct nvme_ctrl_events *events;
 	void *arg;
 };
@@ -119,11 +121,15 @@ void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
  * namespaces. After events->absent(). */
 void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev);
 
+/* Tries an SSD that was READY once and has FAILED again, at once. 0, or -ENODEV: it is not one. */
+int nvme_ctrl_retry(struct nvme_ctrl *ctrl);
+
 bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl);
 /* For operators: "ready", "absent", …; why it is not ready, or NULL; what it took so far. */
 const char *nvme_ctrl_state_name(const struct nvme_ctrl *ctrl);
 const char *nvme_ctrl_why(const struct nvme_ctrl *ctrl);
 unsigned nvme_ctrl_n_resets(const struct nvme_ctrl *ctrl);
+unsigned nvme_ctrl_n_retries(const struct nvme_ctrl *ctrl);
 unsigned nvme_ctrl_n_aborts(const struct nvme_ctrl *ctrl);
 const char *nvme_ctrl_name(const struct nvme_ctrl *ctrl); /* the device's, for the log */
 const struct nvme_ctrl_info *nvme_ctrl_info(const struct nvme_ctrl *ctrl);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the SSD's controller share: ctrl.c, identify.c, ns.c, admin.c, vectors.c,
- * io_queues.c and recovery.c. For them alone. */
+ * io_queues.c, recovery.c and retry.c. For them alone. */
 #ifndef NVMETD_PCIE_CTRL_INTERNAL_H
 #define NVMETD_PCIE_CTRL_INTERNAL_H
 
@@ -14,8 +14,9 @@
 #define NVME_MAX_NS        1024
 #define NVME_MAX_RESETS    5 /* within NVME_RESETS_S: then the SSD is given up */
 #define NVME_RESETS_S      60
-#define NVME_MAX_ATTEMPTS  3    /* to get it ready again, in one outage */
-#define NVME_ABORT_MS      2000 /* for the answer to an Abort */
+#define NVME_MAX_ATTEMPTS  3       /* to get it ready again, in one outage */
+#define NVME_ABORT_MS      2000    /* for the answer to an Abort */
+#define NVME_RETRY_MAX_MS  600000u /* most between tries of an SSD that was given up */
 
 /*
  * What may follow what; nvme_ctrl_set_state() ends the process otherwise. A fault leads from
@@ -31,7 +32,7 @@
  *   READY        PAUSING, SHUTDOWN
  *   PAUSING      DISABLING: reset; ABSENT; FAILED
  *   ABSENT       DISABLING: taken up
- *   FAILED       ABSENT, by way of PAUSING
+ *   FAILED       DISABLING: tried again; ABSENT, by way of PAUSING
  *   SHUTDOWN     STOPPED
  */
 enum nvme_ctrl_state {
@@ -79,6 +80,14 @@ struct nvme_ns_scan {
 	unsigned n_list, next;
 	struct nvme_ns found; /* being put together */
 	struct dma_buf buf;
+};
+
+/* An SSD that was given up is tried again (retry.c). */
+struct nvme_retry {
+	struct event *timer;
+	unsigned pause_ms; /* the last one; 0: there was none */
+	uint64_t ready_ns; /* since when it is READY again; 0: it has failed since */
+	unsigned n;
 };
 
 struct nvme_ctrl {
@@ -133,6 +142,8 @@ struct nvme_ctrl {
 	bool step_posted;
 	uint64_t resets_ns[NVME_MAX_RESETS];
 	unsigned n_resets, n_aborts, attempts;
+	struct nvme_retry retry;
+	bool leaving;                /* it is being shut down, for good */
 	struct nvme_qpair *abort_qp; /* whose command is being aborted; NULL: it went away */
 	uint16_t abort_qid;          /* that the Abort names; 0: none is under way */
 };
@@ -171,6 +182,17 @@ void nvme_recovery_quiet(struct nvme_ctrl *ctrl);
 void nvme_recovery_requeue(struct nvme_ctrl *ctrl);
 /* A queue pair goes: nothing refers to it any more. */
 void nvme_recovery_forget(struct nvme_ctrl *ctrl, struct nvme_qpair *qp);
+
+/* Resets the function, as far as the device can; what cannot be is logged. */
+void nvme_recovery_reset_function(struct nvme_ctrl *ctrl);
+
+/* retry.c. False: no memory. */
+bool nvme_retry_init(struct nvme_ctrl *ctrl);
+void nvme_retry_fini(struct nvme_ctrl *ctrl);
+/* It has FAILED: tries it again, later. */
+void nvme_retry_later(struct nvme_ctrl *ctrl);
+/* It is READY again. */
+void nvme_retry_ready(struct nvme_ctrl *ctrl);
 
 /*
  * vectors.c. The first time as many vectors as there are, up to one for each queue pair; after a

@@ -9,7 +9,8 @@
  *         → REQUEUING: Create CQ and SQ for each queue pair → READY: their owners go on
  *
  * A fault on the way begins anew; NVME_MAX_ATTEMPTS for one outage and NVME_MAX_RESETS within
- * NVME_RESETS_S end in FAILED. A device that is gone waits in ABSENT, quiet, for its return.
+ * NVME_RESETS_S end in FAILED, from where it is tried again (retry.c). A device that is gone waits
+ * in ABSENT, quiet, for its return.
  *
  * Between PAUSING and READY the rings are their owners' still: the main thread has visits done to
  * them, one at a time for each queue pair. Queue pairs that are being made or deleted are the main
@@ -217,6 +218,7 @@ static void failed(struct nvme_ctrl *ctrl)
 	nvme_recovery_quiet(ctrl);
 	nvme_admin_end_parked(ctrl);
 	evtimer_del(ctrl->patience);
+	nvme_retry_later(ctrl);
 	loop_post(ctrl->params.loop, &ctrl->failed_msg, report_failed);
 }
 
@@ -239,19 +241,22 @@ static void gone(struct nvme_ctrl *ctrl)
 	after_visits(ctrl, tell_absent);
 }
 
+void nvme_recovery_reset_function(struct nvme_ctrl *ctrl)
+{
+	int err = ctrl->dev->ops->reset(ctrl->dev);
+
+	if (err)
+		log_warn("%s: the function cannot be reset: %s", ctrl->name, strerror(-err));
+}
+
 static void reset(struct nvme_ctrl *ctrl)
 {
 	if (!nvme_ctrl_responds(ctrl)) {
 		gone(ctrl);
 		return;
 	}
-	if (ctrl->hard || ctrl->attempts > 1) {
-		int err = ctrl->dev->ops->reset(ctrl->dev);
-
-		if (err)
-			log_warn("%s: the function cannot be reset: %s", ctrl->name,
-				 strerror(-err));
-	}
+	if (ctrl->hard || ctrl->attempts > 1)
+		nvme_recovery_reset_function(ctrl);
 	ctrl->hard = false;
 	nvme_ctrl_disable(ctrl);
 }
@@ -380,6 +385,7 @@ static void ready_again(struct nvme_ctrl *ctrl)
 		 (unsigned long long)((clock_now_ns() - ctrl->outage_ns) / NSEC_PER_MSEC),
 		 ctrl->why);
 	evtimer_del(ctrl->patience);
+	nvme_retry_ready(ctrl);
 	ctrl->out_of_patience = false;
 	if (ctrl->was_gone && ctrl->info.volatile_write_cache && events->cache_lost)
 		events->cache_lost(ctrl, ctrl->params.arg);

@@ -128,6 +128,15 @@ static void must_disable(struct emul *emul)
 	abort();
 }
 
+/* What fault.never_ready and fault.ready_again say of this time. */
+static bool gets_ready(const struct emul *emul)
+{
+	const struct emul_faults *faults = &emul->options.faults;
+
+	return !faults->never_ready || emul->n_enables < faults->never_ready ||
+	       (faults->ready_again && emul->n_enables >= faults->ready_again);
+}
+
 static void enable(struct emul *emul)
 {
 	uint32_t sq_entries = (emul->aqa & 0xfff) + 1, cq_entries = (emul->aqa >> 16 & 0xfff) + 1;
@@ -138,7 +147,7 @@ static void enable(struct emul *emul)
 		emul->cq[qid].created = false;
 	}
 	emul->n_enables++;
-	if (emul->options.faults.never_ready && emul->n_enables >= emul->options.faults.never_ready)
+	if (!gets_ready(emul))
 		return;
 	if (NVME_CC_MPS(emul->cc) != 0 || NVME_CC_CSS(emul->cc) != 0 ||
 	    NVME_CC_IOSQES(emul->cc) != NVME_SQE_SHIFT ||

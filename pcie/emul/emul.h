@@ -56,6 +56,7 @@
  *   fault.back_when=PATH  … and when there is such a file
  *   fault.back_as=TEXT  it returns with another serial number
  *   fault.never_ready=N from the Nth time it is enabled on, it does not get ready
+ *   fault.ready_again=N … and from the Nth time on it does again
  *   fault.times=N       hang, doorbell_after, cfs_after and gone_after strike N times in all
  * A reset cures them, and begins the counts anew.
  */
@@ -78,7 +79,7 @@ struct emul_faults {
 	unsigned hang, mute_after, doorbell_after, cfs_after, smart_after, internal_after,
 		gone_after, back_ms;
 	unsigned shrink_after, detach_after, attach_after;
-	unsigned never_ready, times;
+	unsigned never_ready, ready_again, times;
 	enum emul_abort abort;
 	char back_as[21];
 	char back_when[256];

@@ -58,6 +58,8 @@ static const struct key keys[] = {
 	{ "fault.back_as", KEY_TEXT, OPT(faults.back_as), 1, 20, "up to 20 characters" },
 	{ "fault.never_ready", KEY_UINT, OPT(faults.never_ready), 1, UINT32_MAX,
 	  "a number from 1" },
+	{ "fault.ready_again", KEY_UINT, OPT(faults.ready_again), 1, UINT32_MAX,
+	  "a number from 1" },
 	{ "fault.times", KEY_UINT, OPT(faults.times), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.cfs_after", KEY_UINT, OPT(faults.cfs_after), 1, UINT32_MAX, "a number from 1" },
 	{ "fault.smart_after", KEY_UINT, OPT(faults.smart_after), 1, UINT32_MAX,

@@ -21,7 +21,7 @@ def launch(start, tmp_path, spec, recovery="20s", timeout="400ms", limits=""):
     path = tmp_path / "conf"
     path.write_text(f"""workers = 2; listen = ( "127.0.0.1:0" ); limits = {{ {limits} }};
 ssds = ( {{ name = "a"; spec = "emulated:{spec}"; command_timeout = "1s"; io_timeout = "{timeout}";
-  recovery_timeout = "{recovery}"; }} );
+  recovery_timeout = "{recovery}"; retry_pause = "10m"; }} );
 subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true; namespaces = ( {{ nsid = 1; ssd = "a"; }} ); }} );
 """)
     return start("-c", path)
@@ -202,6 +202,33 @@ def test_never_ready_again(start, tmp_path):
     daemon.expect_clean()
 
 
+def test_tried_again_when_asked(start, tmp_path):
+    """An SSD that was given up works again: an operator's rescan brings it back. Hosts are told, keep their
+    connections, and what was acknowledged is there."""
+    daemon = launch(start, tmp_path, "size=16M,fault.cfs_after=10,fault.times=1,fault.never_ready=2,"
+                    "fault.ready_again=6")
+    with Host(daemon.address, NQN) as host:
+        host.admin.run(9, cdw10=0x0B, cdw11=0x100)
+        aer = host.admin.start(12)
+        identity = host.identify(3, 1)
+        for lba in range(10):
+            write(host.io[0], lba, block(lba, 1))
+        assert host.io[0].status(0, nsid=1) == HOST_PATH_ERROR
+        expect_event(host, aer)
+        aer = host.admin.start(12)
+        for retries in (1, 2):  # the first is in vain
+            wait_state(daemon, "failed")
+            assert ssd(daemon)["retries"] == retries - 1
+            daemon.ctl("rescan", "a")
+        expect_event(host, aer)
+        assert ssd(daemon)["retries"] == 2 and ssd(daemon)["state"] == "ready"
+        for lba in range(10):
+            assert read(host.io[0], lba, 1) == block(lba, 1)
+        work(host.io[0], 100, 1)
+        assert host.identify(3, 1) == identity
+    daemon.expect_clean()
+
+
 def test_an_event_of_an_internal_error(start, tmp_path):
     """The SSD says that it serves no command any more: reset, without waiting for a command to time out."""
     daemon = launch(start, tmp_path, "size=16M,fault.internal_after=40", timeout="1m")
@@ -274,6 +301,7 @@ def test_no_write_of_a_dead_connection_on_top_of_a_newer_one(start, tmp_path, sh
 
 
 @pytest.mark.parametrize("keys", ["gone_after=10", "cfs_after=10,fault.never_ready=2",
+                                  "gone_after=10,fault.back_ms=1,fault.back_as=OTHER",
                                   "hang=5,fault.abort=silent", "doorbell_after=10"])
 def test_daemon_stops_in_the_middle_of_it(start, tmp_path, keys):
     """SIGTERM during an outage, with commands under way: exit status 0."""

@@ -263,6 +263,7 @@ void liar_start(const char *spec, lie_fn *lie)
 		.max_transfer = 1u << 20,
 		.max_queues = 8,
 		.command_timeout_ms = 1000,
+		.retry_ms = liar.retry_ms,
 		.events = &events,
 	};
 	struct emul_options options;

@@ -37,10 +37,11 @@ struct liar {
 
 	/* Set before liar_start(). */
 	uint64_t cap_clear, cap_set;
-	size_t bar_len;   /* 0: as it is */
-	bool storm;       /* an event as soon as it is asked for one */
-	unsigned vectors; /* that the machine has left; 0: as many as are asked for */
-	int refused;      /* opcode of an admin command that it does not know; -1: none */
+	size_t bar_len;    /* 0: as it is */
+	bool storm;        /* an event as soon as it is asked for one */
+	unsigned vectors;  /* that the machine has left; 0: as many as are asked for */
+	unsigned retry_ms; /* nvme_ctrl_params' */
+	int refused;       /* opcode of an admin command that it does not know; -1: none */
 	lie_fn *lie;
 };
 
