@@ -357,8 +357,7 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	ctrl->qids = calloc(BITS_WORDS(UINT16_MAX), sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
 	if (!ctrl->qids || !ctrl->timer || !ctrl->patience || !nvme_retry_init(ctrl) ||
-	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf) ||
-	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf))
+	    !nvme_ns_init(ctrl) || !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
 		goto fail;
 	err = params->dev->ops->watch(params->dev, params->loop, on_device_event, ctrl);
 	if (err)
@@ -379,6 +378,7 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 	nvme_admin_fini(ctrl);
 	nvme_recovery_fini(ctrl);
 	nvme_retry_fini(ctrl);
+	nvme_ns_fini(ctrl);
 	if (ctrl->adminq)
 		nvme_qpair_detach(ctrl->adminq);
 	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);
@@ -386,12 +386,8 @@ void nvme_ctrl_free(struct nvme_ctrl *ctrl)
 		event_free(ctrl->timer);
 	nvme_vectors_fini(ctrl);
 	dma_free(ctrl->params.pool, &ctrl->buf);
-	dma_free(ctrl->params.pool, &ctrl->scan.buf);
 	dma_free(ctrl->params.pool, &ctrl->shadow);
 	dma_free(ctrl->params.pool, &ctrl->events);
-	for (unsigned i = 0; i < ctrl->n_ns; i++)
-		free(ctrl->ns[i]);
-	free(ctrl->ns);
 	free(ctrl->qids);
 	free(ctrl);
 }

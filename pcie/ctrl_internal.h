@@ -14,7 +14,8 @@
 #define NVME_MAX_NS        1024
 #define NVME_MAX_RESETS    5 /* within NVME_RESETS_S: then the SSD is given up */
 #define NVME_RESETS_S      60
-#define NVME_MAX_ATTEMPTS  3       /* to get it ready again, in one outage */
+#define NVME_MAX_ATTEMPTS  3 /* to get it ready again, in one outage */
+#define NVME_SCAN_TRIES    6 /* of a look at the namespaces that fails, a second later and so on */
 #define NVME_ABORT_MS      2000    /* for the answer to an Abort */
 #define NVME_RETRY_MAX_MS  600000u /* most between tries of an SSD that was given up */
 
@@ -75,7 +76,10 @@ struct nvme_admin_cmd {
 struct nvme_ns_scan {
 	bool running, again; /* asked for anew while running */
 	bool changed;
-	bool due; /* a Format has changed blocks since the last one began */
+	bool due;            /* a Format has changed blocks since the last one began */
+	bool part;           /* one was left out that may show itself another time */
+	unsigned failures;   /* since the last one that was whole, or was asked for */
+	struct event *timer; /* it is tried again */
 	uint32_t list[NVME_MAX_NS];
 	unsigned n_list, next;
 	struct nvme_ns found; /* being put together */
@@ -232,6 +236,8 @@ void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 /* ns.c: finds the namespaces. At bring-up nvme_ctrl_ns_done() follows, later
  * events->namespaces(). */
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
+bool nvme_ns_init(struct nvme_ctrl *ctrl); /* false: no memory */
+void nvme_ns_fini(struct nvme_ctrl *ctrl);
 /* Whether the command is a Format that changes the blocks of a namespace. */
 bool nvme_ns_is_changed_by(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe);
 /* READY: what scans have found since the last time, if anything, goes to events->namespaces(). */

@@ -9,14 +9,35 @@
  * the list no longer has stay as objects, marked absent.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pcie/ctrl_internal.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"
 
 static void next_ns(struct nvme_ctrl *ctrl);
+
+/* READY: what the SSD did not show it may show in a while; each pause is twice the one before. */
+static void look_later(struct nvme_ctrl *ctrl, const char *why)
+{
+	struct nvme_ns_scan *scan = &ctrl->scan;
+	struct timeval pause = { .tv_sec = (time_t)1 << scan->failures };
+
+	if (scan->failures == NVME_SCAN_TRIES) {
+		log_err("%s: looking at its namespaces again failed %u times: %s: no more of it "
+			"until it tells of a change, or is asked (nvmetctl rescan)",
+			ctrl->name, scan->failures, why);
+		scan->failures = 0;
+		return;
+	}
+	scan->failures++;
+	log_err("%s: looking at its namespaces again failed: %s: next in %llu s", ctrl->name, why,
+		(unsigned long long)pause.tv_sec);
+	evtimer_add(scan->timer, &pause);
+}
 
 /* Without namespaces there is nothing to bring up; a later scan leaves what it has not reached as
  * it was. */
@@ -27,10 +48,11 @@ static void scan_stop(struct nvme_ctrl *ctrl, const char *why)
 		nvme_ctrl_recover(ctrl, why);
 		return;
 	}
-	log_err("%s: looking at its namespaces again failed: %s", ctrl->name, why);
 	nvme_ns_tell(ctrl);
 	if (ctrl->scan.again)
 		nvme_ns_scan(ctrl);
+	else
+		look_later(ctrl, why);
 }
 
 /* After a reset, or in its place: commands that are issued again must meet what they were for. */
@@ -232,6 +254,8 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 		scan_stop(ctrl, "it does not show its namespaces");
 		return;
 	}
+	if (nvme_cqe_status(cqe) && !(nvme_cqe_status(cqe) & NVME_STATUS_DNR))
+		ctrl->scan.part = true;
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {
 		log_warn("%s: namespace %u is left out: its format is not one we can use",
 			 ctrl->name, ns->nsid);
@@ -265,12 +289,19 @@ static void scan_end(struct nvme_ctrl *ctrl)
 	scan->running = false;
 	scan->due = scan->due && scan->again;
 	if (ctrl->state == NVME_CTRL_NAMESPACES) {
+		scan->failures = 0;
 		nvme_ctrl_ns_done(ctrl);
 		return;
 	}
 	nvme_ns_tell(ctrl);
-	if (scan->again && ctrl->state == NVME_CTRL_READY)
+	if (ctrl->state != NVME_CTRL_READY)
+		return;
+	if (scan->again)
 		nvme_ns_scan(ctrl);
+	else if (scan->part)
+		look_later(ctrl, "it does not show a namespace that is new");
+	else
+		scan->failures = 0;
 }
 
 static void next_ns(struct nvme_ctrl *ctrl)
@@ -325,17 +356,47 @@ static void list_done(void *arg, const struct nvme_cqe *cqe)
 /* The first page of the list holds 1024 namespaces, as many as a subsystem of ours can have. */
 void nvme_ns_scan(struct nvme_ctrl *ctrl)
 {
+	evtimer_del(ctrl->scan.timer);
 	ctrl->scan.running = true;
+	ctrl->scan.part = false;
 	ctrl->scan.again = false; /* `changed` stays: a scan that was cut short has told nobody */
 	for (unsigned i = 0; i < ctrl->n_ns; i++)
 		ctrl->ns[i]->seen = false;
 	identify(ctrl, 0, NVME_CNS_ACTIVE_NS_LIST, list_done);
 }
 
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct nvme_ctrl *ctrl = arg;
+
+	(void)fd;
+	(void)what;
+	if (ctrl->state == NVME_CTRL_READY && !ctrl->scan.running)
+		nvme_ns_scan(ctrl);
+}
+
+bool nvme_ns_init(struct nvme_ctrl *ctrl)
+{
+	ctrl->scan.timer = evtimer_new(ctrl->params.loop->base, on_timer, ctrl);
+	return ctrl->scan.timer &&
+	       dma_alloc(ctrl->params.pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf);
+}
+
+void nvme_ns_fini(struct nvme_ctrl *ctrl)
+{
+	if (ctrl->scan.timer)
+		event_free(ctrl->scan.timer);
+	dma_free(ctrl->params.pool, &ctrl->scan.buf);
+	for (unsigned i = 0; i < ctrl->n_ns; i++)
+		free(ctrl->ns[i]);
+	free(ctrl->ns);
+}
+
 int nvme_ctrl_rescan(struct nvme_ctrl *ctrl)
 {
 	if (ctrl->state != NVME_CTRL_READY)
 		return -ENODEV;
+	ctrl->scan.failures = 0;
 	if (ctrl->scan.running)
 		ctrl->scan.again = true;
 	else
@@ -375,8 +436,8 @@ bool nvme_ctrl_blocks_known(struct nvme_ctrl *ctrl)
 		if (nvme_ns_is_changed_by(ctrl, &cmd->sqe))
 			return false;
 	}
-	if (ctrl->scan.due && !ctrl->scan.running)
-		nvme_ctrl_rescan(ctrl); /* the last look has failed */
+	if (ctrl->scan.due && !ctrl->scan.running && ctrl->state == NVME_CTRL_READY)
+		nvme_ns_scan(ctrl); /* the last look has failed, and somebody waits for the next */
 	return !ctrl->scan.due;
 }
 
