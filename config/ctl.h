@@ -15,7 +15,8 @@ void ctl_print_error(const json_t *answer);
 
 /*
  * nvmetctl top: once every `seconds` what happened in them, for `count` times (0: until it is
- * interrupted). As text for a terminal of 80 columns, or one JSON object a line. Exit status.
+ * interrupted). As text, as much as the terminal has room for, or one JSON object a line. Exit
+ * status.
  */
 int ctl_top(const char *path, unsigned seconds, unsigned count, bool as_json);
 

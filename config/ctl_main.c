@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* nvmetctl: asks the daemon's control socket and prints the answer, as text or as JSON. */
-#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <limits.h>
@@ -9,14 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "config/ctl.h"
 #include "config/ctl_key.h"
 #include "config/ctl_text.h"
 #include "util/check.h"
 #include "util/num.h"
+#include "util/std.h"
 #include "util/version.h"
 
 #define DEFAULT_SOCKET "/run/nvmetd/control"
@@ -60,22 +58,11 @@ static void print_value(const json_t *value)
 	write_value(stdout, value);
 }
 
-/* Columns of the terminal; 0: it is none, and who reads it wants whole lines. */
-static unsigned terminal_width(void)
-{
-	struct winsize size = { .ws_col = 0 };
-
-	if (!isatty(STDOUT_FILENO))
-		return 0;
-	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-	return size.ws_col ? size.ws_col : 80;
-}
-
 /* key=value on the line, or, where it does not fit the terminal, on one of its own below. `*at`:
  * columns of the line so far, 0 for the first one. */
 static void print_pair(const char *key, const json_t *value, int indent, unsigned *at)
 {
-	unsigned width = terminal_width(), columns;
+	unsigned width = ctl_text_terminal().columns, columns;
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
@@ -264,10 +251,6 @@ static int run(const char *path, const json_t *request, bool as_json)
 		print_text(answer, 0);
 	}
 	json_decref(answer);
-	if (fflush(stdout) != 0) {
-		fprintf(stderr, "nvmetctl: standard output: %s\n", strerror(errno));
-		status = 1;
-	}
 	return status;
 }
 
@@ -325,12 +308,12 @@ static int run_command(const struct options *options, int argc, char **argv)
 	return status;
 }
 
-int main(int argc, char **argv)
+/* The whole command line. */
+static int run_line(int argc, char **argv)
 {
 	struct options options = { .path = getenv("NVMETD_CONTROL") };
 	bool is_key;
 
-	ctl_text_init();
 	if (!options.path)
 		options.path = DEFAULT_SOCKET;
 	if (parse_options(argc, argv, "+s:o:vh", &options))
@@ -351,4 +334,12 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	return run_command(&options, argc - optind, argv + optind);
+}
+
+int main(int argc, char **argv)
+{
+	if (std_open())
+		return 1;
+	ctl_text_init();
+	return std_close("nvmetctl", run_line(argc, argv));
 }

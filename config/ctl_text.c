@@ -4,6 +4,8 @@
 
 #include <locale.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #include "util/utf8.h"
@@ -17,6 +19,19 @@ struct glyph {
 void ctl_text_init(void)
 {
 	setlocale(LC_CTYPE, "C.UTF-8"); /* without it all that is not ASCII is shown as "?" */
+}
+
+struct ctl_terminal ctl_text_terminal(void)
+{
+	struct winsize size = { .ws_col = 0 };
+
+	if (!isatty(STDOUT_FILENO))
+		return (struct ctl_terminal){ .columns = 0 };
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	return (struct ctl_terminal){
+		.columns = size.ws_col ? size.ws_col : 80,
+		.rows = size.ws_row ? size.ws_row : 24,
+	};
 }
 
 /* The character at `text`, which is not the end. */

@@ -13,6 +13,12 @@
 /* First of all; what is shown is UTF-8, whatever the environment says, as JSON is. */
 void ctl_text_init(void);
 
+/* Of standard output. Columns are 0 if it is none: who reads it wants all, in whole lines. */
+struct ctl_terminal {
+	unsigned columns, rows;
+};
+struct ctl_terminal ctl_text_terminal(void);
+
 /* Writes it as it may be shown. */
 void ctl_text_print(FILE *out, const char *text);
 

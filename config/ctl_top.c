@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * nvmetctl top: asks for counters, queues and histograms, again after each interval, and shows the
- * difference, in lines of 80 columns at most. The daemon keeps no state for it.
+ * difference: what the terminal has room for, or lines of 80 columns. The daemon keeps no state for
+ * it.
  */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +16,13 @@
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/hist.h"
+#include "util/num.h"
+#include "util/std.h"
 
 #define MAX_LINES 16 /* queues shown: the busiest */
 #define COLUMNS   80
-#define HOST_MAX  16 /* columns for its name */
+#define HOST_MIN  16 /* columns for its name; more where the terminal has more than COLUMNS */
+#define HOST_MAX  223
 #define LINE_SIZE 1024
 
 /* The stages of a queue, as `queues` names their times, and as they are shown. */
@@ -29,6 +34,11 @@ static const struct {
 	{ "ssd_us", "ssd", "ssd" },
 	{ "network_out_us", "network_out", "out" },
 };
+
+/* Totals of `counters`, shown as rates. */
+static const char *const rates[] = { "commands", "bytes_in",   "bytes_out", "recvs",
+				     "sends",    "interrupts", "cq_polls",  "sleeps",
+				     "looks",    "polled",     "page_waits" };
 
 struct sample {
 	uint64_t ns;
@@ -196,17 +206,29 @@ static json_t *queue_difference(const struct sample *old, const struct sample *n
 	return item;
 }
 
+/* Totals never go back, but those of a daemon that was started again begin anew. */
+static bool is_another_daemon(const struct sample *old, const struct sample *new)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+		if (get(new->counters, rates[i]) < get(old->counters, rates[i]))
+			return true;
+	}
+	return false;
+}
+
 /* What happened between two samples, as one object. */
 static json_t *difference(const struct sample *old, const struct sample *new)
 {
-	static const char *const rates[] = { "commands", "bytes_in",   "bytes_out", "recvs",
-					     "sends",    "interrupts", "cq_polls",  "sleeps",
-					     "looks",    "polled",     "page_waits" };
 	static const char *const levels[] = { "connections", "requests", "dma_pages_used",
 					      "dma_pages_total" };
+	const struct sample nothing = { .ns = old->ns };
 	json_t *result = json_object(), *queues = json_array(), *list = json_array();
-	const json_t *after, *before = json_object_get(old->histograms, "stages");
+	const json_t *after, *before;
 	size_t i;
+
+	if (is_another_daemon(old, new))
+		old = &nothing;
+	before = json_object_get(old->histograms, "stages");
 
 	for (i = 0; i < ARRAY_SIZE(levels); i++)
 		json_object_set_new(result, levels[i],
@@ -235,16 +257,34 @@ static double real(const json_t *object, const char *key)
 	return json_number_value(json_object_get(object, key));
 }
 
-/* A line, cut off where the terminal ends. */
-__attribute__((format(printf, 1, 2))) static void put_line(const char *format, ...)
+/* What there is room for: after the last line the terminal would scroll. */
+struct screen {
+	unsigned columns, lines;
+};
+
+static struct screen screen_now(void)
+{
+	const struct ctl_terminal terminal = ctl_text_terminal();
+
+	if (!terminal.columns)
+		return (struct screen){ .columns = COLUMNS, .lines = UINT_MAX };
+	return (struct screen){ .columns = terminal.columns, .lines = terminal.rows - 1 };
+}
+
+/* A line, cut off where the screen ends, if there is one left. */
+__attribute__((format(printf, 2, 3))) static void put_line(struct screen *screen,
+							   const char *format, ...)
 {
 	char line[LINE_SIZE], fit[LINE_SIZE];
 	va_list args;
 
+	if (!screen->lines)
+		return;
+	screen->lines--;
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	ctl_text_fit(fit, sizeof(fit), line, COLUMNS, false);
+	ctl_text_fit(fit, sizeof(fit), line, screen->columns, false);
 	printf("%s\n", fit);
 }
 
@@ -260,33 +300,38 @@ static const char *time_text(double us, char text[static 16])
 	return text;
 }
 
-static void print_head(const json_t *now)
+static void print_head(struct screen *screen, const json_t *now)
 {
-	put_line("%lld connections, %lld commands under way; %.0f/s, in %.0f, out %.0f MB/s",
+	put_line(screen,
+		 "%lld connections, %lld commands under way; %.0f/s, in %.0f, out %.0f MB/s",
 		 (long long)get(now, "connections"), (long long)get(now, "requests"),
 		 real(now, "commands_per_s"), real(now, "bytes_in_per_s") / 1e6,
 		 real(now, "bytes_out_per_s") / 1e6);
-	put_line("%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)",
+	put_line(screen,
+		 "%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)",
 		 real(now, "recvs_per_s"), real(now, "sends_per_s"), real(now, "sleeps_per_s"),
 		 real(now, "looks_per_s"), real(now, "polled_per_s"));
-	put_line("%.0f interrupts/s, %.0f CQ polls/s; DMA pages: %lld of %lld, %.0f waits/s",
+	put_line(screen,
+		 "%.0f interrupts/s, %.0f CQ polls/s; DMA pages: %lld of %lld, %.0f waits/s",
 		 real(now, "interrupts_per_s"), real(now, "cq_polls_per_s"),
 		 (long long)get(now, "dma_pages_used"), (long long)get(now, "dma_pages_total"),
 		 real(now, "page_waits_per_s"));
 }
 
-static void print_stages(const json_t *now)
+static void print_stages(struct screen *screen, const json_t *now)
 {
 	const json_t *stage;
 	size_t i;
 
-	put_line("%s", "");
-	put_line("%-8s %-12s %10s %10s %10s", "command", "stage", "count", "p50 us", "p99 us");
+	put_line(screen, "%s", "");
+	put_line(screen, "%-8s %-12s %10s %10s %10s", "command", "stage", "count", "p50 us",
+		 "p99 us");
 	json_array_foreach (json_object_get(now, "stages"), i, stage) {
 		if (get(stage, "count"))
-			put_line("%-8s %-12s %10lld %10.1f %10.1f", get_text(stage, "command"),
-				 get_text(stage, "stage"), (long long)get(stage, "count"),
-				 real(stage, "p50_us"), real(stage, "p99_us"));
+			put_line(screen, "%-8s %-12s %10lld %10.1f %10.1f",
+				 get_text(stage, "command"), get_text(stage, "stage"),
+				 (long long)get(stage, "count"), real(stage, "p50_us"),
+				 real(stage, "p99_us"));
 	}
 }
 
@@ -318,14 +363,14 @@ static const char *stage_text(const json_t *queue, char text[static 16])
 }
 
 /* A host's name is cut from the left, where it says little. */
-static void print_queue(const json_t *queue)
+static void print_queue(struct screen *screen, const json_t *queue, unsigned host_columns)
 {
 	char host[LINE_SIZE / 2], p50[16], p99[16], stage[16];
 	unsigned columns =
-		ctl_text_fit(host, sizeof(host), get_text(queue, "hostnqn"), HOST_MAX, true);
+		ctl_text_fit(host, sizeof(host), get_text(queue, "hostnqn"), host_columns, true);
 
-	put_line("%s%*s %5lld %3lld %2lld %8.0f %8.0f %7.1f %6s %6s %s", host,
-		 (int)(HOST_MAX - columns), "", (long long)get(queue, "cntlid"),
+	put_line(screen, "%s%*s %5lld %3lld %2lld %8.0f %8.0f %7.1f %6s %6s %s", host,
+		 (int)(host_columns - columns), "", (long long)get(queue, "cntlid"),
 		 (long long)get(queue, "qid"), (long long)get(queue, "worker"),
 		 real(queue, "reads_per_s"), real(queue, "writes_per_s"),
 		 real(queue, "read_mb_per_s") + real(queue, "write_mb_per_s"),
@@ -334,10 +379,11 @@ static void print_queue(const json_t *queue)
 }
 
 /* The busiest queues. */
-static void print_queues(const json_t *now)
+static void print_queues(struct screen *screen, const json_t *now)
 {
 	const json_t *queues = json_object_get(now, "queues");
-	size_t n = json_array_size(queues);
+	size_t n = json_array_size(queues), shown;
+	unsigned host_columns = HOST_MIN;
 	const json_t **sorted = calloc(n + 1, sizeof(sorted[0]));
 
 	if (!sorted)
@@ -345,18 +391,25 @@ static void print_queues(const json_t *now)
 	for (size_t i = 0; i < n; i++)
 		sorted[i] = json_array_get(queues, i);
 	qsort(sorted, n, sizeof(sorted[0]), by_load);
-	put_line("%s", "");
-	put_line("%-*s %5s %3s %2s %8s %8s %7s %6s %6s %s", HOST_MAX, "host", "ctrl", "q", "w",
-		 "reads/s", "writes/s", "MB/s", "p50 us", "p99 us", "time in");
-	for (size_t i = 0; i < n && i < MAX_LINES; i++)
-		print_queue(sorted[i]);
-	if (n > MAX_LINES)
-		put_line("and %zu more", n - MAX_LINES);
+	put_line(screen, "%s", "");
+	if (screen->columns > COLUMNS)
+		host_columns = num_min(HOST_MIN + screen->columns - COLUMNS, (unsigned)HOST_MAX);
+	put_line(screen, "%-*s %5s %3s %2s %8s %8s %7s %6s %6s %s", (int)host_columns, "host",
+		 "ctrl", "q", "w", "reads/s", "writes/s", "MB/s", "p50 us", "p99 us", "time in");
+	shown = num_min(n, (size_t)MAX_LINES);
+	if (shown >= screen->lines && n > screen->lines)
+		shown = screen->lines ? screen->lines - 1 : 0;
+	for (size_t i = 0; i < shown; i++)
+		print_queue(screen, sorted[i], host_columns);
+	if (n > shown)
+		put_line(screen, "and %zu more", n - shown);
 	free(sorted);
 }
 
 static void print(const json_t *now, bool as_json)
 {
+	struct screen screen = screen_now();
+
 	if (as_json) {
 		json_dumpf(now, stdout, JSON_COMPACT);
 		printf("\n");
@@ -364,9 +417,9 @@ static void print(const json_t *now, bool as_json)
 	}
 	if (isatty(STDOUT_FILENO))
 		printf("\033[H\033[2J");
-	print_head(now);
-	print_stages(now);
-	print_queues(now);
+	print_head(&screen, now);
+	print_stages(&screen, now);
+	print_queues(&screen, now);
 }
 
 int ctl_top(const char *path, unsigned seconds, unsigned count, bool as_json)
@@ -382,7 +435,7 @@ int ctl_top(const char *path, unsigned seconds, unsigned count, bool as_json)
 
 			print(now, as_json);
 			json_decref(now);
-			err = fflush(stdout);
+			err = std_flush();
 		}
 		sample_free(&old);
 		old = new;

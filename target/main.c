@@ -7,13 +7,14 @@
 #include "config/args.h"
 #include "config/conf.h"
 #include "config/daemon.h"
+#include "util/std.h"
 
 int main(int argc, char **argv)
 {
 	struct conf *conf = malloc(sizeof(*conf)); /* large, and alive as long as we are */
 	int status = 1;
 
-	if (!conf)
+	if (!conf || std_open())
 		return 1;
 	conf_init(conf);
 	switch (args_parse(argc, argv, conf)) {
@@ -32,5 +33,5 @@ int main(int argc, char **argv)
 	}
 	conf_fini(conf);
 	free(conf);
-	return status;
+	return std_close("nvmetd", status);
 }
