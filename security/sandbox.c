@@ -121,6 +121,8 @@ static const int worker_calls[] = {
 	SCMP_SYS(getrandom),
 	SCMP_SYS(fstat), /* the log asks whether it writes to the journal */
 	SCMP_SYS(newfstatat),
+	SCMP_SYS(poll), /* and whether it has room for a line */
+	SCMP_SYS(ppoll),
 	SCMP_SYS(getpid),
 	SCMP_SYS(gettid),
 	SCMP_SYS(sched_yield),
@@ -164,8 +166,6 @@ static const int main_calls[] = {
 	SCMP_SYS(dup),
 	SCMP_SYS(dup3),
 	SCMP_SYS(pipe2),
-	SCMP_SYS(poll),
-	SCMP_SYS(ppoll),
 	SCMP_SYS(accept),
 	SCMP_SYS(accept4),
 	SCMP_SYS(socket),

@@ -3,7 +3,9 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,7 @@ static const struct {
 };
 
 static enum log_level log_max = LOG_LEVEL_INFO;
+static atomic_uint lost; /* lines that found no room */
 
 void log_set_level(enum log_level level)
 {
@@ -79,6 +82,54 @@ static size_t log_prefix(char *line, size_t size, enum log_level level)
 	return len;
 }
 
+/* What peers send (NQNs) may end up in a line: nothing of it may start another line, or tell a
+ * terminal what to do. */
+static void make_plain(char *line, size_t len)
+{
+	for (size_t i = 0, n_bytes; i < len; i += n_bytes ? n_bytes : 1) {
+		n_bytes = utf8_char(line + i, len - i);
+		if (!n_bytes)
+			line[i] = '?';
+	}
+}
+
+/* --- Standard error --------------------------------------------------------------------------- */
+
+/*
+ * Whoever reads it may have stopped: a pager, a terminal after Ctrl-S, a collector that hangs. The
+ * daemon goes on, and lines are lost. What has any room has it for more than two lines: a pipe for
+ * a page.
+ */
+static bool has_room(void)
+{
+	struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&fd, 1, 0) != 0;
+}
+
+static void put_line(char *line, size_t len)
+{
+	line[len++] = '\n';
+	if (write(STDERR_FILENO, line, len) < 0)
+		return; /* there is nowhere to say so */
+}
+
+/* In front of the first line that is not lost. */
+static void put_lost(void)
+{
+	unsigned n = atomic_exchange(&lost, 0);
+	char line[LOG_LINE_MAX];
+	size_t len;
+
+	if (!n)
+		return;
+	len = log_prefix(line, sizeof(line), LOG_LEVEL_WARN);
+	len += (size_t)snprintf(line + len, sizeof(line) - len,
+				"%u lines are missing here: who reads standard error had stopped",
+				n);
+	put_line(line, len);
+}
+
 __attribute__((format(printf, 2, 0))) static void log_vwrite(enum log_level level, const char *fmt,
 							     va_list args)
 {
@@ -91,16 +142,13 @@ __attribute__((format(printf, 2, 0))) static void log_vwrite(enum log_level leve
 	len += (size_t)n;
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2; /* cut, not dropped */
-	/* What peers send (NQNs) may end up in a line: nothing of it may start another line, or
-	 * tell a terminal what to do. */
-	for (size_t i = 0, n_bytes; i < len; i += n_bytes ? n_bytes : 1) {
-		n_bytes = utf8_char(line + i, len - i);
-		if (!n_bytes)
-			line[i] = '?';
+	make_plain(line, len);
+	if (!has_room()) {
+		atomic_fetch_add(&lost, 1);
+		return;
 	}
-	line[len++] = '\n';
-	if (write(STDERR_FILENO, line, len) < 0)
-		return; /* there is nowhere to say so */
+	put_lost();
+	put_line(line, len);
 }
 
 void log_write(enum log_level level, const char *fmt, ...)

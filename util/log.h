@@ -4,6 +4,8 @@
  * terminal or a file the line starts with a time stamp).
  *
  * Any thread may log; a line is one write(2), so lines of threads do not mix. errno is preserved.
+ * Logging never waits: a line that standard error has no room for is lost, and counted in front of
+ * the next one.
  * Nothing is logged per I/O. What a peer can trigger at will goes through log_limited(), which
  * lets a burst through and then counts what it held back.
  */
