@@ -39,6 +39,7 @@ struct client {
 struct control {
 	struct daemon *daemon;
 	struct sockaddr_un addr;
+	struct stat made; /* what was bound: somebody may put another socket in its place */
 	struct evconnlistener *listener;
 	struct acceptor acceptor;
 	LIST_HEAD(, client) clients;
@@ -256,6 +257,16 @@ static int bind_path(const struct sockaddr_un *addr)
 	return fd;
 }
 
+/* Ours only: it may have been removed, and another daemon have taken the name since. */
+static void remove_path(const struct control *control)
+{
+	struct stat st;
+
+	if (lstat(control->addr.sun_path, &st) == 0 && st.st_dev == control->made.st_dev &&
+	    st.st_ino == control->made.st_ino)
+		unlink(control->addr.sun_path);
+}
+
 int control_new(struct daemon *daemon, const char *path, struct control **ret_control)
 {
 	struct control *control = calloc(1, sizeof(*control));
@@ -278,12 +289,13 @@ int control_new(struct daemon *daemon, const char *path, struct control **ret_co
 		free(control);
 		return fd;
 	}
+	lstat(path, &control->made); /* removed already: then nothing there will be ours */
 	control->listener = evconnlistener_new(daemon->loop.base, on_accept, control,
 					       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
 					       fd);
 	if (!control->listener) {
+		remove_path(control);
 		close(fd);
-		unlink(path);
 		free(control);
 		return -ENOMEM;
 	}
@@ -305,7 +317,7 @@ void control_free(struct control *control)
 	while ((client = LIST_FIRST(&control->clients)) != NULL)
 		client_free(client); /* NOLINT(clang-analyzer-unix.Malloc): it left the list */
 	acceptor_fini(&control->acceptor);
+	remove_path(control); /* while we hold the socket, no other one has its inode number */
 	evconnlistener_free(control->listener);
-	unlink(control->addr.sun_path);
 	free(control);
 }

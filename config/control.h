@@ -23,7 +23,8 @@ struct daemon;
 
 /* Listens at `path`; a socket nobody listens to is replaced. 0 or -errno (logged). */
 int control_new(struct daemon *daemon, const char *path, struct control **ret_control);
-/* Closes it and its clients, and removes the path. NULL is allowed. */
+/* Closes it and its clients, and removes the path if the socket there is still this one. NULL is
+ * allowed. */
 void control_free(struct control *control);
 
 #endif

@@ -324,6 +324,17 @@ def test_control_socket_in_use(start, tmp_path):
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def test_control_socket_of_another(start, tmp_path):
+    """Whoever takes a name that has become free keeps it: the daemon that had it before removes only its own."""
+    first = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", folder=tmp_path)
+    first.control.unlink()
+    second = start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", folder=tmp_path)
+    first.stop()
+    assert second.ctl("status")["pid"] == second.process.pid
+    second.stop()
+    assert not second.control.exists()
+
+
 def test_medium_in_use(start, tmp_path):
     """A second daemon does not write to the file of the first."""
     spec = f"emulated:file={tmp_path}/disk,size=16M"
