@@ -250,6 +250,8 @@ void tx_flush(struct nvme_tcp_conn *conn)
 			return;
 		}
 		conn->want_write = true;
+		/* That there is room is told by its event alone. */
+		loop_forget(&conn->queue.worker->loop, &conn->source);
 		conn->tx_acked_seen = UINT64_MAX;
 		if (event_add(conn->write_event, NULL) < 0)
 			conn_close(conn, "no memory to wait for its socket");

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/unit.h"
 
+#include <sys/socket.h>
+
 #include "target/nvmf.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
@@ -203,6 +205,24 @@ static void own_shadow(void **state)
 	assert_int_equal(greedy->n_commands, 0);
 }
 
+/* Looking at a source alone finds what has come, but not that there is room to send: a connection
+ * that waits for that is looked at with all others. */
+static void full_socket(void **state)
+{
+	const int small = 4096;
+
+	(void)state;
+	assert_int_equal(setsockopt(greedy->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	send_many(NVME_IO_READ, DEPTH, 128u << 10, NULL);
+	rig_settle();
+	assert_null(rig.workers[0].loop.source);
+	settle();
+	assert_int_equal(greedy->n_commands, 0);
+	send_many(NVME_IO_READ, 1, 4096, NULL);
+	settle();
+	assert_non_null(rig.workers[0].loop.source);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +233,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(keep_alives, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_shadow, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_socket, setup, teardown),
 	};
 	int failed;
 
