@@ -180,7 +180,9 @@ static bool too_many_ctrls(const struct nvmet_queue *queue, const char *hostnqn,
 
 	if (!discovery)
 		n = queue->target->n_ctrls - n;
-	return (limits->controllers && n >= limits->controllers) ||
+	return (limits->controllers &&
+		(n >= limits->controllers || nvmet_host_n_net_ctrls(queue, discovery) >=
+						     nvmet_peer_net_limit(limits->controllers))) ||
 	       (limits->controllers_per_host &&
 		nvmet_host_n_ctrls(queue, hostnqn, discovery) >= limits->controllers_per_host);
 }

@@ -52,15 +52,6 @@ void nvmet_host_put(struct nvmet_host *host)
 	free(host);
 }
 
-/* Whether two peers ("192.0.2.7:49152") have one address. */
-static bool same_address(const char *a, const char *b)
-{
-	const char *a_port = strrchr(a, ':'), *b_port = strrchr(b, ':');
-
-	return a_port && b_port && a_port - a == b_port - b &&
-	       memcmp(a, b, (size_t)(a_port - a)) == 0;
-}
-
 /* What is still being taken apart counts, for it holds queue pairs. */
 unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery)
 {
@@ -76,7 +67,24 @@ unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bo
 			n += ctrl->proven && !discovery
 				     ? ctrl->host == host
 				     : ctrl->queues[0] &&
-					       same_address(ctrl->queues[0]->peer, queue->peer);
+					       nvmet_peer_same_addr(&ctrl->queues[0]->peer_addr,
+								    &queue->peer_addr);
+	}
+	return n;
+}
+
+unsigned nvmet_host_n_net_ctrls(const struct nvmet_queue *queue, bool discovery)
+{
+	const struct nvmet_subsystem *subsys;
+	const struct nvmet_ctrl *ctrl;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (subsys, &queue->target->subsystems, link) {
+		if (subsys->discovery != discovery)
+			continue;
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
+			n += ctrl->queues[0] &&
+			     nvmet_peer_same_net(&ctrl->queues[0]->peer_addr, &queue->peer_addr);
 	}
 	return n;
 }

@@ -42,6 +42,8 @@ void nvmet_host_put(struct nvmet_host *host);
  * controllers, count by the address that they came from, because anybody can claim an NQN.
  */
 unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery);
+/* How many there are from the IPv6 network of `queue`, whoever they say they are. */
+unsigned nvmet_host_n_net_ctrls(const struct nvmet_queue *queue, bool discovery);
 
 /*
  * Sends an admin command on behalf of `req` to the SSD, with the first `len` bytes of its data (0:

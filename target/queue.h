@@ -18,6 +18,7 @@
 #include "pcie/nvme.h"
 #include "target/fuse.h"
 #include "target/losses.h"
+#include "target/peer.h"
 #include "util/bits.h"
 #include "util/counter.h"
 #include "util/loop.h"
@@ -74,10 +75,11 @@ struct nvmet_queue {
 	struct nvmet_target *target;
 	struct worker *worker;
 	const struct nvmet_transport_ops *ops;
-	struct nvmet_port *port;        /* where the host came in */
-	char local_addr[48];            /* numeric address that the host came to */
-	char peer[56];                  /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
-	const struct psk_identity *tls; /* what the host has proved to have; NULL: no TLS */
+	struct nvmet_port *port; /* where the host came in */
+	char local_addr[48];     /* numeric address that the host came to */
+	char peer[72];           /* "192.0.2.7:49152", "[2001:db8::7]:49152": for the log */
+	struct nvmet_peer_addr peer_addr; /* for limits */
+	const struct psk_identity *tls;   /* what the host has proved to have; NULL: no TLS */
 	const char *tls_how; /* cipher suite and who has the records, for reports; with tls */
 
 	/* Set by Connect on the main thread; constant once `live`. */

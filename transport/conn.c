@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -475,7 +476,7 @@ static const struct nvmet_transport_ops tcp_ops = {
 
 static void set_names(struct nvme_tcp_conn *conn, const struct sockaddr_storage *peer)
 {
-	char host[48], port[8];
+	char host[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE], port[8];
 	struct sockaddr_storage local;
 	socklen_t len = sizeof(local);
 
@@ -486,7 +487,7 @@ static void set_names(struct nvme_tcp_conn *conn, const struct sockaddr_storage 
 	if (getsockname(conn->stream.fd, (struct sockaddr *)&local, &len) == 0)
 		getnameinfo((struct sockaddr *)&local, len, conn->queue.local_addr,
 			    sizeof(conn->queue.local_addr), NULL, 0, NI_NUMERICHOST);
-	tcp_peer_addr(peer, conn->addr);
+	conn->queue.peer_addr = tcp_peer_addr(peer);
 }
 
 struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, struct nvmet_port *port,

@@ -114,7 +114,6 @@ struct nvme_tcp_conn {
 	bool handshake_over; /* told to the main thread */
 	struct loop_msg msg; /* start, and the end */
 	struct loop_msg handshake_msg;
-	uint8_t addr[16]; /* peer, IPv4 as ::ffff:a.b.c.d: for limits */
 };
 
 /* Main thread: makes a connection of an accepted socket. It owns the fd. NULL: no memory (fd

@@ -3,7 +3,7 @@
 #ifndef NVMETD_TRANSPORT_INTERNAL_H
 #define NVMETD_TRANSPORT_INTERNAL_H
 
-#include <stdint.h>
+#include "target/peer.h"
 
 struct nvme_tcp;
 struct nvme_tcp_conn;
@@ -16,7 +16,7 @@ struct tls_ctx;
 struct nvmet_target *tcp_target(struct nvme_tcp *tcp);
 struct tls_ctx *tcp_tls(struct nvme_tcp *tcp);
 /* Any thread. The address without the port, IPv4 as ::ffff:a.b.c.d. */
-void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16]);
+struct nvmet_peer_addr tcp_peer_addr(const struct sockaddr_storage *peer);
 
 /* Main thread, as all below. */
 /* Takes a connected socket in, as an accepted one: 0, -EBUSY (a limit) or -ENOMEM (fd stays). */

@@ -41,14 +41,14 @@ int pages_join(struct nvme_tcp_conn *conn)
 	struct pages_host *host;
 
 	LIST_FOREACH (host, &conn->tw->hosts, link) {
-		if (memcmp(host->addr, conn->addr, sizeof(host->addr)) == 0)
+		if (nvmet_peer_same_addr(&host->addr, &conn->queue.peer_addr))
 			break;
 	}
 	if (!host) {
 		host = calloc(1, sizeof(*host));
 		if (!host)
 			return -ENOMEM;
-		memcpy(host->addr, conn->addr, sizeof(host->addr));
+		host->addr = conn->queue.peer_addr;
 		LIST_INSERT_HEAD(&conn->tw->hosts, host, link);
 	}
 	host->n_conns++;

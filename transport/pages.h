@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "target/peer.h"
 #include "transport/tcp_worker.h"
 
 struct nvme_tcp_cmd;
@@ -36,7 +37,7 @@ struct nvme_tcp_conn;
 /* A worker's connections of one peer address. */
 struct pages_host {
 	LIST_ENTRY(pages_host) link;
-	uint8_t addr[16];
+	struct nvmet_peer_addr addr;
 	unsigned n_conns;
 	size_t held; /* bytes */
 };

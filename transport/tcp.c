@@ -21,6 +21,7 @@
 #include "transport/conn.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/peers.h"
 #include "transport/place.h"
 #include "transport/sockopt.h"
 #include "transport/tls.h"
@@ -31,7 +32,6 @@
 #include "util/num.h"
 
 #define BACKLOG      512
-#define ADDR_BUCKETS 256
 #define STOP_LOOK_MS 20
 
 struct listener {
@@ -42,13 +42,6 @@ struct listener {
 	struct acceptor acceptor;
 };
 
-/* A peer address and the connections that come from it. */
-struct peer {
-	LIST_ENTRY(peer) link;
-	uint8_t addr[16];
-	unsigned n_conns, n_handshakes;
-};
-
 struct nvme_tcp {
 	struct nvmet_target *target;
 	struct tls_ctx *tls; /* NULL: no port has it */
@@ -56,8 +49,7 @@ struct nvme_tcp {
 	struct nvme_tcp_options options;
 	struct place place;
 	LIST_HEAD(, listener) listeners;
-	LIST_HEAD(, peer) peers[ADDR_BUCKETS];
-	unsigned n_conns, n_handshakes;
+	struct peers peers;
 	struct log_limit limit;
 
 	struct event *stop_timer;
@@ -79,82 +71,28 @@ struct tls_ctx *tcp_tls(struct nvme_tcp *tcp)
 
 /* --- Limits ----------------------------------------------------------------------------------- */
 
-void tcp_peer_addr(const struct sockaddr_storage *peer, uint8_t addr[16])
+struct nvmet_peer_addr tcp_peer_addr(const struct sockaddr_storage *peer)
 {
-	memset(addr, 0, 16);
+	struct nvmet_peer_addr addr = { 0 };
+
 	if (peer->ss_family == AF_INET6) {
-		memcpy(addr, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+		memcpy(addr.bytes, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
 	} else if (peer->ss_family == AF_INET) {
-		memset(addr + 10, 0xff, 2);
-		memcpy(addr + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+		memset(addr.bytes + 10, 0xff, 2);
+		memcpy(addr.bytes + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
 	}
-}
-
-static struct peer *peer_find(struct nvme_tcp *tcp, const uint8_t addr[16], bool make)
-{
-	unsigned bucket = (addr[15] ^ addr[14] ^ addr[7]) % ADDR_BUCKETS;
-	struct peer *peer;
-
-	LIST_FOREACH (peer, &tcp->peers[bucket], link) {
-		if (memcmp(peer->addr, addr, sizeof(peer->addr)) == 0)
-			return peer;
-	}
-	peer = make ? calloc(1, sizeof(*peer)) : NULL;
-	if (peer) {
-		memcpy(peer->addr, addr, sizeof(peer->addr));
-		LIST_INSERT_HEAD(&tcp->peers[bucket], peer, link);
-	}
-	return peer;
-}
-
-static bool reached(unsigned n, unsigned limit)
-{
-	return limit && n >= limit;
-}
-
-/* NULL: it may come in. */
-static const char *why_refused(const struct nvme_tcp *tcp, const struct peer *peer)
-{
-	const struct nvmet_limits *limits = &tcp->target->limits;
-
-	if (reached(tcp->n_conns, limits->connections))
-		return "limits.connections";
-	if (reached(peer->n_conns, limits->connections_per_host))
-		return "limits.connections_per_host";
-	if (reached(tcp->n_handshakes, limits->handshakes))
-		return "limits.handshakes";
-	if (reached(peer->n_handshakes, limits->handshakes_per_host))
-		return "limits.handshakes_per_host";
-	return NULL;
+	return addr;
 }
 
 void tcp_handshake_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 {
-	struct peer *peer = peer_find(tcp, conn->addr, false);
-
-	tcp->n_handshakes--;
-	if (peer)
-		peer->n_handshakes--;
-}
-
-static void peer_leave(struct peer *peer)
-{
-	if (--peer->n_conns == 0) {
-		LIST_REMOVE(peer, link);
-		free(peer);
-	}
+	peers_handshake_over(&tcp->peers, &conn->queue.peer_addr);
 }
 
 void tcp_conn_over(struct nvme_tcp *tcp, struct nvme_tcp_conn *conn)
 {
-	struct peer *peer = peer_find(tcp, conn->addr, false);
-
-	if (!conn->handshake_over)
-		tcp_handshake_over(tcp, conn);
-	if (peer)
-		peer_leave(peer);
+	peers_leave(&tcp->peers, &conn->queue.peer_addr, !conn->handshake_over);
 	conn->tw->n_given--;
-	tcp->n_conns--;
 }
 
 /* --- Accepting -------------------------------------------------------------------------------- */
@@ -172,9 +110,8 @@ static void refuse(struct nvme_tcp *tcp, const struct nvmet_port *port,
 	tcp->target->refused.connections++;
 	getnameinfo((const struct sockaddr *)addr, sizeof(*addr), host, sizeof(host), NULL, 0,
 		    NI_NUMERICHOST);
-	log_limited(&tcp->limit, LOG_LEVEL_WARN,
-		    "port %u: a connection of %s is refused: %s is reached", port->portid, host,
-		    why);
+	log_limited(&tcp->limit, LOG_LEVEL_WARN, "port %u: a connection of %s is refused: %s",
+		    port->portid, host, why);
 }
 
 int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
@@ -182,29 +119,20 @@ int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 {
 	unsigned n_workers = nvmet_target_n_usable_workers(tcp->target);
 	struct tcp_worker *tw = place_conn(&tcp->place, n_workers, fd);
+	const struct nvmet_peer_addr peer = tcp_peer_addr(addr);
+	const char *why = peers_enter(&tcp->peers, &tcp->target->limits, &peer);
 	struct nvme_tcp_conn *conn;
-	struct peer *peer;
-	uint8_t key[16];
-	const char *why;
 
-	tcp_peer_addr(addr, key);
-	peer = peer_find(tcp, key, true);
-	if (!peer)
-		return -ENOMEM;
-	why = why_refused(tcp, peer);
-	conn = why ? NULL : conn_new(tcp, tw, port, fd, addr);
-	if (!conn) {
-		peer->n_conns++;
-		peer_leave(peer);
-		if (why)
-			refuse(tcp, port, addr, why);
-		return why ? -EBUSY : -ENOMEM;
+	if (why) {
+		refuse(tcp, port, addr, why);
+		return -EBUSY;
 	}
-	peer->n_conns++;
+	conn = conn_new(tcp, tw, port, fd, addr);
+	if (!conn) {
+		peers_leave(&tcp->peers, &peer, true);
+		return -ENOMEM;
+	}
 	tw->n_given++;
-	tcp->n_conns++;
-	tcp->n_handshakes++;
-	peer->n_handshakes++;
 	loop_post(&tw->worker->loop, &conn->msg, start_on_worker);
 	return 0;
 }
@@ -249,16 +177,16 @@ static void describe_port(struct nvmet_port *port, int fd)
 {
 	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
-	uint8_t bytes[16] = { 0 };
-	static const uint8_t any4[16] = { [10] = 0xff, 0xff }, any6[16];
+	static const struct nvmet_peer_addr any4 = { { [10] = 0xff, 0xff } }, any6;
+	struct nvmet_peer_addr bound;
 
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
 	    getnameinfo((struct sockaddr *)&addr, len, port->traddr, sizeof(port->traddr),
 			port->trsvcid, sizeof(port->trsvcid), NI_NUMERICHOST | NI_NUMERICSERV))
 		return;
 	port->adrfam = addr.ss_family == AF_INET6 ? NVMF_ADRFAM_IPV6 : NVMF_ADRFAM_IPV4;
-	tcp_peer_addr(&addr, bytes);
-	port->wildcard = memcmp(bytes, any4, 16) == 0 || memcmp(bytes, any6, 16) == 0;
+	bound = tcp_peer_addr(&addr);
+	port->wildcard = nvmet_peer_same_addr(&bound, &any4) || nvmet_peer_same_addr(&bound, &any6);
 }
 
 static void listener_free(struct listener *listener)
@@ -388,7 +316,7 @@ void nvme_tcp_free(struct nvme_tcp *tcp)
 {
 	if (!tcp)
 		return;
-	must(tcp->n_conns == 0);
+	must(tcp->peers.all.conns == 0);
 	close_listeners(tcp);
 	for (unsigned i = 0; tcp->workers && i < tcp->target->n_workers; i++)
 		free(tcp->workers[i].recv_buf);
@@ -436,7 +364,7 @@ static void stop_look(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (tcp->n_conns == 0) {
+	if (tcp->peers.all.conns == 0) {
 		tcp->stopped(tcp->stopped_arg);
 		return;
 	}

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What there is only so much of: connections, file descriptors, SSDs that work."""
 
+import ctypes
+import fcntl
 import os
 import re
 import resource
 import socket
+import struct
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,6 +47,51 @@ def test_connections(start, tmp_path, limit):
     daemon.expect_clean()
     with Host(daemon.address, NQN):
         pass
+    daemon.expect_clean()
+
+
+@pytest.fixture(name="networks")
+def fixture_networks():
+    """A network of this thread's own, and of what it starts: addresses of two IPv6 networks are its loopback's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    nets = [[f"2001:db8:0:{net}::{number:x}" for number in range(1, 17)] for net in (1, 2)]
+    with open("/proc/thread-self/ns/net", "rb") as before:
+        if libc.unshare(0x40000000):  # CLONE_NEWNET
+            pytest.skip("a network namespace needs privileges")
+        try:
+            with socket.socket(socket.AF_INET6) as sock:
+                fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+                for address in (address for net in nets for address in net):
+                    fcntl.ioctl(sock, 0x8916, struct.pack("16sIi", socket.inet_pton(socket.AF_INET6, address),
+                                                          128, socket.if_nametoindex("lo")))  # SIOCSIFADDR
+            yield nets
+        finally:
+            assert libc.setns(before.fileno(), 0x40000000) == 0
+
+
+def test_networks(start, tmp_path, networks):
+    """However many addresses of one IPv6 network there are, others have places: connections, controllers."""
+    config = conf(tmp_path, "connections = 16; controllers = 8;")
+    config.write_text(config.read_text().replace("127.0.0.1:0", "[::]:0"))
+    daemon = start("-c", config)
+    many, other = networks
+    with ExitStack() as stack:
+        for address in many[:14]:
+            stack.enter_context(Connection(daemon.address, source=address)).icreq()
+        with Connection(daemon.address, source=many[14]) as refused:
+            refused.expect_close()
+        assert f"{many[14]} is refused: its IPv6 network (/64) has 7/8 of limits.connections" in daemon.log()
+        with Host(("::1", daemon.address[1]), NQN) as host:
+            assert len(read(host.io[0], 0, 1)) == 512
+    daemon.expect_clean()
+    with ExitStack() as stack:
+        for address in many[:7]:
+            stack.enter_context(Queue(daemon.address, source=address)).connect(DISCOVERY_NQN)
+        with Queue(daemon.address, source=many[7]) as queue, pytest.raises(Status) as found:
+            queue.connect(DISCOVERY_NQN)
+        assert found.value.code == 0x181 and not found.value.cqe.dnr
+        with Queue(daemon.address, source=other[0]) as queue:
+            queue.connect(DISCOVERY_NQN)
     daemon.expect_clean()
 
 
