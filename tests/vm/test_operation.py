@@ -64,7 +64,7 @@ stop_nvmetd
 
 
 def test_bind_tool(boot):
-    """nvmetd-bind: refuses while mounted, binds, gives back. The daemon goes to the SSD's NUMA node."""
+    """nvmetd-bind: refuses while mounted, be it where it cannot see it, binds, gives back. The daemon goes to the SSD's NUMA node."""
     boot("""
 bdf=$(bdf_of S1)
 bind=$SOURCE/config/systemd/nvmetd-bind
@@ -72,7 +72,14 @@ mkfs.ext4 -q /dev/nvme0n1; mkdir -p /tmp/m; mount /dev/nvme0n1 /tmp/m
 ! $bind bind $bdf 2>/tmp/out || fail "bound while mounted"
 grep -q 'in use: nvme0n1' /tmp/out
 umount /tmp/m
-$bind bind $bdf
+unshare -m sh -c 'mount /dev/nvme0n1 /tmp/m; >/tmp/mounted; exec sleep 600' &
+holder=$!
+for i in $(seq 600); do [ ! -e /tmp/mounted ] || break; sleep 0.1; done
+! grep -q nvme0n1 /proc/mounts
+! $bind bind $bdf 2>/tmp/out || fail "bound while mounted elsewhere"
+grep 'in use: nvme0n1' /tmp/out
+kill $holder
+for i in $(seq 600); do ! $bind bind $bdf || break; sleep 0.1; done
 [ "$($bind status $bdf)" = "$bdf vfio-pci" ]
 $bind bind $bdf
 
