@@ -280,6 +280,7 @@ static int make_signals(struct daemon *daemon)
 	static const int numbers[DAEMON_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
 	for (unsigned i = 0; i < DAEMON_SIGNALS; i++) {
 		daemon->signals[i] = evsignal_new(daemon->loop.base, numbers[i], on_signal, daemon);
 		if (!daemon->signals[i] || evsignal_add(daemon->signals[i], NULL) < 0)

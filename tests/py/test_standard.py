@@ -4,6 +4,8 @@
 import fcntl
 import os
 import re
+import resource
+import signal
 import subprocess
 
 import pytest
@@ -28,6 +30,18 @@ def test_what_is_not_printed(start, command):
                                 env={**ENV, "NVMETD_CONTROL": str(daemon.control)})
         assert result.returncode == 1, result
         assert result.stderr == f"{command[0]}: standard output: {why}\n"
+
+
+def test_log_that_may_not_grow(start):
+    """A limit to the size of files (ulimit -f) ends the log, not the daemon."""
+    daemon = start(*ONE)
+    size = daemon.log_path.stat().st_size
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, size))
+    for _ in range(2):  # a line each
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.ctl("status")["pid"] == daemon.process.pid
+    daemon.stop()
+    assert daemon.log_path.stat().st_size == size
 
 
 @pytest.mark.parametrize("closed", ("2", "0 1 2", "1"))
