@@ -34,7 +34,7 @@ static uint16_t extent_of(const struct emul *emul, const struct nvme_sqe *sqe, u
 	return 0;
 }
 
-/* What it changes is durable before it is answered (NVM Command Set 3.2). */
+/* What it changes, or has read, is durable before it is answered (NVM Command Set 3.2). */
 static bool is_fua(const struct nvme_sqe *sqe)
 {
 	return le32_get(sqe->cdw12) & NVME_IO_FUA;
@@ -168,7 +168,8 @@ static uint16_t transfer(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return status;
 	if (sq->emul->media.ram) {
 		status = ram_transfer(sq->emul, sqe, &extent, iov, n);
-		if (!status && sq->emul->media.dirty && sqe->opcode == NVME_IO_WRITE)
+		if (!status && sq->emul->media.dirty &&
+		    (sqe->opcode == NVME_IO_WRITE || is_fua(sqe)))
 			emul_cache_wrote(&sq->emul->media, extent.offset, extent.len, is_fua(sqe));
 		return status;
 	}
@@ -263,6 +264,7 @@ static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 		return status;
 	if (!emul->media.ram) {
 		slot = emul_slot_take(sq, sqe);
+		slot->fua = is_fua(sqe);
 		slot->offset = extent.offset;
 		slot->left = extent.len;
 		emul_uring_start(slot);
@@ -270,6 +272,8 @@ static uint16_t verify(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	}
 	if (emul_bad_any(&emul->bad, extent.first, extent.blocks))
 		return NVME_SC_UNRECOVERED_READ;
+	if (emul->media.dirty && is_fua(sqe))
+		emul_cache_wrote(&emul->media, extent.offset, extent.len, true);
 	if (!emul->options.pi)
 		return 0; /* nothing to verify */
 	return emul_metadata_io(emul, sqe, extent.offset, (uint32_t)extent.blocks, NULL);

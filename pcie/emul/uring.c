@@ -420,6 +420,21 @@ static void copy_done(struct emul_slot *slot, size_t n)
 	emul_uring_start(slot);
 }
 
+/*
+ * The end of a command that did all that it had to. With FUA what it has read, or made a hole, is
+ * brought to the disk before it is answered; what was written is there (RWF_DSYNC).
+ */
+static void slot_through(struct emul_slot *slot)
+{
+	if (!slot->fua || slot->opcode == NVME_IO_WRITE || slot->sq->emul->media.in_memory) {
+		emul_slot_end(slot, 0);
+		return;
+	}
+	slot->fua = false;
+	slot->opcode = NVME_IO_FLUSH;
+	emul_uring_start(slot);
+}
+
 /* A request has come back with `res`: the command ends, or goes on with what is left of it. */
 static void slot_done(struct emul_slot *slot, int res)
 {
@@ -448,21 +463,20 @@ static void slot_done(struct emul_slot *slot, int res)
 		}
 	}
 	if (slot->opcode == NVME_IO_COMPARE) {
-		emul_slot_end(slot,
-			      (size_t)res == slot->left ? compare(slot) : NVME_SC_UNRECOVERED_READ);
-		return;
-	}
-	if (slot->opcode == NVME_IO_WRITE_ZEROES && slot->fua) {
-		slot->opcode = NVME_IO_FLUSH; /* a hole is not durable by itself */
-		emul_uring_start(slot);
-		return;
+		uint16_t status = (size_t)res == slot->left ? compare(slot)
+							    : NVME_SC_UNRECOVERED_READ;
+
+		if (status) {
+			emul_slot_end(slot, status);
+			return;
+		}
 	}
 	if (slot->opcode == NVME_IO_COPY)
 		copy_done(slot, (size_t)res);
 	else if (slot->opcode == NVME_IO_DSM)
 		next_range(slot);
 	else
-		emul_slot_end(slot, 0);
+		slot_through(slot);
 }
 
 void emul_uring_reap(struct emul_sq *sq)

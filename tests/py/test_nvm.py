@@ -178,7 +178,8 @@ def copy(queue, to, *ranges, inline=True, **changes):
 
 
 def test_fua_of_all_that_changes(start, tmp_path):
-    """Write, Write Zeroes and Copy with FUA outlive a power cut behind their answer; without it they need not."""
+    """Write, Write Zeroes and Copy with FUA outlive a power cut behind their answer, and so does what Read, Compare and
+    Verify with FUA have met; without it they need not."""
     disk = tmp_path / "disk"
     daemon = start("--ssd", f"emulated:file={disk},size=1M,cache=1", "--listen", "127.0.0.1:0", "--nqn", NQN)
     with Host(daemon.address, NQN) as host:
@@ -189,10 +190,17 @@ def test_fua_of_all_that_changes(start, tmp_path):
             write(queue, base, b"b" * 512, flags=flags)
             queue.run(ZEROES, nsid=1, **io_fields(base // 8, 1, flags))
             assert copy(queue, base + 32, (0, 1), cdw12=flags) == 0
+        for base, flags in ((192, 0), (256, FUA)):
+            for block, opcode in enumerate((READ, COMPARE, VERIFY)):
+                write(queue, base + 8 * block, b"c" * 512)
+                data = {"read": 512} if opcode == READ else {"write": b"c" * 512} if opcode == COMPARE else {}
+                queue.run(opcode, nsid=1, **data, **io_fields(base + 8 * block, 1, flags))
         daemon.kill()
     found = disk.read_bytes()
     assert [found[block * 512] for block in (64, 8, 96)] == [0, ord("a"), 0]
     assert [found[block * 512] for block in (128, 16, 160)] == [ord("b"), 0, ord("a")]
+    assert [found[block * 512] for block in (192, 200, 208)] == [0, 0, 0]
+    assert [found[block * 512] for block in (256, 264, 272)] == [ord("c")] * 3
 
 
 def test_copy(host):
