@@ -107,11 +107,6 @@ void dma_arena_free(struct dma_arena *arena)
 	free(arena);
 }
 
-size_t dma_arena_size(const struct dma_arena *arena)
-{
-	return arena->size;
-}
-
 int dma_arena_map(struct dma_arena *arena, struct pcie_device *dev)
 {
 	if (DMA_IOVA_BASE + arena->size - 1 > dev->iova_max) {

@@ -41,7 +41,6 @@ struct dma_pool;  /* one thread's share of it */
 int dma_arena_new(size_t size, struct dma_arena **ret_arena);
 /* All pools are freed first. */
 void dma_arena_free(struct dma_arena *arena);
-size_t dma_arena_size(const struct dma_arena *arena);
 /* Maps or unmaps the whole arena for a device. 0 or -errno (logged by the provider). */
 int dma_arena_map(struct dma_arena *arena, struct pcie_device *dev);
 int dma_arena_unmap(struct dma_arena *arena, struct pcie_device *dev);

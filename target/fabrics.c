@@ -282,21 +282,21 @@ static void connect_got_path(struct nvmet_queue *queue, int err)
 {
 	const struct nvmet_subsystem *subsys = queue->ctrl->subsys;
 
-	if (err) {
+	while (!err) {
+		if (queue->dying || queue->ctrl->dead) {
+			connect_undo(queue, NVME_SC_CONNECT_INVALID_PARAM);
+			return;
+		}
+		if (queue->n_paths == subsys->n_ssds) {
+			nvmet_connect_finish(queue->connect, 0);
+			return;
+		}
+		queue->n_paths++;
+		err = nvmet_ssd_get(subsys->ssds[queue->n_paths - 1], queue, queue->n_paths - 1,
+				    queue->entries, connect_got_path);
+	}
+	if (err != -EINPROGRESS)
 		connect_undo(queue, NVME_SC_CONNECT_BUSY); /* no DNR: the host tries again */
-		return;
-	}
-	if (queue->dying || queue->ctrl->dead) {
-		connect_undo(queue, NVME_SC_CONNECT_INVALID_PARAM);
-		return;
-	}
-	if (queue->n_paths == subsys->n_ssds) {
-		nvmet_connect_finish(queue->connect, 0);
-		return;
-	}
-	queue->n_paths++;
-	nvmet_ssd_get(subsys->ssds[queue->n_paths - 1], queue, queue->n_paths - 1, queue->entries,
-		      connect_got_path);
 }
 
 /* A number that is in use is out of sequence (Base 6.3), once that connection was found alive. */

@@ -102,6 +102,7 @@ static void serve_waiters(struct nvmet_ssd *ssd)
 {
 	TAILQ_HEAD(, nvmet_path) waiters = TAILQ_HEAD_INITIALIZER(waiters);
 	struct nvmet_path *path;
+	int err;
 
 	TAILQ_CONCAT(&waiters, &ssd->waiters, link);
 	while ((path = TAILQ_FIRST(&waiters)) != NULL) {
@@ -109,8 +110,10 @@ static void serve_waiters(struct nvmet_ssd *ssd)
 
 		TAILQ_REMOVE(&waiters, path, link);
 		path->got = NULL;
-		nvmet_ssd_get(ssd, path->queue, (unsigned)(path - path->queue->paths),
-			      path->entries, got);
+		err = nvmet_ssd_get(ssd, path->queue, (unsigned)(path - path->queue->paths),
+				    path->entries, got);
+		if (err != -EINPROGRESS)
+			got(path->queue, err);
 	}
 }
 
@@ -216,8 +219,8 @@ static int share_create(struct nvmet_ssd *ssd, struct nvmet_path *path, uint32_t
 	return err;
 }
 
-void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned index,
-		   uint32_t entries, nvmet_ssd_got_fn *got)
+int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned index,
+		  uint32_t entries, nvmet_ssd_got_fn *got)
 {
 	static struct log_limit refused = LOG_LIMIT_INIT(20); /* main thread only */
 	struct nvmet_path *path = &queue->paths[index];
@@ -225,15 +228,13 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
 	int err = -EBUSY;
 
-	if (!nvme_ctrl_blocks_known(ssd->ctrl)) {
-		got(queue, err); /* commands would be measured in blocks that are no more */
-		return;
-	}
+	if (!nvme_ctrl_blocks_known(ssd->ctrl))
+		return err; /* commands would be measured in blocks that are no more */
 	if (n_free && (!share || n_free > workers_without(ssd, queue->worker))) {
 		path->got = got;
 		err = share_create(ssd, path, entries);
 		if (!err)
-			return;
+			return -EINPROGRESS;
 		path->got = NULL;
 		log_limited(&refused, LOG_LEVEL_WARN, "%s: no new queue pair: %s",
 			    nvme_ctrl_name(ssd->ctrl), strerror(-err));
@@ -242,12 +243,10 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 		path->got = got;
 		path->entries = entries;
 		TAILQ_INSERT_TAIL(&ssd->waiters, path, link);
-		return;
+		return -EINPROGRESS;
 	}
-	if (!share) {
-		got(queue, err);
-		return;
-	}
+	if (!share)
+		return err;
 	if (!ssd->sharing_logged) {
 		ssd->sharing_logged = true;
 		log_warn("%s: its %u I/O queue pairs are all in use: hosts' queues share them now",
@@ -255,9 +254,9 @@ void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned in
 	}
 	join(share, path);
 	if (share->qpair)
-		got(queue, 0);
-	else
-		path->got = got; /* share_created() will tell */
+		return 0;
+	path->got = got; /* share_created() will tell */
+	return -EINPROGRESS;
 }
 
 int nvmet_ssd_attach(struct nvmet_path *path)

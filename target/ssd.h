@@ -65,16 +65,17 @@ void nvmet_ssd_free(struct nvmet_ssd *ssd);
  * (losses.h). Main thread, while the SSD is stopped. */
 void nvmet_ssd_cache_lost(struct nvmet_ssd *ssd);
 
-/* err: 0, or -errno: -EBUSY when no queue pair can be had now. */
+/* The rest of nvmet_ssd_get(). err: 0, or -errno: -EBUSY when no queue pair can be had now. */
 typedef void nvmet_ssd_got_fn(struct nvmet_queue *queue, int err);
 /*
  * Gets queue->paths[path] a queue pair, with room for `entries` commands if the SSD allows that.
  * When all are in use but one is just being deleted, it waits for that one: a host that reconnects
- * must not be sent away because of the host that leaves. got() is called from the loop, or at once.
- * Not attached: nvmet_ssd_attach() does, on the worker.
+ * must not be sent away because of the host that leaves. 0: it has one now. -EINPROGRESS: got()
+ * follows from the loop, never from within this call. -EBUSY, -ENOMEM, -ENODEV: it gets none, and
+ * got() does not follow. Not attached: nvmet_ssd_attach() does, on the worker.
  */
-void nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned path,
-		   uint32_t entries, nvmet_ssd_got_fn *got);
+int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned path, uint32_t entries,
+		  nvmet_ssd_got_fn *got);
 /* Worker: interrupts of the path's queue pair are handled here from now on. 0 or -errno. */
 int nvmet_ssd_attach(struct nvmet_path *path);
 
