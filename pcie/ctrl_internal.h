@@ -7,6 +7,7 @@
 #include "pcie/ctrl.h"
 #include "pcie/device.h"
 #include "pcie/dma.h"
+#include "pcie/qpair_recovery.h"
 #include "util/loop.h"
 
 #define NVME_ADMIN_ENTRIES 64

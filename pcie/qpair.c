@@ -18,6 +18,7 @@
 #include "pcie/prp.h"
 #include "pcie/qpair_internal.h"
 #include "util/clock.h"
+#include "util/list.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -321,6 +322,18 @@ void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter)
 		return;
 	waiter->queued = false;
 	TAILQ_REMOVE(&qp->waiters, waiter, link);
+}
+
+void nvme_qpair_unwait_all(struct nvme_qpair *qp,
+			   bool (*is_one)(struct nvme_waiter *waiter, const void *arg),
+			   const void *arg)
+{
+	struct nvme_waiter *waiter, *next;
+
+	TAILQ_FOREACH_SAFE (waiter, &qp->waiters, link, next) {
+		if (is_one(waiter, arg))
+			nvme_qpair_unwait(qp, waiter);
+	}
 }
 
 /* As many as there is room for, in order; one that finds the ring full again would wait again. */

@@ -7,7 +7,9 @@
  * queue pair, and submitting and reaping allocate nothing.
  *
  * Life: made and deleted by the controller driver on the main thread (ctrl.h); in between owned by
- * the one thread that attached it. Base 3.3.1 (memory-based queues), 4.2.4 (phase tag).
+ * the one thread that attached it. What a reset of the SSD means for it, and the end of its
+ * commands, are the driver's alone (qpair_recovery.h). Base 3.3.1 (memory-based queues), 4.2.4
+ * (phase tag).
  */
 #ifndef NVMETD_PCIE_QPAIR_H
 #define NVMETD_PCIE_QPAIR_H
@@ -223,6 +225,10 @@ void nvme_qpair_wait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 void nvme_qpair_wait_first(struct nvme_qpair *qp, struct nvme_waiter *waiter);
 /* It waits no longer. One that does not wait is left alone. */
 void nvme_qpair_unwait(struct nvme_qpair *qp, struct nvme_waiter *waiter);
+/* The same for all that `is_one` says yes to. */
+void nvme_qpair_unwait_all(struct nvme_qpair *qp,
+			   bool (*is_one)(struct nvme_waiter *waiter, const void *arg),
+			   const void *arg);
 
 /* Tells the SSD of everything that was queued. Nothing happens when there is nothing new. */
 void nvme_qpair_ring(struct nvme_qpair *qp);
@@ -233,38 +239,5 @@ static inline void nvme_qpair_advance(struct nvme_qpair *qp)
 {
 	loop_advance(qp->loop, &qp->work);
 }
-
-/* The same, of those that are in memory; touches nothing of the SSD. */
-unsigned nvme_qpair_take_completions(struct nvme_qpair *qp);
-
-/*
- * Recovery, in this order, by the owner. Between pause and resume commands wait, as if the ring
- * were full; `refuse` lets them wait no longer.
- */
-void nvme_qpair_pause(struct nvme_qpair *qp);
-/*
- * The SSD is off, and will not touch the rings or the commands' memory before it has been set up
- * anew. Hands out what it completed before; puts the rest at the beginning of the ring again, in
- * order of arrival. A command that was overdue NVME_MAX_TRIES times is ended.
- */
-void nvme_qpair_replay(struct nvme_qpair *qp);
-/*
- * Ends all commands, and those that come, until the next resume. After nvme_qpair_replay(). What
- * comes later ends a tick of the watchdog later: a host that tries again at once must not do so at
- * the network's speed.
- */
-void nvme_qpair_refuse(struct nvme_qpair *qp, uint16_t status);
-/* The SSD knows the queues again. */
-void nvme_qpair_resume(struct nvme_qpair *qp);
-
-/* watch.c: the answer to a report has come; an Abort, if one was sent, was answered. If the
- * commands are excused, it is as if they had been issued now. */
-void nvme_watch_answered(struct nvme_qpair *qp);
-
-/*
- * Ends every outstanding command with `status`. Only when the SSD can no longer touch their memory:
- * its queue is deleted, or the controller is reset.
- */
-void nvme_qpair_abort_all(struct nvme_qpair *qp, uint16_t status);
 
 #endif

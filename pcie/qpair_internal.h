@@ -3,7 +3,7 @@
 #ifndef NVMETD_PCIE_QPAIR_INTERNAL_H
 #define NVMETD_PCIE_QPAIR_INTERNAL_H
 
-#include "pcie/qpair.h"
+#include "pcie/qpair_recovery.h"
 
 /* qpair.c: both rings empty, as the SSD has them after their creation. */
 void nvme_qpair_rings_rewind(struct nvme_qpair *qp);

@@ -30,7 +30,6 @@
 #include "target/transport.h"
 #include "target/worker.h"
 #include "util/bits.h"
-#include "util/list.h"
 #include "util/log.h"
 
 int nvmet_queue_init(struct nvmet_queue *queue)
@@ -143,17 +142,9 @@ static void release_on_main(struct loop_msg *msg)
 	nvmet_queue_release_continue(queue);
 }
 
-/* Commands that wait for room in a shared ring would outlive the queue. */
-static void forget_waiters(struct nvmet_queue *queue, struct nvme_qpair *qpair)
+static bool is_of_queue(struct nvme_waiter *waiter, const void *queue)
 {
-	struct nvme_waiter *waiter, *next;
-
-	TAILQ_FOREACH_SAFE (waiter, &qpair->waiters, link, next) {
-		struct nvmet_req *req = container_of(waiter, struct nvmet_req, waiter);
-
-		if (req->queue == queue)
-			nvme_qpair_unwait(qpair, waiter);
-	}
+	return container_of(waiter, struct nvmet_req, waiter)->queue == queue;
 }
 
 void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvmet_queue *queue))
@@ -162,8 +153,9 @@ void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvme
 	queue->releasing = true;
 	queue->released = released;
 	if (queue->live || queue->disconnected) {
+		/* Commands that wait for room in a shared ring would outlive the queue. */
 		for (unsigned i = 0; i < queue->n_paths; i++)
-			forget_waiters(queue, queue->paths[i].qpair);
+			nvme_qpair_unwait_all(queue->paths[i].qpair, is_of_queue, queue);
 	}
 	queue->live = false;
 	nvmet_fuse_forget(queue);

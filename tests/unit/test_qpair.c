@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "pcie/device.h"
-#include "pcie/qpair.h"
+#include "pcie/qpair_recovery.h"
 
 #define ENTRIES 8
 
