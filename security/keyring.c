@@ -217,16 +217,16 @@ static unsigned generated_psks(struct keyring *ring, const struct psk_identity *
 }
 
 unsigned keyring_tls_psks(struct keyring *ring, const struct psk_identity *identity,
-			  uint8_t psks[][HASH_MAX], unsigned max)
+			  uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX])
 {
 	struct key_set set;
 	unsigned n = 0;
 
 	if (identity->type == 'G')
-		return max ? generated_psks(ring, identity, psks[0]) : 0;
+		return generated_psks(ring, identity, psks[0]);
 	keyring_get(ring, KEY_USE_TLS, identity->hostnqn, identity->subnqn, &set);
 	for (unsigned i = 0; i < set.n; i++) {
-		for (unsigned legacy = 0; legacy < 2 && n < max; legacy++) {
+		for (unsigned legacy = 0; legacy < 2; legacy++) {
 			struct secret retained;
 
 			if (psk_retained(&set.keys[i], identity->hostnqn, legacy, &retained) == 0)

@@ -48,11 +48,11 @@ int keyring_set_generated(struct keyring *ring, const struct psk_identity *ident
 
 /*
  * TLS PSKs that an identity may stand for: one for each key of the host that has this digest, in
- * the form of the specification and in the older one. Fills up to `max` of hash_len(identity->hash)
- * bytes each; returns how many.
+ * the form of the specification and in the older one. Each has hash_len(identity->hash) bytes.
+ * Returns how many there are.
  */
 #define KEYRING_MAX_PSKS (2 * KEY_SET_MAX)
 unsigned keyring_tls_psks(struct keyring *ring, const struct psk_identity *identity,
-			  uint8_t psks[][HASH_MAX], unsigned max);
+			  uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX]);
 
 #endif

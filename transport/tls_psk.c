@@ -114,7 +114,7 @@ static bool try_identity(struct tls *tls, const struct reader *text, const struc
 			 (int)(text->left > 64 ? 64 : text->left), (const char *)text->at);
 		return false;
 	}
-	n = keyring_tls_psks(tls->ctx->keys, &identity, psks, KEYRING_MAX_PSKS);
+	n = keyring_tls_psks(tls->ctx->keys, &identity, psks);
 	if (n)
 		found = match_binder(tls, &identity, binder, binders_len, psks, n);
 	if (found < 0)
