@@ -8,7 +8,7 @@ import secrets
 import struct
 import zlib
 
-from nvmetcp import HOSTNQN, need
+from nvmetcp import AUTH_RECV, AUTH_SEND, FABRICS, HOSTNQN, need
 
 HASHES = {1: hashlib.sha256, 2: hashlib.sha384, 3: hashlib.sha512}
 SEED = b"NVMe-over-Fabrics"
@@ -77,12 +77,12 @@ class Chap:
     def send(self, message, length=None, **fields):
         """Authentication Send; returns the status code."""
         cdw10 = fields.get("cdw10", 0xE9010100)
-        return self.queue.status(0x7F, nsid=0x05, write=message, inline=True, cdw10=cdw10,
+        return self.queue.status(FABRICS, nsid=AUTH_SEND, write=message, inline=True, cdw10=cdw10,
                                  cdw11=len(message) if length is None else length)
 
     def receive(self, size=4096):
         """Authentication Receive."""
-        return self.queue.run(0x7F, nsid=0x06, read=size, cdw10=0xE9010100, cdw11=size).data
+        return self.queue.run(FABRICS, nsid=AUTH_RECV, read=size, cdw10=0xE9010100, cdw11=size).data
 
     def negotiate_message(self, napd=1, halen=None, dhlen=None, authid=1):
         """AUTH_Negotiate."""

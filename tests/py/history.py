@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from daemon import NQN, Daemon  # noqa: E402
-from nvmetcp import Closed, Host, Status, Term, io_fields  # noqa: E402
+from nvmetcp import FLUSH, READ, WRITE, Closed, Host, Status, Term, io_fields  # noqa: E402
 
 BLOCKS = 256  # of each writer
 BATCH = 12
@@ -181,7 +181,7 @@ class Writer(threading.Thread):
         """Every block."""
         queue = self.host.io[0]
         for at in range(0, BLOCKS, 32):
-            commands = [queue.start(2, nsid=1, read=512, **io_fields(self.first + at + i, 1))
+            commands = [queue.start(READ, nsid=1, read=512, **io_fields(self.first + at + i, 1))
                         for i in range(32)]
             queue.wait(*commands)
             for i, command in enumerate(commands):
@@ -197,7 +197,7 @@ class Writer(threading.Thread):
             self.blocks[index].begin(self.seq)
             lba = self.first + index
             commands.append((index, self.seq, queue.start(
-                1, nsid=1, write=content(self.number, lba, self.seq),
+                WRITE, nsid=1, write=content(self.number, lba, self.seq),
                 inline=self.random.random() < 0.5, **io_fields(lba, 1, flags))))
         if self.random.random() < self.run_.cut:
             self.host.io[0].conn.abort()  # RST, wherever it hits them
@@ -213,7 +213,7 @@ class Writer(threading.Thread):
         """What was acknowledged before it is durable after it."""
         before = [next(iter(block.allowed)) if len(block.allowed) == 1 else None
                   for block in self.blocks]
-        if self.host.io[0].status(0, nsid=1):
+        if self.host.io[0].status(FLUSH, nsid=1):
             self.errors += 1
             return
         for block, seq in zip(self.blocks, before):
@@ -229,7 +229,7 @@ class Writer(threading.Thread):
             self.write(indices, FUA if choice < 0.1 else 0)
         elif choice < 0.95:
             queue = self.host.io[0]
-            commands = [queue.start(2, nsid=1, read=512, **io_fields(self.first + index, 1))
+            commands = [queue.start(READ, nsid=1, read=512, **io_fields(self.first + index, 1))
                         for index in indices]
             queue.wait(*commands)
             for index, command in zip(indices, commands):

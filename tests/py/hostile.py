@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from nvmetcp import H2C_DATA, ICREQ, Term, io_fields
+from nvmetcp import H2C_DATA, ICREQ, WRITE, Term, io_fields
 
 ANY = None
 
@@ -42,7 +42,7 @@ def expect_term(conn, fes, fei=ANY):
 
 def start_write(queue, size=16384, slba=0, byte=b"\xee"):
     """A write whose R2T has come; its data is the test's to send."""
-    command = queue.start(1, nsid=1, write=byte * size, **io_fields(slba, size // 512))
+    command = queue.start(WRITE, nsid=1, write=byte * size, **io_fields(slba, size // 512))
     command.auto = False
     while command.ttag is None:
         queue.pump()

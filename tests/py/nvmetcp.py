@@ -11,6 +11,12 @@ import time
 
 ICREQ, ICRESP, H2C_TERM, C2H_TERM, CMD, RESP, H2C_DATA, C2H_DATA, R2T = 0, 1, 2, 3, 4, 5, 6, 7, 9
 HDGST, DDGST, LAST, SUCCESS = 1, 2, 4, 8
+FABRICS = 0x7F  # the opcode; FCTYPE lies where other commands have their NSID
+PROPERTY_SET, CONNECT, PROPERTY_GET, AUTH_SEND, AUTH_RECV, DISCONNECT = 0, 1, 4, 5, 6, 8  # FCTYPE
+GET_LOG_PAGE, IDENTIFY, SET_FEATURES = 0x02, 0x06, 0x09
+FLUSH, WRITE, READ = 0, 1, 2
+NUMBER_OF_QUEUES = 0x07  # FID
+CC, CSTS = 0x14, 0x1C  # properties
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 HOSTNQN = "nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111"
 HOSTID = bytes.fromhex("11111111111141118111111111111111")
@@ -385,7 +391,7 @@ class Queue:
         self.flow_control = not no_flow_control
         cattr = changes.get("cattr", 4 if no_flow_control else 0)
         sqsize = changes.get("sqsize", entries - 1)
-        command = self.run(0x7F, nsid=0x01, write=data, inline=inline,
+        command = self.run(FABRICS, nsid=CONNECT, write=data, inline=inline,
                            cdw10=changes.get("recfmt", 0) | qid << 16,
                            cdw11=sqsize | cattr << 16, cdw12=kato)
         if no_flow_control:
@@ -398,12 +404,12 @@ class Queue:
 
     def property_get(self, offset, size=4):
         """A property's value."""
-        command = self.run(0x7F, nsid=0x04, cdw10=1 if size == 8 else 0, cdw11=offset)
+        command = self.run(FABRICS, nsid=PROPERTY_GET, cdw10=1 if size == 8 else 0, cdw11=offset)
         return command.cqe.dw0 | command.cqe.dw1 << 32
 
     def property_set(self, offset, value):
         """Writes a 4-byte property."""
-        self.run(0x7F, nsid=0x00, cdw11=offset, cdw12=value)
+        self.run(FABRICS, nsid=PROPERTY_SET, cdw11=offset, cdw12=value)
 
 
 class Host:
@@ -441,20 +447,20 @@ class Host:
 
     def enable(self):
         """CC.EN = 1, waits for CSTS.RDY."""
-        self.admin.property_set(0x14, 0x00460001)
+        self.admin.property_set(CC, 0x00460001)  # queue entries of 64 and 16 bytes
         self.wait_csts(1, 1)
 
     def wait_csts(self, mask, value, seconds=60):
         """Until CSTS & mask == value."""
         end = time.monotonic() + seconds
-        while self.admin.property_get(0x1C) & mask != value:
+        while self.admin.property_get(CSTS) & mask != value:
             assert time.monotonic() < end, "CSTS"
             time.sleep(0.005)
 
     def set_queues(self, number):
         """Set Features, Number of Queues; returns what was granted."""
         value = number - 1 | number - 1 << 16
-        return (self.admin.run(0x09, cdw10=7, cdw11=value).cqe.dw0 & 0xFFFF) + 1
+        return (self.admin.run(SET_FEATURES, cdw10=NUMBER_OF_QUEUES, cdw11=value).cqe.dw0 & 0xFFFF) + 1
 
     def queue(self, qid, entries=128, **changes):
         """Connects an I/O queue."""
@@ -468,12 +474,12 @@ class Host:
 
     def identify(self, cns, nsid=0):
         """4096 bytes."""
-        return self.admin.run(0x06, nsid=nsid, read=4096, cdw10=cns).data
+        return self.admin.run(IDENTIFY, nsid=nsid, read=4096, cdw10=cns).data
 
     def log_page(self, lid, length, nsid=0xFFFFFFFF, offset=0, rae=False):
         """Get Log Page."""
         numd = length // 4 - 1
-        return self.admin.run(0x02, nsid=nsid, read=length,
+        return self.admin.run(GET_LOG_PAGE, nsid=nsid, read=length,
                               cdw10=lid | rae << 15 | (numd & 0xFFFF) << 16, cdw11=numd >> 16,
                               cdw12=offset & 0xFFFFFFFF, cdw13=offset >> 32).data
 
@@ -485,10 +491,10 @@ def io_fields(slba, blocks, flags=0):
 
 def read(queue, slba, blocks, size=512, nsid=1, flags=0, **kwargs):
     """Reads blocks; `flags` are those of CDW12."""
-    return queue.run(2, nsid=nsid, read=blocks * size, **io_fields(slba, blocks, flags), **kwargs).data
+    return queue.run(READ, nsid=nsid, read=blocks * size, **io_fields(slba, blocks, flags), **kwargs).data
 
 
 def write(queue, slba, data, size=512, nsid=1, flags=0, **kwargs):
     """Writes blocks; in the capsule when it fits and inline= is not given."""
     kwargs.setdefault("inline", len(data) <= 8192)
-    queue.run(1, nsid=nsid, write=data, **io_fields(slba, len(data) // size, flags), **kwargs)
+    queue.run(WRITE, nsid=nsid, write=data, **io_fields(slba, len(data) // size, flags), **kwargs)

@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-from nvmetcp import DISCOVERY_NQN, Host, read, write
+from nvmetcp import DISCOVERY_NQN, FLUSH, Host, read, write
 
 BLOCKS, SIZE, CHUNK = 32768, 512, 131072
 
@@ -33,7 +33,7 @@ def main():
         chunks = [os.urandom(CHUNK) for _ in range(BLOCKS * SIZE // CHUNK)]
         for index, chunk in enumerate(chunks):
             write(host.io[index % 2], index * CHUNK // SIZE, chunk)
-        assert host.io[0].status(0, nsid=1) == 0
+        assert host.io[0].status(FLUSH, nsid=1) == 0
         for index, chunk in enumerate(chunks):
             got = read(host.io[(index + 1) % 2], index * CHUNK // SIZE, CHUNK // SIZE)
             assert got == chunk, f"block {index * CHUNK // SIZE} reads other data than was written"
