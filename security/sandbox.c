@@ -37,7 +37,7 @@ static int become(const char *user)
 	return 0;
 }
 
-/* Who has none already need not be allowed to ask. */
+/* Nothing is asked for when there is nothing to give up: a container may not even allow that. */
 static int give_up_capabilities(void)
 {
 	if (capng_get_caps_process() == 0 &&
@@ -52,12 +52,13 @@ int sandbox_drop(const char *user)
 	int err = 0;
 
 #ifdef M_ARENA_MAX
-	/* An arena of a thread's own reads a file when it shrinks; nothing is allocated per I/O. */
+	/* One for all threads: to shrink an arena of a thread's own glibc opens a file, which ends
+	 * a worker. That they share it costs nothing, since nothing is allocated per I/O. */
 	mallopt(M_ARENA_MAX, 1);
 #endif
 
-	/* The bounding set first: to change it takes a capability. Who has none cannot and need
-	 * not. */
+	/* The bounding set first: to change it takes a capability, which is given up below. Without
+	 * that it cannot be changed, and need not be. */
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (capng_have_capability(CAPNG_BOUNDING_SET, CAP_SETPCAP) || geteuid() == 0)
 		capng_apply(CAPNG_SELECT_BOUNDS);

@@ -132,7 +132,7 @@ void nvmet_auth_expect(struct nvmet_queue *queue)
 	arm(queue->auth, queue->target->limits.handshake_timeout_ms);
 }
 
-/* So does a host that has no key, and it says no more than that. */
+/* Most often it has no key: such a host closes the connection, and never says why. */
 static void left_early(const struct nvmet_auth *auth)
 {
 	const struct nvmet_queue *queue = auth->queue;
@@ -385,7 +385,7 @@ static void believe(struct nvmet_auth *auth, struct nvmet_req *req, bool both)
 	req->trust = NVMET_TRUST_GIVEN;
 }
 
-/* What the host is told next, if it asks. */
+/* The host is told when it receives the next message. */
 static void disbelieve(struct nvmet_auth *auth, struct nvmet_req *req, auth_failure failure)
 {
 	auth->queue->target->refused.authentications++;

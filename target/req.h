@@ -50,7 +50,7 @@ typedef void nvmet_control_fn(struct nvmet_req *req);
 /* No field of the command is to blame (error information log, parameter error location). */
 #define NVMET_NO_ERROR_LOC UINT16_C(0xffff)
 
-/* What a command says of its queue (authentication). */
+/* What a command changes about its queue: nothing, or that it is trusted or no longer (auth.h). */
 enum nvmet_trust { NVMET_TRUST_SAME, NVMET_TRUST_GIVEN, NVMET_TRUST_TAKEN };
 
 struct nvmet_req {

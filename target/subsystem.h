@@ -78,6 +78,7 @@ int nvmet_subsystem_allow_host(struct nvmet_subsystem *subsys, const char *hostn
 /* NULL: it is not named. */
 const struct nvmet_host_entry *nvmet_subsystem_host(const struct nvmet_subsystem *subsys,
 						    const char *hostnqn);
+/* Whether it may connect, named or not; at the discovery subsystem every host may. */
 bool nvmet_subsystem_host_allowed(const struct nvmet_subsystem *subsys, const char *hostnqn);
 /* The index of an SSD in subsys->ssds, and of each queue's path to it. -ENOENT: none of its
  * namespaces is, or was, on this SSD. */

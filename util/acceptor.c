@@ -56,7 +56,7 @@ static void rest_over(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (acceptor->keeps && !hosts_have_one(acceptor))
+	if (acceptor->for_hosts && !hosts_have_one(acceptor))
 		rest(acceptor);
 	else
 		evconnlistener_enable(acceptor->listener);
@@ -64,7 +64,7 @@ static void rest_over(evutil_socket_t fd, short what, void *arg)
 
 void acceptor_took(struct acceptor *acceptor, int fd)
 {
-	acceptor->keeps = true;
+	acceptor->for_hosts = true;
 	if (fd < first_kept())
 		return;
 	log_limited(&acceptor->limit, LOG_LEVEL_ERR,

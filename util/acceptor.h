@@ -27,7 +27,7 @@ struct acceptor {
 	LIST_ENTRY(acceptor) link;
 	struct evconnlistener *listener;
 	struct event *rest;
-	bool keeps; /* it is for hosts: keeps the last descriptors for others */
+	bool for_hosts; /* the last descriptors are not for its connections */
 	struct log_limit limit;
 	char name[80]; /* "port 1": for the log */
 };

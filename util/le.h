@@ -3,8 +3,8 @@
  * Little-endian integers as they lie on the wire and in the SSD's rings.
  *
  * Each is a structure, so that `a.nsid + 1` or `a.nsid = 1` does not compile: the byte order is
- * converted exactly where a value enters or leaves the program. All accessors accept any alignment
- * that the structure itself has; the load/store helpers accept any address.
+ * converted exactly where a value enters or leaves the program. They are aligned as the integers
+ * are; le32_load() and le32_store() take any address.
  */
 #ifndef NVMETD_UTIL_LE_H
 #define NVMETD_UTIL_LE_H

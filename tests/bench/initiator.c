@@ -105,8 +105,7 @@ static unsigned gather(struct initiator_queue *queue, struct iovec *iov)
 	struct initiator_slot *slot;
 	unsigned n = 0;
 
-	STAILQ_FOREACH(slot, &queue->tx, link)
-	{
+	STAILQ_FOREACH (slot, &queue->tx, link) {
 		uint32_t skip = slot->sent;
 
 		if (n + 3 > IOVS)
