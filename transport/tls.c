@@ -172,28 +172,41 @@ enum tls_step tls_handshake(struct tls *tls)
 
 /* --- Records ---------------------------------------------------------------------------------- */
 
-/* Why nothing moved: -1 with errno, or 0 when the host has ended its side. */
+/* A host that has no more to say may just close its socket: PDUs tell themselves where they end. */
+static bool host_has_left(int error)
+{
+	return error == SSL_ERROR_ZERO_RETURN ||
+	       (error == SSL_ERROR_SSL &&
+		ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING);
+}
+
+static ssize_t still_broken(const struct tls *tls)
+{
+	errno = tls->broken;
+	return -1;
+}
+
+/* Why nothing moved: -1 with errno, or 0 when the host has ended its side. OpenSSL tells only once
+ * what is wrong for good, perhaps behind bytes that did move. */
 static ssize_t nothing(struct tls *tls, int result)
 {
+	static _Thread_local struct log_limit limit = LOG_LIMIT_INIT(20);
 	int error = SSL_get_error(tls->ssl, result);
 
-	switch (error) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
+	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
 		errno = EAGAIN;
 		return -1;
-	case SSL_ERROR_ZERO_RETURN:
-		return 0;
-	case SSL_ERROR_SYSCALL:
-		if (!errno)
-			errno = ECONNRESET;
-		return -1;
-	default:
-		log_debug("TLS: %s", ERR_reason_error_string(ERR_peek_error()));
-		ERR_clear_error();
-		errno = EPROTO;
-		return -1;
 	}
+	if (host_has_left(error))
+		return 0;
+	if (error == SSL_ERROR_SYSCALL) {
+		tls->broken = errno ? errno : ECONNRESET;
+	} else {
+		log_limited(&limit, LOG_LEVEL_INFO, "TLS: %s",
+			    ERR_reason_error_string(ERR_peek_error()));
+		tls->broken = EPROTO;
+	}
+	return still_broken(tls);
 }
 
 ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov)
@@ -202,6 +215,8 @@ ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov)
 
 	if (!tls->ssl)
 		return ktls_readv(tls, iov, n_iov);
+	if (tls->broken)
+		return still_broken(tls);
 	ERR_clear_error();
 	for (int i = 0; i < n_iov; i++) {
 		for (size_t at = 0; at < iov[i].iov_len;) {
@@ -211,8 +226,11 @@ ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov)
 			errno = 0;
 			result = SSL_read_ex(tls->ssl, (uint8_t *)iov[i].iov_base + at,
 					     iov[i].iov_len - at, &n);
-			if (result != 1)
-				return total ? (ssize_t)total : nothing(tls, result);
+			if (result != 1) {
+				ssize_t end = nothing(tls, result);
+
+				return total ? (ssize_t)total : end;
+			}
 			at += n;
 			total += n;
 		}
@@ -278,6 +296,8 @@ ssize_t tls_sendmsg(struct tls *tls, const struct msghdr *msg)
 
 	if (!tls->ssl)
 		return sendmsg(tls->fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (tls->broken)
+		return still_broken(tls);
 	ERR_clear_error();
 	while (cursor.n_iov) {
 		size_t len, n = 0;

@@ -51,6 +51,7 @@ struct tls {
 	enum tls_suite_id suite;
 	char description[80];
 	size_t mid_record; /* bytes of a record that OpenSSL has begun to send */
+	int broken;        /* errno of all that follows, once OpenSSL can do no more; or 0 */
 };
 
 /* tls_psk.c: by enum tls_suite_id. */

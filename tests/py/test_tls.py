@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -334,6 +335,72 @@ def test_cut_records(target):
         host.io[0].conn.sock.sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
         with pytest.raises((Closed, TimeoutError)):
             host.io[0].pump()
+
+
+@pytest.fixture(name="slowly")
+def fixture_slowly():
+    """Makes an end of a connection whose bytes reach the daemon one by one; .far is where they come by."""
+    ends = []
+
+    def make(sock):
+        near, far = socket.socketpair()
+        near.settimeout(60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def pump(source, sink, size):
+            with contextlib.suppress(OSError):
+                while data := source.recv(size):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+
+        make.far, make.peer = far, f"127.0.0.1:{sock.getsockname()[1]}"
+        ends.extend([sock, far])
+        for arguments in ((far, sock, 1), (sock, far, 65536)):
+            threading.Thread(target=pump, args=arguments, daemon=True).start()
+        return near
+
+    yield make
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("how", ("close_notify", "FIN"))
+def test_ends_well(target, slowly, how):
+    """A host that says good-bye, a byte at a time, or just leaves: no error, and nothing to say about it."""
+    queue = Queue(target.required, tls=lambda sock: TlsSocket(slowly(sock), **psk_for(KEY, NQN)))
+    with queue:
+        queue.connect(NQN)
+        if how == "FIN":
+            queue.conn.sock.sock.shutdown(socket.SHUT_WR)
+        else:
+            queue.conn.sock.notify()
+        assert queue.conn.sock.recv(1) == b""
+        wait_log(target, f"conn {slowly.peer}: LIVE -> CLOSED\n")
+
+
+def test_ends_with_an_alert(target, slowly):
+    """What the host cannot read it answers with an alert, here a byte at a time: the log says which."""
+    queue = Queue(target.required, tls=lambda sock: TlsSocket(slowly(sock), **psk_for(KEY, NQN)))
+    with queue:
+        queue.connect(NQN)
+        slowly.far.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+        assert queue.conn.sock.recv(1) == b""
+        wait_log(target, f"conn {slowly.peer}: closed: Protocol error")
+        assert ("TLS: alert 20 from the host" if KTLS else "alert bad record mac") in target.new_log()
+
+
+def test_ends_behind_good_records(target):
+    """Behind a record that is fine, in the same read, one that is not: the log says what is wrong."""
+    with Queue(target.required, tls=tls()) as queue:
+        queue.connect(NQN)
+        sock = queue.conn.sock.sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        queue.start(0x7F, nsid=4, cdw11=8)
+        sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        wait_log(target, f"conn 127.0.0.1:{sock.getsockname()[1]}: closed: {'Bad message' if KTLS else 'Protocol error'}")
+        assert KTLS or "bad record mac" in target.new_log()
 
 
 def test_leaving(target):

@@ -128,6 +128,10 @@ class TlsSocket:
         """New keys with what is sent next; the peer's too, if it is to answer."""
         assert _ssl.SSL_key_update(self.ssl, 1 if answer else 0) == 1
 
+    def notify(self):
+        """close_notify, no FIN."""
+        _ssl.SSL_shutdown(self.ssl)
+
     def close(self):
         """close_notify and FIN."""
         if self.ssl:
