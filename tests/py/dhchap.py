@@ -152,12 +152,21 @@ class Chap:
         """Success2."""
         return struct.pack("<BBxxH10x", 1, SUCCESS2, self.t_id)
 
-    def run(self):
-        """All of it."""
+    def challenged(self):
+        """Up to the Challenge."""
         need(self.send(self.negotiate_message()) == 0, "Negotiate")
         self.take_challenge(self.receive())
+        return self
+
+    def replied(self):
+        """Up to the Reply."""
+        self.challenged()
         need(self.send(self.reply_message()) == 0, "Reply")
-        self.take_success1(self.receive())
+        return self
+
+    def run(self):
+        """All of it."""
+        self.replied().take_success1(self.receive())
         if self.ctrl_key:
             need(self.send(self.success2_message()) == 0, "Success2")
         return self

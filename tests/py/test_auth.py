@@ -105,10 +105,7 @@ def test_proof_without_key(target):
     """A host that asks for proof where there is no key for it: refused."""
     with Queue(target.address) as queue:
         queue.connect(NQN, hostnqn=ONE_WAY)
-        chap = Chap(queue, NQN, KEY, CTRL, hostnqn=ONE_WAY)
-        assert chap.send(chap.negotiate_message()) == 0
-        chap.take_challenge(chap.receive())
-        assert chap.send(chap.reply_message()) == 0
+        chap = Chap(queue, NQN, KEY, CTRL, hostnqn=ONE_WAY).replied()
         must_fail(chap, FAILED)
 
 
@@ -120,9 +117,7 @@ def test_preference(admin):
 
 def test_unknown_identifiers_are_skipped(admin):
     """Identifiers that do not exist are no reason to refuse those that do."""
-    chap = Chap(admin, NQN, KEY, hashes=(99, 2), groups=(200, 0))
-    assert chap.send(chap.negotiate_message()) == 0
-    chap.take_challenge(chap.receive())
+    chap = Chap(admin, NQN, KEY, hashes=(99, 2), groups=(200, 0)).challenged()
     assert (chap.hash, chap.group) == (2, 0)
 
 
@@ -198,10 +193,7 @@ def test_io(target):
 def test_again_with_the_wrong_key(target):
     """A queue that fails to prove itself again has lost what it had."""
     with AuthHost(target.address, NQN) as host:
-        chap = Chap(host.io[0], NQN, KEY2)
-        assert chap.send(chap.negotiate_message()) == 0
-        chap.take_challenge(chap.receive())
-        assert chap.send(chap.reply_message()) == 0
+        chap = Chap(host.io[0], NQN, KEY2).replied()
         assert host.io[0].status(2, nsid=1, read=512) == REQUIRED
         must_fail(chap, FAILED)
 
@@ -210,22 +202,43 @@ def test_again_with_the_wrong_key(target):
 def test_wrong_key(admin, target, groups):
     """Failure1, the end, a line that says why, and a count."""
     before = target.counters()["authentication_failures"]
-    chap = Chap(admin, NQN, KEY2, groups=groups)
-    assert chap.send(chap.negotiate_message()) == 0
-    chap.take_challenge(chap.receive())
-    assert chap.send(chap.reply_message()) == 0
+    chap = Chap(admin, NQN, KEY2, groups=groups).replied()
     assert admin.status(0x18) == REQUIRED
     must_fail(chap, FAILED, closes=True)
     assert "the keys differ" in target.log()
     assert target.counters()["authentication_failures"] > before
 
 
+def test_one_try(admin):
+    """What has failed stays failed on this connection, also for a host that has the right key after all."""
+    wrong = Chap(admin, NQN, KEY2, groups=(0,)).replied()
+    right = Chap(admin, NQN, KEY, groups=(0,), t_id=wrong.t_id)
+    assert right.send(right.negotiate_message()) == 0
+    must_fail(right, FAILED)
+
+
+def test_failure_after_success(start, tmp_path):
+    """A message out of turn on a queue that was trusted: it is closed in time, though its host asks for no reason."""
+    daemon = start("-c", configure(tmp_path, patience="5s"))
+    with Queue(daemon.address) as queue:
+        chap = Chap(queue.connect(NQN), NQN, KEY, groups=(0,)).run()
+        assert chap.send(chap.success2_message()) == 0
+        queue.conn.expect_close()
+    assert "its authentication failed" in daemon.log()
+
+
+def test_short_success2(admin):
+    """A Success2 that ends early proves nothing."""
+    chap = Chap(admin, NQN, KEY, CTRL, groups=(0,)).replied()
+    chap.take_success1(chap.receive())
+    assert chap.send(chap.success2_message()[:-1]) == 0
+    assert admin.status(0x18) == REQUIRED
+    must_fail(chap, PAYLOAD)
+
+
 def test_host_refuses_us(admin):
     """Failure2: the host says that our proof is wrong; it gets nothing more."""
-    chap = Chap(admin, NQN, KEY, CTRL)
-    assert chap.send(chap.negotiate_message()) == 0
-    chap.take_challenge(chap.receive())
-    assert chap.send(chap.reply_message()) == 0
+    chap = Chap(admin, NQN, KEY, CTRL).replied()
     chap.take_success1(chap.receive())
     assert chap.send(struct.pack("<BBxxHBB", 0, 0xF0, chap.t_id, 1, 1)) == 0
     assert admin.status(0x18) == REQUIRED
@@ -288,9 +301,7 @@ REPLIES = {
 @pytest.mark.parametrize("change", REPLIES.values(), ids=REPLIES)
 def test_malformed_reply(admin, change):
     """Lengths and public values that are wrong."""
-    chap = Chap(admin, NQN, KEY, hashes=(1,), groups=(1,))
-    assert chap.send(chap.negotiate_message()) == 0
-    chap.take_challenge(chap.receive())
+    chap = Chap(admin, NQN, KEY, hashes=(1,), groups=(1,)).challenged()
     assert chap.send(change(chap.reply_message())) == 0
     must_fail(chap, PAYLOAD)
 
@@ -304,11 +315,32 @@ def test_malformed_reply(admin, change):
 ])
 def test_out_of_turn(admin, message):
     """Another message than the Reply that is due, or another transaction's."""
-    chap = Chap(admin, NQN, KEY, groups=(0,))
-    assert chap.send(chap.negotiate_message()) == 0
-    chap.take_challenge(chap.receive())
+    chap = Chap(admin, NQN, KEY, groups=(0,)).challenged()
     assert chap.send(message(chap)) == 0
     must_fail(chap, MESSAGE)
+
+
+@pytest.mark.parametrize("step", ("challenge", "success1", "success2"))
+def test_reply_out_of_turn(admin, step):
+    """A Reply before the Challenge was received, and the right one a second time."""
+    chap = Chap(admin, NQN, KEY, CTRL, groups=(0,))
+    assert chap.send(chap.negotiate_message()) == 0
+    if step == "challenge":
+        reply = struct.pack("<BBxxHBxBxHI", 1, 2, chap.t_id, 32, 0, 0, 0) + bytes(64)
+    else:
+        chap.take_challenge(chap.receive())
+        reply = chap.reply_message()
+        assert chap.send(reply) == 0
+    if step == "success2":
+        chap.take_success1(chap.receive())
+    assert chap.send(reply) == 0
+    must_fail(chap, MESSAGE)
+
+
+def test_full_lists(admin):
+    """As many identifiers as a Negotiate has room for."""
+    unknown = tuple(range(100, 129))
+    Chap(admin, NQN, KEY, hashes=(*unknown, 1), groups=(*unknown, 0)).run()
 
 
 def test_reply_first(admin):
@@ -330,13 +362,9 @@ def test_receive_first(admin):
 
 def test_begin_anew(admin):
     """A new Negotiate at any step begins anew; what the old one had is worth nothing."""
-    old = Chap(admin, NQN, KEY, groups=(1,))
-    assert old.send(old.negotiate_message()) == 0
-    old.take_challenge(old.receive())
+    old = Chap(admin, NQN, KEY, groups=(1,)).challenged()
     reply = old.reply_message()
-    new = Chap(admin, NQN, KEY, groups=(1,), t_id=old.t_id)
-    assert new.send(new.negotiate_message()) == 0
-    new.take_challenge(new.receive())
+    new = Chap(admin, NQN, KEY, groups=(1,), t_id=old.t_id).challenged()
     assert new.c1 != old.c1 and new.challenge != old.challenge
     assert new.send(reply) == 0
     must_fail(new, FAILED)
@@ -395,9 +423,7 @@ def test_keep_alive_waits(target):
     """A host that calculates for longer than its keep-alive timeout; from then on it must be heard again."""
     with Queue(target.address) as queue:
         queue.connect(NQN, kato=3000)
-        chap = Chap(queue, NQN, KEY, groups=(1,))
-        assert chap.send(chap.negotiate_message()) == 0
-        chap.take_challenge(chap.receive())
+        chap = Chap(queue, NQN, KEY, groups=(1,)).challenged()
         time.sleep(4.5)
         assert chap.send(chap.reply_message()) == 0
         chap.take_success1(chap.receive())
@@ -434,8 +460,7 @@ def test_one_anew_too_many(admin):
     chap = Chap(admin, NQN, KEY, groups=(0,))
     for _ in range(2):
         for _ in range(7):
-            assert chap.send(chap.negotiate_message()) == 0
-            chap.take_challenge(chap.receive())
+            chap.challenged()
         chap.run()
     for _ in range(9):
         assert chap.send(chap.negotiate_message()) == 0
@@ -562,10 +587,7 @@ def test_rotation(start, tmp_path):
         with Queue(daemon.address) as queue:
             Chap(queue.connect(NQN, hostid=bytes(range(1, 17))), NQN, KEY2, CTRL2).run()
         with Queue(daemon.address) as queue:
-            chap = Chap(queue.connect(NQN, hostid=bytes(range(1, 17))), NQN, KEY)
-            assert chap.send(chap.negotiate_message()) == 0
-            chap.take_challenge(chap.receive())
-            assert chap.send(chap.reply_message()) == 0
+            chap = Chap(queue.connect(NQN, hostid=bytes(range(1, 17))), NQN, KEY).replied()
             must_fail(chap, FAILED)
         assert read(host.io[0], 0, 1) == bytes(512)
     for text in (KEY, KEY2, CTRL, CTRL2):
