@@ -87,6 +87,8 @@ def test_good(tmp_path):
     ("listen", "lisen", 1, "lisen: there is no such key here"),
     ('"127.0.0.1:0"', '"localhost:0"', 1, 'expected "192.0.2.1:4420"'),
     ('"127.0.0.1:0"', '"127.0.0.1:70000"', 1, 'expected "192.0.2.1:4420"'),
+    *(('"127.0.0.1:0"', f'"{address}:0"', 1, 'expected "192.0.2.1:4420"')
+      for address in ("", "[]", "[::1", "[::1]]", "1" * 500)),
     ('"127.0.0.1:0"', "4420", 1, 'expected "192.0.2.1:4420"'),
     ("emulated:size=16M", "emulated:size=x", 2, "size=x: expected a size from 1M"),
     ("emulated:size=16M", "emulated:sise=1M", 2, '"sise" is not a key of an emulated SSD'),
@@ -147,6 +149,35 @@ def test_bad(tmp_path, old, new, line, text):
     status, message = check(tmp_path, GOOD.replace(old, new, 1))
     assert status == 1
     assert message.startswith(f"{tmp_path}/nvmet.conf:{line}: ") and text in message
+
+
+def listed(n, text):
+    """A list of `n` such elements; # becomes the number of each."""
+    return "( " + ", ".join(text.replace("#", str(index)) for index in range(n)) + " )"
+
+
+@pytest.mark.parametrize("most, old, element, text", [
+    (32, '( "127.0.0.1:0" )', '"127.0.0.1:0"', "listen: there are too many addresses"),
+    (64, "GROUPS", '{ nqn = "nqn.a:#"; allow_any_host = true; namespaces = ( { nsid = 1; ssd = "a"; } ); }',
+     "more than 64 subsystems"),
+    (64, "SSDS", '{ name = "#"; spec = "emulated:size=1M"; }', "more than 64 SSDs"),
+    (64, "CPUS", "#", "worker_cpus: more than 64 CPUs"),
+])
+def test_too_many(tmp_path, most, old, element, text):
+    """What there is room for; one more is refused."""
+    plain = {"GROUPS": '( { nqn = "nqn.a:b"; allow_any_host = true; namespaces = ( { nsid = 1; ssd = "a"; } ); } )',
+             "SSDS": '( { name = "a"; spec = "emulated:size=1M"; } )', "CPUS": "( )"}
+    for n in (most, most + 1):
+        conf = """listen = ( "127.0.0.1:0" ); worker_cpus = CPUS;
+ssds = SSDS; subsystems = GROUPS;"""
+        conf = conf.replace(old, listed(n, element))
+        if old == "SSDS":
+            conf = conf.replace('"0"', '"a"')
+        for key, value in plain.items():
+            conf = conf.replace(key, value)
+        status, message = check(tmp_path, conf)
+        assert (text in message) == (n > most), message
+        assert status == 0 or n > most or old == "CPUS", message  # there may be fewer CPUs
 
 
 GOOD_KEY = "DHHC-1:00:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:"
