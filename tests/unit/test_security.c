@@ -82,6 +82,7 @@ static void bad_texts(void **state)
 		{ "NVMeTLSkey-1:04:" KEY32 ":", "hash" },
 		{ "NVMeTLSkey-1:03:" KEY32 ":", "hash" },
 		{ "NVMeTLSkey-1:00:" KEY64 ":", "length" },
+		{ "NVMeTLSkey-1:00;" KEY32 ":", "hash" },
 		{ "NVMeTLSkey-1:00:" KEY32, "colon" },
 		{ "NVMeTLSkey-1:00::", "base64" },
 		{ "NVMeTLSkey-1:00:AQI=:", "length" },
@@ -91,6 +92,7 @@ static void bad_texts(void **state)
 		{ "NVMeTLSkey-1:00:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaI:", "checksum" },
 		{ "NVMeTLSkey-1:00:BQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:", "checksum" },
 		{ "NVMeTLSkey-1:00:" KEY64 KEY64 KEY64 KEY64 KEY64 KEY64 KEY64 ":", "base64" },
+		{ "NVMeTLSkey-1:00:" KEY32 KEY32 KEY32 KEY32 KEY32 KEY32 KEY32 ":", "base64" },
 	};
 
 	(void)state;
@@ -261,6 +263,8 @@ static void identities(void **state)
 		"NVMe0R01 a b\n",
 		"NVMe0R01 a\tb c",
 		"NVMe0R01 a b ",
+		"NVMe0R01 a\x7f b",
+		"NVMe0R01 a\x01 b",
 	};
 	struct psk_identity identity;
 	char text[PSK_IDENTITY_MAX + 1], longer[3 * PSK_IDENTITY_MAX];
