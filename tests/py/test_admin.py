@@ -34,6 +34,27 @@ def test_identify_controller(host):
     assert data[3072:] == bytes(1024)
 
 
+IDENTIFY_CONTROLLER = {
+    "CTRATT": (96, "<I", 0x41), "CNTRLTYPE": (111, "<B", 1), "ACL": (258, "<B", 3), "AERL": (259, "<B", 3),
+    "FRMW": (260, "<B", 3), "LPA": (261, "<B", 0x26), "ELPE": (262, "<B", 63), "WCTEMP": (266, "<H", 343),
+    "CCTEMP": (268, "<H", 353), "KAS": (320, "<H", 10), "SQES": (512, "<B", 0x66), "CQES": (513, "<B", 0x44),
+    "MAXCMD": (514, "<H", 1023), "NN": (516, "<I", 1024), "ONCS": (520, "<H", 0x18F), "VWC": (525, "<B", 4),
+    "OCFS": (534, "<H", 1), "SGLS": (536, "<I", 0x100001), "MNAN": (540, "<I", 1024), "IOCCSZ": (1792, "<I", 516),
+    "IORCSZ": (1796, "<I", 1), "MSDBD": (1803, "<B", 1), "OFCS": (1804, "<H", 1),
+}
+
+
+def test_identify_controller_in_full(host):
+    """Every field that is not 0, from CTRATT on; before it are the SSD's texts and what the test above looks at."""
+    data = bytearray(host.identify(1))
+    data[:96] = bytes(96)
+    data[768:1024] = bytes(256)  # SUBNQN
+    for name, (at, form, expected) in IDENTIFY_CONTROLLER.items():
+        assert struct.unpack_from(form, data, at)[0] == expected, name
+        struct.pack_into(form, data, at, 0)
+    assert data == bytes(4096)
+
+
 def test_two_controllers_have_two_ids(target, host):
     """CNTLIDs are unique in the subsystem."""
     with Host(target.address, NQN, queues=0) as other:
@@ -46,9 +67,11 @@ def test_identify_namespace(host):
     assert struct.unpack_from("<QQQ", data) == (65536,) * 3
     assert data[128 + 4 * (data[26] & 15) + 2] == 9 and data[30] & 1
     assert data[104:120] != bytes(16)
-    assert host.identify(0, 7) == bytes(4096)
-    for nsid in (0, 0xFFFFFFFF, 0xFFFFFFFE, 5000):
-        assert host.admin.status(6, nsid=nsid, read=4096, cdw10=0) == 0x00B
+    last = u32(host.identify(1), 516)  # NN
+    for cns in (0, 5, 8):
+        assert host.identify(cns, 7) == host.identify(cns, last) == bytes(4096)
+        for nsid in (0, 0xFFFFFFFF, 0xFFFFFFFE, last + 1):
+            assert host.admin.status(6, nsid=nsid, read=4096, cdw10=cns) == 0x00B
 
 
 def test_namespace_lists(host):
@@ -223,6 +246,19 @@ def test_number_of_queues_ffffh(target, value):
     """FFFFh in either half."""
     with Host(target.address, NQN, queues=0) as host:
         assert host.admin.status(9, cdw10=7, cdw11=value) == 0x002
+
+
+@pytest.mark.parametrize("sel", range(4, 8))
+def test_reserved_select(host, sel):
+    """Values of SEL that say nothing."""
+    for fid in (0x07, 0x0B, 0x0F, 0x81):
+        assert host.admin.status(10, read=16 if fid == 0x81 else 0, cdw10=fid | sel << 8, cdw11=1) == 0x002
+
+
+def test_error_recovery(host):
+    """A namespace's, or with NSID 0 and FFFFFFFFh the SSD's."""
+    for nsid, code in ((0, 0), (1, 0), (0xFFFFFFFF, 0), (3, 0x00B), (0xFFFFFFFE, 0x00B)):
+        assert host.admin.status(10, nsid=nsid, cdw10=5) == code
 
 
 def test_five_aers(host):
