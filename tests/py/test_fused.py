@@ -165,6 +165,13 @@ def test_missing_second(fused):
     assert read(queue, 0, 1) == OLD
 
 
+def test_second_that_cannot_be_one(fused):
+    """A Fabrics command with the bits of a second half: refused, and the first half is over."""
+    queue = fused.io[0]
+    one, other = first(queue), queue.start(0x7F, nsid=4, flags=SECOND)
+    assert codes(queue, one, other) == [MISSING, INVALID_FIELD]
+
+
 def test_missing_first(fused):
     """A second half alone, and one with another command before it."""
     queue = fused.io[0]

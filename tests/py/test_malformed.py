@@ -95,6 +95,15 @@ def test_second_icreq_with_digests(target):
         expect_term(conn, 2)
 
 
+def test_term_request_with_digests(target):
+    """An H2CTermReq has no digest, whatever was agreed on; it is the end, without an answer."""
+    with Connection(target.address) as conn:
+        conn.icreq(hdgst=True, ddgst=True)
+        conn.send(header(H2C_TERM, hlen=24, plen=24, size=24))
+        with pytest.raises(Closed):
+            conn.pdu()
+
+
 @pytest.mark.parametrize("maxr2t", [0, 1, 0xFFFFFFFF])
 def test_maxr2t(target, maxr2t):
     """Any MAXR2T works: one R2T at a time is within all of them."""
