@@ -72,7 +72,8 @@ class Daemon:
         """What exists now is what expect_clean() expects."""
         self.base = self.counters()
         end = time.monotonic() + PATIENCE_S
-        while self.base["requests"] and time.monotonic() < end:
+        while self.base["requests"]:
+            assert time.monotonic() < end, self.base
             time.sleep(0.02)  # a response is read before its sender has noted that it is sent
             self.base = self.counters()
         self.base_fds = self._settled_fds()

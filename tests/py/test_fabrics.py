@@ -346,13 +346,16 @@ def test_more_hosts_than_queue_pairs(start):
     daemon.expect_clean()
 
 
-def test_stop_under_load(start):
+def test_stop_under_load(start, tmp_path):
     """SIGTERM with commands under way: exit status 0, what was acknowledged is on the medium."""
-    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    disk = tmp_path / "disk"
+    daemon = start("--ssd", f"emulated:file={disk},size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
     with Host(daemon.address, NQN) as host:
-        for index in range(100):
+        write(host.io[0], 0, b"\x5a" * 65536)
+        for index in range(1, 100):
             host.io[0].start(2, nsid=1, read=65536, **io_fields(index * 128, 128))
         daemon.stop()
+    assert disk.read_bytes()[:65536] == b"\x5a" * 65536
 
 
 def test_raw_sqe_is_answered(host):
