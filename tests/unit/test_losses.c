@@ -133,6 +133,25 @@ static void come_and_go(unsigned n)
 	}
 }
 
+/* Each has an NQN of its own: they displace whoever has been away for longest. */
+static void strangers_come_and_go(unsigned n, bool are_told)
+{
+	struct nvmet_ctrl many = { .subsys = subsys };
+
+	for (unsigned i = 0; i < n; i++) {
+		struct nvmet_path *path;
+
+		snprintf(many.hostnqn, sizeof(many.hostnqn), "nqn.%u", i);
+		path = begin(1, &many);
+		if (are_told) {
+			assert_true(told(path, 1));
+			assert_true(told(path, 2));
+			assert_false(told_later(path, 1, 60));
+		}
+		end(path);
+	}
+}
+
 /* Those who are there stay in the list; strangers owe what those who were forgotten owe. */
 static void who_was_forgotten(void **state)
 {
@@ -162,7 +181,21 @@ static void who_was_forgotten_untold(void **state)
 	(void)state;
 	end(begin(0, &host));
 	nvmet_losses_add(&losses);
-	come_and_go(NVMET_LOSS_HOSTS);
+	assert_false(losses.untold);
+	strangers_come_and_go(NVMET_LOSS_HOSTS, false);
+	assert_true(losses.forgot && losses.untold);
+	assert_true(told(begin(0, &host), 1));
+	end(&queues[0].paths[0]);
+}
+
+/* Forgotten before the loss; all who are still known have heard of it since. */
+static void who_was_forgotten_before(void **state)
+{
+	(void)state;
+	end(begin(0, &host));
+	strangers_come_and_go(NVMET_LOSS_HOSTS, false);
+	nvmet_losses_add(&losses);
+	strangers_come_and_go(NVMET_LOSS_HOSTS, true);
 	assert_true(told(begin(0, &host), 1));
 	end(&queues[0].paths[0]);
 }
@@ -190,7 +223,6 @@ static void who_is_crowded_out(void **state)
 /* Everybody has been told, and is forgotten then: strangers owe nothing. */
 static void who_was_told_and_forgotten(void **state)
 {
-	struct nvmet_ctrl many = { .subsys = subsys };
 	struct nvmet_path *path = begin(0, &host);
 
 	(void)state;
@@ -199,10 +231,7 @@ static void who_was_told_and_forgotten(void **state)
 	assert_true(told(path, 2));
 	assert_false(told_later(path, 1, 60));
 	end(path);
-	for (unsigned i = 0; i < NVMET_LOSS_HOSTS; i++) {
-		snprintf(many.hostnqn, sizeof(many.hostnqn), "nqn.%u", i);
-		end(begin(1, &many));
-	}
+	strangers_come_and_go(NVMET_LOSS_HOSTS, false);
 	assert_true(losses.forgot);
 	assert_false(losses.untold);
 	path = begin(1, &other);
@@ -218,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_may_not_have_seen_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten_untold, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_was_forgotten_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_crowded_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_told_and_forgotten, setup, teardown),
 	};
