@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "security/dhchap.h"
+#include "security/keyring.h"
 #include "security/psk.h"
 #include "util/check.h"
 
@@ -234,6 +235,84 @@ static void generated_psks(void **state)
 	}
 }
 
+static struct psk_identity generated_identity(const char *hostnqn, const char *subnqn, uint8_t byte,
+					      struct secret *ret_psk)
+{
+	struct psk_identity identity = { .version = 1, .type = 'G', .hash = HASH_SHA256 };
+
+	snprintf(identity.hostnqn, sizeof(identity.hostnqn), "%s", hostnqn);
+	snprintf(identity.subnqn, sizeof(identity.subnqn), "%s", subnqn);
+	*ret_psk = (struct secret){ .hash = HASH_SHA256, .len = 32, .bytes = { byte } };
+	assert_int_equal(psk_set_digest(&identity, ret_psk), 0);
+	return identity;
+}
+
+static unsigned n_psks(struct keyring *ring, const struct psk_identity *identity)
+{
+	uint8_t found[KEYRING_MAX_PSKS][HASH_MAX];
+
+	return keyring_tls_psks(ring, identity, found);
+}
+
+/* One for a host and a subsystem; the next one of the same two replaces it, and no other. */
+static void generated_keyring(void **state)
+{
+	struct psk_identity first[3], again, other_hash;
+	struct keyring *ring = keyring_new();
+	struct secret psk;
+
+	(void)state;
+	assert_non_null(ring);
+	for (unsigned i = 0; i < 3; i++) {
+		first[i] = generated_identity(i == 1 ? "h2" : "h1", i == 2 ? "s2" : "s1", 1, &psk);
+		assert_int_equal(n_psks(ring, &first[i]), 0);
+		assert_int_equal(keyring_set_generated(ring, &first[i], &psk), 0);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(n_psks(ring, &first[i]), 1);
+	again = generated_identity("h1", "s1", 2, &psk);
+	assert_int_equal(n_psks(ring, &again), 0);
+	assert_int_equal(keyring_set_generated(ring, &again, &psk), 0);
+	assert_int_equal(n_psks(ring, &again), 1);
+	assert_int_equal(n_psks(ring, &first[0]), 0);
+	assert_int_equal(n_psks(ring, &first[1]), 1);
+	assert_int_equal(n_psks(ring, &first[2]), 1);
+	other_hash = again;
+	other_hash.hash = HASH_SHA384;
+	assert_int_equal(n_psks(ring, &other_hash), 0);
+	keyring_free(ring);
+}
+
+/* Hosts can have keys generated under many names: the oldest ones go. */
+static void generated_keyring_is_full(void **state)
+{
+	const unsigned most = 1024; /* MAX_GENERATED */
+	struct keyring *ring = keyring_new();
+	struct psk_identity identity;
+	struct secret psk;
+	char hostnqn[16];
+
+	(void)state;
+	assert_non_null(ring);
+	for (unsigned i = 0; i <= most; i++) {
+		snprintf(hostnqn, sizeof(hostnqn), "h%u", i);
+		identity = generated_identity(hostnqn, "s", 1, &psk);
+		assert_int_equal(keyring_set_generated(ring, &identity, &psk), 0);
+		if (i == most - 1) {
+			identity = generated_identity("h0", "s", 1, &psk);
+			assert_int_equal(n_psks(ring, &identity), 1);
+		}
+	}
+	identity = generated_identity("h5", "s", 1, &psk); /* takes its own place */
+	assert_int_equal(keyring_set_generated(ring, &identity, &psk), 0);
+	for (unsigned i = 0; i <= most; i += i == 1 ? most - 1 : 1) {
+		snprintf(hostnqn, sizeof(hostnqn), "h%u", i);
+		identity = generated_identity(hostnqn, "s", 1, &psk);
+		assert_int_equal(n_psks(ring, &identity), i != 0);
+	}
+	keyring_free(ring);
+}
+
 static void identities(void **state)
 {
 	static const char *const good[] = {
@@ -406,11 +485,17 @@ static void groups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_texts),       cmocka_unit_test(bad_texts),
-		cmocka_unit_test(generated_texts),  cmocka_unit_test(configured_psks),
-		cmocka_unit_test(generated_psks),   cmocka_unit_test(identities),
-		cmocka_unit_test(transformed_keys), cmocka_unit_test(responses),
+		cmocka_unit_test(good_texts),
+		cmocka_unit_test(bad_texts),
+		cmocka_unit_test(generated_texts),
+		cmocka_unit_test(configured_psks),
+		cmocka_unit_test(generated_psks),
+		cmocka_unit_test(identities),
+		cmocka_unit_test(transformed_keys),
+		cmocka_unit_test(responses),
 		cmocka_unit_test(groups),
+		cmocka_unit_test(generated_keyring),
+		cmocka_unit_test(generated_keyring_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
