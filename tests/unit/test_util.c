@@ -136,6 +136,10 @@ static void utf8(void **state)
 		{ "\xf0\x9f\x98\x80", 4, 4 },
 		{ "\xf4\x8f\xbf\xbf", 4, 4 },
 		{ "\xc2\xa0", 2, 2 },
+		{ "\xe0\xa0\x80", 3, 3 },     /* the least of three */
+		{ "\xf0\x90\x80\x80", 4, 4 }, /* the least of four */
+		{ "\xed\x9f\xbf", 3, 3 },     /* next to the surrogates */
+		{ "\xee\x80\x80", 3, 3 },
 		{ "", 0, 0 },
 		{ "\x1b", 1, 0 },
 		{ "\x7f", 1, 0 },
