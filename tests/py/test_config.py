@@ -186,6 +186,9 @@ GOOD_KEY = "DHHC-1:00:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:"
 @pytest.mark.parametrize("text, mode, wrong", [
     (GOOD_KEY, 0o600, None),
     (f"# rotated in May\n\n{GOOD_KEY}  \n{GOOD_KEY}", 0o640, None),
+    (f" \t\r\n{GOOD_KEY}\r\n", 0o600, None),
+    ("#".ljust(4094 - len(GOOD_KEY)) + f"\n{GOOD_KEY}", 0o600, None),
+    ("#".ljust(4095 - len(GOOD_KEY)) + f"\n{GOOD_KEY}", 0o600, "keys: it is too long"),
     (GOOD_KEY, 0o644, "keys: others may read or change it"),
     (GOOD_KEY, 0o620, "keys: others may read or change it"),
     (f"{GOOD_KEY}\n{GOOD_KEY[:-2]}:\n", 0o600, "keys:2: "),
