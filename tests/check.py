@@ -211,11 +211,15 @@ def style():
 
 
 def meson_count(folder):
-    """Results of the last `meson test` in a build folder: cases inside a program where it names them."""
+    """Results of the last `meson test` in a build folder: cases inside a program where it names them. Logs why
+    any were skipped."""
     count = Count()
     for line in (folder / "meson-logs" / "testlog.json").read_text().splitlines():
         entry = json.loads(line)
-        cases = re.findall(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] \w", entry.get("stdout") or "", re.M)
+        stdout = entry.get("stdout") or ""
+        for why in re.findall(r"^skipped: (.*)", stdout, re.M):
+            log(f"  skipped in {entry['name']}: {why}")
+        cases = re.findall(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] \w", stdout, re.M)
         passed, skipped = cases.count("OK"), cases.count("SKIPPED")
         if entry["result"] == "OK":
             count += Count(max(passed, 1 if not skipped else 0), 0, skipped)

@@ -12,4 +12,11 @@
 
 #include <cmocka.h>
 
+/* Leaves the rest of a test out, and says why: tests/check.py tells it. */
+#define skip_because(why)                            \
+	do {                                         \
+		print_message("skipped: %s\n", why); \
+		skip();                              \
+	} while (0)
+
 #endif
