@@ -275,18 +275,22 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 	return 0;
 }
 
+/* Whoever started us may have blocked them: nothing but SIGKILL would end us then. */
 static int make_signals(struct daemon *daemon)
 {
 	static const int numbers[DAEMON_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t ours;
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
+	sigemptyset(&ours);
 	for (unsigned i = 0; i < DAEMON_SIGNALS; i++) {
 		daemon->signals[i] = evsignal_new(daemon->loop.base, numbers[i], on_signal, daemon);
 		if (!daemon->signals[i] || evsignal_add(daemon->signals[i], NULL) < 0)
 			return -ENOMEM;
+		sigaddset(&ours, numbers[i]);
 	}
-	return 0;
+	return sigprocmask(SIG_UNBLOCK, &ours, NULL) < 0 ? -errno : 0;
 }
 
 /* As far as the system lets us. */

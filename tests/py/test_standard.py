@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Standard input, output and error: closed, full, or read by somebody who has stopped."""
+"""What a program is started with: standard input, output and error that are closed, full, or read by somebody who has
+stopped; limits; blocked signals."""
 
 import fcntl
 import os
@@ -42,6 +43,22 @@ def test_log_that_may_not_grow(start):
         assert daemon.ctl("status")["pid"] == daemon.process.pid
     daemon.stop()
     assert daemon.log_path.stat().st_size == size
+
+
+def test_blocked_signals(tmp_path):
+    """A parent that has blocked SIGTERM does not make a daemon that only SIGKILL ends."""
+    control = tmp_path / "control"
+    daemon = subprocess.Popen([BUILD / "nvmetd", *ONE, "--control", control], stderr=subprocess.DEVNULL, env=ENV,
+                              preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}))
+    try:
+        status = [BUILD / "nvmetctl", "--socket", control, "status"]
+        while subprocess.run(status, capture_output=True, env=ENV, check=False).returncode:
+            assert daemon.poll() is None
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 @pytest.mark.parametrize("closed", ("2", "0 1 2", "1"))
