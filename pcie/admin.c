@@ -25,7 +25,9 @@ static void cmd_end(struct nvme_admin_cmd *cmd, const struct nvme_cqe *cqe)
 	void *arg = cmd->arg;
 
 	TAILQ_REMOVE(&cmd->ctrl->admin_cmds, cmd, link);
-	if (nvme_cqe_status(cqe) == 0 && nvme_ns_is_changed_by(cmd->ctrl, &cmd->sqe))
+	/* Whatever it says: one that was cut off by a reset may have been done, in part or in
+	 * whole. */
+	if (cmd->deadline_ns && nvme_ns_is_changed_by(cmd->ctrl, &cmd->sqe))
 		cmd->ctrl->scan.due = true;
 	if (!cmd->embedded)
 		free(cmd);

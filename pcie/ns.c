@@ -144,12 +144,16 @@ static void take_descriptors(struct nvme_ns *ns, const uint8_t *list)
 	}
 }
 
-static bool same_blocks(const struct nvme_ns *a, const struct nvme_ns *b)
+static bool same_identity(const struct nvme_ns *a, const struct nvme_ns *b)
 {
-	return a->lba_shift == b->lba_shift && a->metadata == b->metadata &&
-	       memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0 &&
+	return memcmp(a->uuid, b->uuid, sizeof(a->uuid)) == 0 &&
 	       memcmp(a->nguid, b->nguid, sizeof(a->nguid)) == 0 &&
 	       memcmp(a->eui64, b->eui64, sizeof(a->eui64)) == 0;
+}
+
+static bool same_blocks(const struct nvme_ns *a, const struct nvme_ns *b)
+{
+	return a->lba_shift == b->lba_shift && a->metadata == b->metadata && same_identity(a, b);
 }
 
 static bool same(const struct nvme_ns *a, const struct nvme_ns *b)
@@ -197,6 +201,17 @@ static const struct nvme_ns *was(struct nvme_ctrl *ctrl)
 	return ns && ns->present ? ns : NULL;
 }
 
+/* Whether what was found after a reset is what was there before. A Format may have changed the
+ * blocks, if it was under way: no queue pair, and so no command to issue again, was there then. */
+static bool is_what_was(const struct nvme_ctrl *ctrl, const struct nvme_ns *before)
+{
+	const struct nvme_ns *found = &ctrl->scan.found;
+
+	if (ctrl->scan.due && TAILQ_EMPTY(&ctrl->qpairs))
+		return same_identity(before, found);
+	return same_blocks(before, found);
+}
+
 static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
@@ -212,7 +227,7 @@ static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 		scan_stop(ctrl, "it does not show who they are"); /* hosts must not see others */
 		return;
 	}
-	if (returned(ctrl) && was(ctrl) && !same_blocks(was(ctrl), found)) {
+	if (returned(ctrl) && was(ctrl) && !is_what_was(ctrl, was(ctrl))) {
 		log_err("%s: namespace %u has another format or identity than before", ctrl->name,
 			found->nsid);
 		nvme_ctrl_fail(ctrl, "its namespaces are others");

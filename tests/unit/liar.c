@@ -91,11 +91,23 @@ static void dev_write(struct pcie_device *dev, uint32_t off, unsigned size, uint
 		liar.asq = value;
 	else if (off == NVME_REG_ACQ)
 		liar.acq = value;
+	if (off == NVME_REG_DOORBELLS && liar.late) {
+		liar.kept = (uint32_t)value;
+		return;
+	}
 	if (off == NVME_REG_DOORBELLS)
 		note_commands((uint32_t)value);
 	liar.real->ops->write(liar.real, off, size, value);
 	if (off == NVME_REG_DOORBELLS)
 		tamper();
+}
+
+void liar_complete(void)
+{
+	liar.late = false;
+	liar.real->looks_after_doorbell = true; /* it believes that nobody waits */
+	dev_write(&liar.dev, NVME_REG_DOORBELLS, 4, liar.kept);
+	liar.real->looks_after_doorbell = false;
 }
 
 static int dev_map(struct pcie_device *dev, void *va, uint64_t iova, size_t len)
@@ -262,7 +274,7 @@ void liar_start(const char *spec, lie_fn *lie)
 		.loop = &loop,
 		.max_transfer = 1u << 20,
 		.max_queues = 8,
-		.command_timeout_ms = 1000,
+		.command_timeout_ms = liar.command_timeout_ms ? liar.command_timeout_ms : 1000,
 		.retry_ms = liar.retry_ms,
 		.events = &events,
 	};

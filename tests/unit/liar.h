@@ -29,6 +29,7 @@ struct liar {
 	uint32_t head, at; /* of the admin SQ, of its CQ */
 	bool phase;
 	struct nvme_sqe sent[1024]; /* by CID */
+	uint32_t kept;              /* the admin SQ's doorbell */
 	unsigned n_aers;            /* sent */
 	uint32_t highest_write;     /* of all register offsets */
 	unsigned n_resets;          /* of the function */
@@ -37,11 +38,13 @@ struct liar {
 
 	/* Set before liar_start(). */
 	uint64_t cap_clear, cap_set;
-	size_t bar_len;    /* 0: as it is */
-	bool storm;        /* an event as soon as it is asked for one */
-	unsigned vectors;  /* that the machine has left; 0: as many as are asked for */
-	unsigned retry_ms; /* nvme_ctrl_params' */
-	int refused;       /* opcode of an admin command that it does not know; -1: none */
+	size_t bar_len;              /* 0: as it is */
+	bool late;                   /* admin commands are kept until liar_complete() */
+	bool storm;                  /* an event as soon as it is asked for one */
+	unsigned vectors;            /* that the machine has left; 0: as many as are asked for */
+	unsigned command_timeout_ms; /* nvme_ctrl_params', 0: 1000 */
+	unsigned retry_ms;           /* nvme_ctrl_params' */
+	int refused; /* opcode of an admin command that it does not know; -1: none */
 	lie_fn *lie;
 };
 
@@ -56,6 +59,12 @@ extern struct liar liar;
 extern struct liar_seen seen;
 extern struct nvme_ctrl *liar_ctrl;
 
+/* Whether it asks for this structure. */
+static inline bool is_identify(const struct nvme_sqe *sqe, enum nvme_cns cns)
+{
+	return sqe->opcode == NVME_ADMIN_IDENTIFY && (le32_get(sqe->cdw10) & 0xff) == cns;
+}
+
 /* The truth again. A cmocka setup function, too. */
 int liar_reset(void **state);
 /* Brings an emulated SSD up; READY or FAILED has been reported when it returns. */
@@ -64,6 +73,8 @@ void liar_start(const char *spec, lie_fn *lie);
 void liar_run(void);
 /* Runs the loop for some time, whatever is reported. */
 void liar_run_for(unsigned ms);
+/* Completes what is kept, without an interrupt. */
+void liar_complete(void);
 /* Takes all down; no memory may be left. */
 void liar_end(void);
 /* Creates an I/O queue pair (seen.qpair, seen.created_err); deletes it. */

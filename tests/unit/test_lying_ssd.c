@@ -6,16 +6,10 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
-#include <event2/event.h>
 
 #include "pcie/ctrl_internal.h"
 #include "tests/unit/liar.h"
 #include "util/num.h"
-
-static bool is_identify(const struct nvme_sqe *sqe, enum nvme_cns cns)
-{
-	return sqe->opcode == NVME_ADMIN_IDENTIFY && (le32_get(sqe->cdw10) & 0xff) == cns;
-}
 
 static void refuse(struct nvme_cqe *cqe)
 {
@@ -342,136 +336,6 @@ static void short_data(void **state)
 	liar_end();
 }
 
-/* --- Namespaces that it had ------------------------------------------------------------------- */
-
-static enum nvme_cns failing; /* of namespace 1, `n_failing` times */
-static unsigned n_failing, n_lists;
-
-static void cannot_show(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
-{
-	n_lists += is_identify(sqe, NVME_CNS_ACTIVE_NS_LIST);
-	if (!n_failing || !is_identify(sqe, failing) || le32_get(sqe->nsid) != 1)
-		return;
-	n_failing--;
-	memset(data, 0, NVME_IDENTIFY_SIZE);
-	cqe->status = nvme_status_to_wire(NVME_SC_INTERNAL, false);
-}
-
-/* It does not say, once, what a namespace is or who it is: that is no other namespace. */
-static void silent_about_one(void **state)
-{
-	static const enum nvme_cns cases[] = { NVME_CNS_NS, NVME_CNS_NS_DESC_LIST };
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct nvme_ns *ns;
-		struct nvme_ns before;
-
-		liar_reset(state);
-		liar_start("emulated:size=1M,namespaces=2", cannot_show);
-		ns = nvme_ctrl_ns(liar_ctrl, 0);
-		before = *ns;
-		assert_true(before.has_uuid);
-		failing = cases[i];
-		n_failing = 1;
-		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-		while (n_failing)
-			liar_run_for(10);
-		assert_true(ns->present);
-		assert_memory_equal(ns->uuid, before.uuid, sizeof(ns->uuid));
-		n_failing = 1;
-		n_lists = 0; /* and asked for again while it looks, it looks again */
-		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-		assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-		while (n_failing || n_lists < 2)
-			liar_run_for(10);
-		n_failing = 1; /* after a reset, which does not help at once */
-		liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
-		while (n_failing || !nvme_ctrl_is_ready(liar_ctrl)) {
-			assert_int_equal(seen.failed, 0);
-			liar_run_for(10);
-		}
-		assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 2);
-		assert_memory_equal(ns->uuid, before.uuid, sizeof(ns->uuid));
-		liar_end();
-	}
-}
-
-static bool hidden; /* namespace 2 is not on the list */
-
-static void hides(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
-{
-	cannot_show(sqe, data, cqe);
-	if (hidden && is_identify(sqe, NVME_CNS_ACTIVE_NS_LIST))
-		memset(data + 4, 0, 4);
-	if (n_failing && is_identify(sqe, NVME_CNS_NS) && le32_get(sqe->nsid) == 2) {
-		n_failing--;
-		cqe->status = nvme_status_to_wire(NVME_SC_INTERNAL, false);
-	}
-}
-
-/* It does not say at once what a new namespace is, or one that it had: it is looked at again. */
-static void shows_it_later(void **state)
-{
-	(void)state;
-	hidden = true;
-	failing = NVME_CNS_CTRL; /* only what hides() does */
-	liar_start("emulated:size=1M,namespaces=2", hides);
-	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
-	hidden = false;
-	n_failing = 1;
-	assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-	while (nvme_ctrl_n_ns(liar_ctrl) != 2)
-		liar_run_for(10);
-	assert_int_equal(n_failing, 0);
-	hidden = true; /* and now it has one that it had, and hides the other */
-	failing = NVME_CNS_NS;
-	n_failing = 1;
-	assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-	while (nvme_ctrl_ns(liar_ctrl, 1)->present)
-		liar_run_for(10);
-	assert_int_equal(n_failing, 0);
-	liar_end();
-}
-
-/* That ends, and is begun anew when it is asked for. */
-static void never_shows_it(void **state)
-{
-	(void)state;
-	hidden = false;
-	failing = NVME_CNS_NS;
-	n_failing = 0;
-	liar_start("emulated:size=1M,namespaces=2", hides);
-	liar_ctrl->scan.failures = NVME_SCAN_TRIES;
-	n_failing = UINT32_MAX;
-	nvme_ns_scan(liar_ctrl); /* as its timer does */
-	while (liar_ctrl->scan.running)
-		liar_run_for(10);
-	assert_false(evtimer_pending(liar_ctrl->scan.timer, NULL));
-	assert_int_equal(liar_ctrl->scan.failures, 0);
-	assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
-	while (!liar_ctrl->scan.failures)
-		liar_run_for(10);
-	liar_end();
-}
-
-/* Of another command set, say: it is left out at the start, and is no reason to give up later. */
-static void silent_about_one_always(void **state)
-{
-	(void)state;
-	failing = NVME_CNS_NS;
-	n_failing = UINT32_MAX;
-	liar_start("emulated:size=1M,namespaces=2", cannot_show);
-	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
-	liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
-	while (!nvme_ctrl_n_resets(liar_ctrl) || !nvme_ctrl_is_ready(liar_ctrl)) {
-		assert_int_equal(seen.failed, 0);
-		liar_run_for(10);
-	}
-	assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 1);
-	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
-	liar_end();
-}
-
 /* --- Completions ------------------------------------------------------------------------------ */
 
 static void wrong_cid(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
@@ -572,10 +436,6 @@ int main(void)
 		cmocka_unit_test_setup(formats, liar_reset),
 		cmocka_unit_test_setup(descriptors, liar_reset),
 		cmocka_unit_test_setup(short_data, liar_reset),
-		cmocka_unit_test_setup(silent_about_one, liar_reset),
-		cmocka_unit_test_setup(silent_about_one_always, liar_reset),
-		cmocka_unit_test_setup(shows_it_later, liar_reset),
-		cmocka_unit_test_setup(never_shows_it, liar_reset),
 		cmocka_unit_test_setup(cid_of_nobody, liar_reset),
 		cmocka_unit_test_setup(queue_commands_refused, liar_reset),
 		cmocka_unit_test_setup(storm_of_events, liar_reset),
