@@ -147,6 +147,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* An interrupt may have been lost: nobody else watches this queue. */
+	if (ctrl->admin_up)
+		nvme_qpair_reap(ctrl->adminq);
 	if (ctrl->events_heard > EVENTS_PER_SECOND && ctrl->state == NVME_CTRL_READY) {
 		ctrl->events_heard = 0;
 		send_aers(ctrl);

@@ -354,6 +354,26 @@ static void cid_of_nobody(void **state)
 	liar_end();
 }
 
+/* It answers an admin command, and the interrupt for that is lost: the answer is found. */
+static void lost_interrupt(void **state)
+{
+	(void)state;
+	liar.command_timeout_ms = 60000;
+	liar_start("emulated:size=1M", NULL);
+	liar_run_for(10);
+	liar.late = true;
+	liar.kept = 0;
+	assert_int_equal(nvme_ctrl_rescan(liar_ctrl), 0);
+	while (!liar.kept)
+		liar_run_for(10);
+	liar_complete();
+	while (liar_ctrl->scan.running) {
+		assert_int_equal(nvme_ctrl_n_resets(liar_ctrl), 0);
+		liar_run_for(10);
+	}
+	liar_end();
+}
+
 /* Whatever is refused: a queue pair is made whole or not at all, and its number is free again. */
 static void queue_commands_refused(void **state)
 {
@@ -437,6 +457,7 @@ int main(void)
 		cmocka_unit_test_setup(descriptors, liar_reset),
 		cmocka_unit_test_setup(short_data, liar_reset),
 		cmocka_unit_test_setup(cid_of_nobody, liar_reset),
+		cmocka_unit_test_setup(lost_interrupt, liar_reset),
 		cmocka_unit_test_setup(queue_commands_refused, liar_reset),
 		cmocka_unit_test_setup(storm_of_events, liar_reset),
 		cmocka_unit_test_setup(error_on_the_bus, liar_reset),
