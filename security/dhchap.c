@@ -44,14 +44,10 @@ const char *dh_name(enum dh_group group)
 static EVP_PKEY *generate(enum dh_group group)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "DH", NULL);
-	char name[16];
-	OSSL_PARAM params[2];
 	EVP_PKEY *key = NULL;
 
-	strcpy(name, groups[group].name); /* NOLINT: the table's names are shorter */
-	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, name, 0);
-	params[1] = OSSL_PARAM_construct_end();
-	if (ctx && EVP_PKEY_keygen_init(ctx) > 0 && EVP_PKEY_CTX_set_params(ctx, params) > 0 &&
+	if (ctx && EVP_PKEY_keygen_init(ctx) > 0 &&
+	    EVP_PKEY_CTX_set_group_name(ctx, groups[group].name) > 0 &&
 	    EVP_PKEY_generate(ctx, &key) <= 0)
 		key = NULL;
 	EVP_PKEY_CTX_free(ctx);

@@ -6,11 +6,11 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <string.h>
 
 #include "util/check.h"
-#include "util/num.h"
 
 static const struct {
 	const char *name;
@@ -50,37 +50,34 @@ int hash_hmac(enum hash_id id, const void *key, size_t key_len, const void *data
 	return HMAC(hashes[id].md(), key, (int)key_len, data, len, out, NULL) ? 0 : -ENOMEM;
 }
 
-int hkdf_extract(enum hash_id id, const void *ikm, size_t len, uint8_t *prk)
+/* One half of HKDF; `info` is the second one's. */
+static int hkdf(enum hash_id id, int mode, const void *key, size_t key_len, const void *info,
+		size_t info_len, uint8_t *out, size_t out_len)
 {
-	static const uint8_t salt[HASH_MAX];
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+	bool done = ctx && EVP_PKEY_derive_init(ctx) > 0 &&
+		    EVP_PKEY_CTX_set_hkdf_mode(ctx, mode) > 0 &&
+		    EVP_PKEY_CTX_set_hkdf_md(ctx, hashes[id].md()) > 0 &&
+		    EVP_PKEY_CTX_set1_hkdf_key(ctx, key, (int)key_len) > 0 &&
+		    (!info_len || EVP_PKEY_CTX_add1_hkdf_info(ctx, info, (int)info_len) > 0) &&
+		    EVP_PKEY_derive(ctx, out, &out_len) > 0;
 
-	return hash_hmac(id, salt, hash_len(id), ikm, len, prk);
+	EVP_PKEY_CTX_free(ctx);
+	return done ? 0 : -ENOMEM;
 }
 
-/* T(n) = HMAC(PRK, T(n - 1) || info || n). */
+int hkdf_extract(enum hash_id id, const void *ikm, size_t len, uint8_t *prk)
+{
+	must(known(id));
+	return hkdf(id, EVP_PKEY_HKDEF_MODE_EXTRACT_ONLY, ikm, len, NULL, 0, prk, hash_len(id));
+}
+
 int hkdf_expand(enum hash_id id, const uint8_t *prk, const void *info, size_t info_len,
 		uint8_t *out, size_t out_len)
 {
-	uint8_t in[HASH_MAX + HKDF_INFO_MAX + 1], block[HASH_MAX];
-	size_t size = hash_len(id), before = 0;
-	int err = 0;
-
-	must(info_len <= HKDF_INFO_MAX && out_len <= 255 * size);
-	for (uint8_t n = 1; out_len && !err; n++) {
-		size_t part = num_min(out_len, size);
-
-		memcpy(in, block, before);
-		memcpy(in + before, info, info_len);
-		in[before + info_len] = n;
-		err = hash_hmac(id, prk, size, in, before + info_len + 1, block);
-		memcpy(out, block, part);
-		out += part;
-		out_len -= part;
-		before = size;
-	}
-	secret_wipe(in, sizeof(in));
-	secret_wipe(block, sizeof(block));
-	return err;
+	must(known(id) && info_len <= HKDF_INFO_MAX && out_len <= 255 * hash_len(id));
+	return hkdf(id, EVP_PKEY_HKDEF_MODE_EXPAND_ONLY, prk, hash_len(id), info, info_len, out,
+		    out_len);
 }
 
 /* HkdfLabel's parts, one after the other. */
@@ -142,6 +139,7 @@ int base64_decode(const char *text, size_t text_len, uint8_t *bytes, size_t size
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	uint8_t decoded[512];
 	size_t pads = 0, n;
+	bool good;
 
 	if (text_len == 0 || text_len % 4 || text_len / 4 * 3 > sizeof(decoded))
 		return -EINVAL;
@@ -152,9 +150,10 @@ int base64_decode(const char *text, size_t text_len, uint8_t *bytes, size_t size
 			return -EINVAL;
 	}
 	n = text_len / 4 * 3 - pads;
-	if (n > size || EVP_DecodeBlock(decoded, (const unsigned char *)text, (int)text_len) < 0)
-		return -EINVAL;
-	memcpy(bytes, decoded, n);
+	good = n <= size &&
+	       EVP_DecodeBlock(decoded, (const unsigned char *)text, (int)text_len) >= 0;
+	if (good)
+		memcpy(bytes, decoded, n);
 	secret_wipe(decoded, sizeof(decoded));
-	return (int)n;
+	return good ? (int)n : -EINVAL;
 }

@@ -28,7 +28,8 @@ struct worker;
  * more than hosts ask for at once (a log of 63 entries). */
 #define NVMET_DISCOVERY_TRANSFER (64u << 10)
 
-/* Limits that protect us from hosts; all from the configuration. */
+/* Limits that protect us from hosts; all from the configuration. Of what is limited in all, one
+ * IPv6 network can have 7/8 (peer.h). */
 struct nvmet_limits {
 	unsigned connections;          /* in all */
 	unsigned connections_per_host; /* per peer address */

@@ -225,6 +225,13 @@ def test_strange_identities(target, identity):
     wait_log(target, "none that NVMe hosts have")
 
 
+def test_early_data(target):
+    """What a host sends before the handshake is over, and others could send again, is not taken."""
+    with Queue(target.required, tls=tls(early=b"\xff" * 1000)) as queue:
+        assert not queue.conn.sock.early_was_taken()
+        queue.connect(NQN)
+
+
 def test_no_psk(target):
     """TLS without a key, and TLS 1.2."""
     with pytest.raises(Refused):

@@ -32,6 +32,9 @@ for _name, _result, _arguments in (
         ("SSL_SESSION_set1_master_key", ctypes.c_int, (_P, ctypes.c_char_p, _S)),
         ("SSL_SESSION_set_cipher", ctypes.c_int, (_P, _P)),
         ("SSL_SESSION_set_protocol_version", ctypes.c_int, (_P, ctypes.c_int)),
+        ("SSL_SESSION_set_max_early_data", ctypes.c_int, (_P, ctypes.c_uint32)),
+        ("SSL_write_early_data", ctypes.c_int, (_P, ctypes.c_char_p, _S, ctypes.POINTER(_S))),
+        ("SSL_get_early_data_status", ctypes.c_int, (_P,)),
         ("SSL_set_psk_use_session_callback", None, (_P, _P))):
     getattr(_ssl, _name).restype, getattr(_ssl, _name).argtypes = _result, _arguments
 _crypto.ERR_get_error.restype = ctypes.c_ulong
@@ -58,7 +61,8 @@ class TlsSocket:
     """What Connection needs of a socket, over TLS."""
 
     def __init__(self, sock, identity=b"", psk=b"", hash_id=1, suites=None, version=TLS1_3,
-                 groups=None, suite=None):
+                 groups=None, suite=None, early=b""):
+        self.early = early
         self.sock, self.identity, self.psk, self.suite = sock, identity, psk, SUITES[suite or hash_id]
         self.settimeout(sock.gettimeout())
         self.ctx = _ssl.SSL_CTX_new(_ssl.TLS_client_method())
@@ -73,6 +77,8 @@ class TlsSocket:
         if suites:
             _ssl.SSL_set_ciphersuites(self.ssl, suites)
         _ssl.SSL_set_fd(self.ssl, sock.fileno())
+        if early:
+            assert _ssl.SSL_write_early_data(self.ssl, early, len(early), ctypes.byref(_S())) == 1
         if _ssl.SSL_connect(self.ssl) != 1:
             reason = _reason()
             self.close()
@@ -83,6 +89,7 @@ class TlsSocket:
         _ssl.SSL_SESSION_set1_master_key(made, self.psk, len(self.psk))
         _ssl.SSL_SESSION_set_cipher(made, _ssl.SSL_CIPHER_find(ssl, self.suite))
         _ssl.SSL_SESSION_set_protocol_version(made, TLS1_3)
+        _ssl.SSL_SESSION_set_max_early_data(made, len(self.early))
         self.buffer = ctypes.create_string_buffer(self.identity, len(self.identity))
         identity[0] = ctypes.addressof(self.buffer)
         length[0] = len(self.identity)
@@ -92,6 +99,10 @@ class TlsSocket:
     def cipher(self):
         """Name of the cipher suite."""
         return _ssl.SSL_CIPHER_get_name(_ssl.SSL_get_current_cipher(self.ssl)).decode()
+
+    def early_was_taken(self):
+        """Whether the data that went before the handshake (early) counted."""
+        return _ssl.SSL_get_early_data_status(self.ssl) == 2
 
     def settimeout(self, seconds):
         """For each read and write."""

@@ -7,7 +7,7 @@ import pytest
 import userland
 
 KTLS = """
-WHAT="identities or binder or data or slow_reader or key_update or protocol_error or cut_records or leaving or ends or rotation"
+WHAT="identities or binder or data or slow_reader or key_update or protocol_error or cut_records or leaving or ends or early or rotation"
 export NVMETD_BUILD=$BUILD NVMETD_KTLS=1
 cd "$SOURCE" && /usr/bin/python3 -m pytest -q -p no:cacheprovider -rs --basetemp=/run/pytest tests/py/test_tls.py -k "$WHAT"
 """
