@@ -134,7 +134,7 @@ def test_properties(host):
         assert found.value.cqe.status == 0x002  # no DNR: nvme show-regs would give up
     for offset in (0, 8, 0x1C, 0x20, 0x24):
         with pytest.raises(Status) as found:
-            admin.property_set(offset, 1)
+            admin.property_set(offset, 0x00460001)  # what CC may be set to
         assert found.value.code == 0x002
     assert host.io[0].status(0x7F, nsid=4, cdw11=0x1C) == 0x185
     assert host.io[0].status(0x7F, nsid=0, cdw11=0x14) == 0x185
