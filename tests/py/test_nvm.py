@@ -243,6 +243,29 @@ def test_copy_beyond_the_end(host, bad):
     assert read(queue, 500, 2) == bytes(1024)
 
 
+def test_refused_before_the_ssd(start):
+    """Ranges, sizes and sums are not left to the SSD, which refuses everything here in its own way."""
+    daemon = start("--ssd", "emulated:size=32M,fault.op=any,fault.error=1,fault.status=0x281", "--listen",
+                   "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        queue, last = host.io[0], BLOCKS - 1
+        for slba, count, status in ((last, 1, 0x281), (0, 1, 0x281), (last, 2, LBA_RANGE), (BLOCKS, 1, LBA_RANGE)):
+            assert queue.status(READ, nsid=1, read=512 * count, **io_fields(slba, count)) == status
+            for opcode in (WRITE, COMPARE):
+                assert queue.status(opcode, nsid=1, write=bytes(512 * count), **io_fields(slba, count)) == status
+            for opcode in (ZEROES, VERIFY, UNCORRECTABLE):
+                assert queue.status(opcode, nsid=1, **io_fields(slba, count)) == status
+            for before in ([], [(0, 1)]):
+                ranges = b"".join(struct.pack("<IIQ", 0, n, at) for at, n in [*before, (slba, count)])
+                assert queue.status(DSM, nsid=1, write=ranges, inline=True, cdw10=len(before), cdw11=4) == status
+                assert copy(queue, 0, *before, (slba, count)) == status
+            assert copy(queue, slba, *[(0, 1)] * count) == status
+        for ranges, status in (([(0, 256)] * 4, 0x281), ([(0, 256)] * 4 + [(0, 1)], SIZE_LIMIT),
+                               ([(0, 257)], SIZE_LIMIT), ([(0, 1)] * 16, 0x281), ([(0, 1)] * 17, SIZE_LIMIT)):
+            assert copy(queue, 8192, *ranges) == status
+    daemon.expect_clean()
+
+
 @pytest.mark.parametrize("form", range(1, 16))
 def test_copy_formats(host, form):
     """Formats that we do not offer, those with a source namespace among them."""
