@@ -156,8 +156,9 @@ uint16_t emul_vendor(struct emul *emul, const struct nvme_sqe *sqe, uint32_t *re
 		return 0;
 	case VENDOR_TAKE:
 		return take(emul, sqe, len);
-	case VENDOR_GIVE:
-		return len ? emul_answer(emul, sqe, emul->store, emul->store_len, 0, len) : 0;
+	case VENDOR_GIVE: /* no more than it has; of what lies behind it nothing is said */
+		len = num_min(len, (uint64_t)emul->store_len);
+		return len ? emul_answer(emul, sqe, emul->store, len, 0, len) : 0;
 	default:
 		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
 	}

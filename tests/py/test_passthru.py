@@ -53,6 +53,23 @@ def test_format_erases(start, tmp_path):
     daemon.expect_clean()
 
 
+def test_format_with_metadata(start, tmp_path):
+    """What hosts may have an SSD formatted to has no metadata."""
+    daemon = config(start, tmp_path, ["format"], ssds="emulated:size=16M,ms=8")
+    with Host(daemon.address, NQN, queues=0) as host:
+        assert host.admin.status(0x80, nsid=1, cdw10=0) == INVALID_FORMAT  # as it is now
+
+
+def test_nsids_with_gaps(start, tmp_path):
+    """Commands for the whole SSD look at each namespace that there is."""
+    daemon = config(start, tmp_path, ["sanitize"], ssds="emulated:size=16M,namespaces=2",
+                    second=', { nsid = 7; ssd = "a"; ssd_nsid = 2; }')
+    with Host(daemon.address, NQN) as host:
+        write(host.io[0], 0, b"7" * 512, nsid=7)
+        assert host.admin.status(0x84, cdw10=2) == 0
+        assert read(host.io[0], 0, 1, nsid=7) == bytes(512)
+
+
 @pytest.mark.parametrize("command", [dict(opcode=0x80, nsid=1), dict(opcode=0x84, cdw10=2)])
 def test_grown_file_is_erased(start, tmp_path, command):
     """Format and Sanitize erase what a file has gained since the start as well."""
@@ -213,6 +230,8 @@ def test_vendor(start, tmp_path):
     """NDT is the length; data in both directions and metadata are not for a fabric."""
     daemon = config(start, tmp_path, ["vendor"])
     with Host(daemon.address, NQN, queues=0) as host:
+        # Left in the pages: it must not be seen where the SSD sends less.
+        assert host.admin.status(0xC1, write=b"\xff" * 4096, cdw10=1024) == 0
         assert host.admin.status(0xC1, write=b"v" * 64, cdw10=16) == 0
         assert host.admin.run(0xC0).cqe.dw0 == 64
         assert host.admin.run(0xC2, read=128, cdw10=32).data == b"v" * 64 + bytes(64)
