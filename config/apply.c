@@ -24,7 +24,11 @@
 #include "target/subsystem.h"
 #include "target/worker.h"
 #include "transport/tcp.h"
+#include "util/clock.h"
 #include "util/log.h"
+#include "util/num.h"
+
+#define LOOK_MAX_S 60u /* between looks for an SSD that cannot be used when it is there */
 
 /* --- Memory and workers ----------------------------------------------------------------------- */
 
@@ -156,10 +160,13 @@ static void close_ssd(struct daemon_ssd *ssd)
 	ssd->dev = NULL;
 }
 
-static void look_again(struct daemon_ssd *ssd)
+/* In vain: it was there, and could not be used. */
+static void look_again(struct daemon_ssd *ssd, bool in_vain)
 {
-	const struct timeval pause = { .tv_sec = 1 };
+	struct timeval pause = { 0 };
 
+	ssd->look_s = in_vain && ssd->look_s ? num_min(2 * ssd->look_s, LOOK_MAX_S) : 1;
+	pause.tv_sec = ssd->look_s;
 	evtimer_add(ssd->look_timer, &pause);
 }
 
@@ -173,18 +180,25 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 	if (ssd->daemon->state == DAEMON_STOPPING)
 		return;
 	if (!vfio_device_present(ssd->conf->spec)) {
-		look_again(ssd);
+		look_again(ssd, false);
 		return;
 	}
 	if (open_device(ssd->conf, &ssd->dev) == 0 &&
 	    dma_arena_map(ssd->daemon->arena, ssd->dev) == 0) {
 		ssd->mapped = true;
+		ssd->taken_up_ns = clock_now_ns();
 		nvme_ctrl_take_up(ssd->ctrl, ssd->dev);
 		return;
 	}
 	log_warn("ssd %s: it is there again, but cannot be opened yet", ssd->conf->name);
 	close_ssd(ssd);
-	look_again(ssd);
+	look_again(ssd, true);
+}
+
+/* It is bound and can be opened, and no more: its registers read all ones. */
+static bool came_to_nothing(const struct daemon_ssd *ssd)
+{
+	return ssd->taken_up_ns && clock_now_ns() - ssd->taken_up_ns < LOOK_MAX_S * NSEC_PER_SEC;
 }
 
 void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
@@ -198,7 +212,7 @@ void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
 	if (!ssd->look_timer)
 		ssd->look_timer = evtimer_new(ssd->daemon->loop.base, on_look, ssd);
 	if (ssd->look_timer)
-		look_again(ssd);
+		look_again(ssd, came_to_nothing(ssd));
 	else
 		log_err("ssd %s: no memory to look for its return", ssd->conf->name);
 }

@@ -34,6 +34,8 @@ struct daemon_ssd {
 	struct nvmet_ssd *ssd; /* once exported */
 	bool mapped;
 	struct event *look_timer; /* for its return */
+	unsigned look_s;          /* its pause; longer each time that the return came to nothing */
+	uint64_t taken_up_ns;     /* when it last returned; 0: never */
 	bool ready;
 	bool stopped;
 };
