@@ -216,6 +216,7 @@ static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvme_ctrl *ctrl = arg;
 	struct nvme_ns *found = &ctrl->scan.found;
+	const struct nvme_ns *before = was(ctrl);
 
 	if (!scan_goes_on(ctrl))
 		return;
@@ -223,11 +224,11 @@ static void descriptors_done(void *arg, const struct nvme_cqe *cqe)
 	found->described = nvme_cqe_status(cqe) == 0;
 	if (found->described) {
 		take_descriptors(found, ctrl->scan.buf.va);
-	} else if (was(ctrl) && was(ctrl)->described) {
+	} else if (before && before->described) {
 		scan_stop(ctrl, "it does not show who they are"); /* hosts must not see others */
 		return;
 	}
-	if (returned(ctrl) && was(ctrl) && !is_what_was(ctrl, was(ctrl))) {
+	if (returned(ctrl) && before && !is_what_was(ctrl, before)) {
 		log_err("%s: namespace %u has another format or identity than before", ctrl->name,
 			found->nsid);
 		nvme_ctrl_fail(ctrl, "its namespaces are others");
