@@ -11,10 +11,13 @@
 
 int main(int argc, char **argv)
 {
-	struct conf *conf = malloc(sizeof(*conf)); /* large, and alive as long as we are */
+	struct conf *conf; /* large, and alive as long as we are */
 	int status = 1;
 
-	if (!conf || std_open())
+	if (std_open())
+		return 1;
+	conf = malloc(sizeof(*conf));
+	if (!conf)
 		return 1;
 	conf_init(conf);
 	switch (args_parse(argc, argv, conf)) {
