@@ -353,7 +353,7 @@ static int start(struct daemon *daemon)
 	int err;
 
 	event_set_log_callback(on_libevent_log);
-	err = loop_init(&daemon->loop, "main");
+	err = loop_init(&daemon->loop);
 	if (err)
 		return err;
 	daemon->loop_made = true;

@@ -18,7 +18,7 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 
 	*worker = (struct worker){ .index = index, .cpu = WORKER_ANY_CPU };
 	snprintf(worker->name, sizeof(worker->name), "worker %u", index);
-	err = loop_init(&worker->loop, worker->name);
+	err = loop_init(&worker->loop);
 	if (err)
 		return err;
 	err = dma_pool_new(arena, pool_bytes, &worker->pool);

@@ -7,6 +7,7 @@
  * have something to do. What the SSD does not complete at once cannot be answered early: then it is
  * not tried again for some batches. Commands with data in their capsules stay together, for the
  * host sends them while we receive. Worker.
+ * Inline, for it is asked with every recv.
  */
 #ifndef NVMETD_TRANSPORT_EARLY_H
 #define NVMETD_TRANSPORT_EARLY_H

@@ -5,6 +5,7 @@
  * more than SHARE_BYTES of payload in a wake-up, and leave the rest for the next one. So a modest
  * connection's command waits for a small part of their work, and not for all of it. Where no other
  * connection is modest nobody is held back: large batches are what makes them fast. Worker.
+ * Inline, for it is asked with every recv and every sendmsg.
  */
 #ifndef NVMETD_TRANSPORT_SHARE_H
 #define NVMETD_TRANSPORT_SHARE_H

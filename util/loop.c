@@ -271,11 +271,11 @@ static struct event_base *base_new(void)
 	return base;
 }
 
-int loop_init(struct loop *loop, const char *name)
+int loop_init(struct loop *loop)
 {
 	int err;
 
-	*loop = (struct loop){ .name = name, .mail_fd = -1 };
+	*loop = (struct loop){ .mail_fd = -1 };
 	TAILQ_INIT(&loop->deferred);
 	TAILQ_INIT(&loop->late);
 	LIST_INIT(&loop->pollers);

@@ -73,32 +73,33 @@ struct loop {
 	struct loop_tasks deferred;
 	struct loop_tasks late; /* the next wake-up's, behind all others; it does not sleep */
 	uint32_t turn;          /* counts wake-ups */
+
+	/* Looking before sleeping. */
 	LIST_HEAD(, loop_poller) pollers;
-	uint32_t poll_max_ns; /* longest time to look before sleeping; 0: never */
-	uint32_t gap_ns;      /* running mean of the time without traffic between two wake-ups */
-	uint32_t last_gap_ns; /* the last one; both are cut to GAP_CLIP of the longest look */
-	uint32_t at_once;     /* how often the first look finds traffic, of 65,536 */
-	unsigned untried;     /* sleeps since the loop last tried whether looking would pay */
-	bool trying;          /* it does now */
 	struct loop_source *source; /* the last that brought traffic; or NULL */
 	unsigned streak;            /* wake-ups by events since another one did */
-	uint64_t seen_ns;           /* last look at all file descriptors */
-	unsigned unseen;         /* wake-ups by pollers since the last look at file descriptors */
-	bool traffic;            /* this wake-up brought some */
-	uint64_t quiet_since_ns; /* when the last one that did was over */
-	uint64_t now_ns;         /* loop_tick() */
+	uint32_t poll_max_ns;       /* longest time to look before sleeping; 0: never */
+	uint32_t gap_ns;            /* mean quiet time between two wake-ups with traffic */
+	uint32_t last_gap_ns;       /* the last one; cut, as the mean is: GAP_CLIP */
+	uint32_t at_once;           /* how often the first look finds traffic, of 65,536 */
+	unsigned untried;           /* sleeps since it last tried whether looking would pay */
+	bool trying;                /* it does now */
+	bool traffic;               /* this wake-up brought some */
+	unsigned unseen;            /* wake-ups by pollers since it looked at file descriptors */
+	uint64_t seen_ns;           /* when it last looked at all of them, not at the source */
+	uint64_t quiet_since_ns;    /* when the last wake-up with traffic was over */
+	uint64_t now_ns;            /* loop_tick() */
 	struct loop_stats stats;
-	const char *name; /* for the log: "main", "worker 0" */
-	bool stopping;
 
+	bool stopping;
 	pthread_mutex_t mail_lock; /* covers `mail`: not on the I/O path */
 	STAILQ_HEAD(loop_mail, loop_msg) mail;
 	int mail_fd; /* eventfd */
 	struct event *mail_event;
 };
 
-/* 0 or -errno. `name` must outlive the loop. */
-int loop_init(struct loop *loop, const char *name);
+/* 0 or -errno. */
+int loop_init(struct loop *loop);
 /* Frees a loop that is not running. Undelivered messages are dropped (their owners own them). */
 void loop_fini(struct loop *loop);
 

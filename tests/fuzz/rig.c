@@ -275,7 +275,7 @@ static struct pcie_device *open_ssd(void)
 void rig_start(void)
 {
 	rig = (struct daemon){ .conf = &rig_conf, .started_ns = clock_now_ns() };
-	must(loop_init(&rig.loop, "main") == 0);
+	must(loop_init(&rig.loop) == 0);
 	rig.loop_made = true;
 	must(conf_load_keys(&rig_conf, &rig.keys) == 0);
 	must(apply_memory(&rig) == 0 && nvme_tcp_new(&rig.target, &rig.tcp) == 0);

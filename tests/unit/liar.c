@@ -284,7 +284,7 @@ void liar_start(const char *spec, lie_fn *lie)
 	seen = (struct liar_seen){ .ready = 0 };
 	liar.lie = lie;
 	liar.phase = true;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(dma_arena_new(16u << 20, &arena), 0);
 	assert_int_equal(dma_pool_new(arena, 16u << 20, &pool), 0);
 	assert_int_equal(emul_options_parse(spec, &options, err, sizeof(err)), 0);

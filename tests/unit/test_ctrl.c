@@ -131,7 +131,7 @@ static void start(const char *spec)
 	n_ready = n_failed = n_stopped = n_created = n_deleted = n_done = 0;
 	n_unavailable = n_available = n_ok = 0;
 	last_why = NULL;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(dma_arena_new(16u << 20, &arena), 0);
 	assert_int_equal(dma_pool_new(arena, 16u << 20, &pool), 0);
 	assert_int_equal(emul_options_parse(spec, &options, err, sizeof(err)), 0);

@@ -86,7 +86,7 @@ static void run_ssd(const char *spec, void (*change)(struct pcie_device_ops *ops
 	struct nvme_ctrl *ctrl;
 	char err[128];
 
-	must(loop_init(&loop, "child") == 0);
+	must(loop_init(&loop) == 0);
 	must(dma_arena_new(16u << 20, &arena) == 0);
 	must(dma_pool_new(arena, 16u << 20, &params.pool) == 0);
 	must(emul_options_parse(spec, &options, err, sizeof(err)) == 0);

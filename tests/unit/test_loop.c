@@ -58,7 +58,7 @@ static void messages_in_order(void **state)
 	pthread_t thread;
 
 	(void)state;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	loop_task_init(&task, on_task);
 	assert_int_equal(pthread_create(&thread, NULL, post_all, NULL), 0);
 	loop_run(&loop);
@@ -71,7 +71,7 @@ static void messages_in_order(void **state)
 static void cancelled_task(void **state)
 {
 	(void)state;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	task_runs = 0;
 	loop_task_init(&task, on_task);
 	loop_defer(&loop, &task);
@@ -147,7 +147,7 @@ static struct event *prey_init(struct prey *prey, unsigned poll_us)
 	*prey = (struct prey){ .poller = { .look = prey_look },
 			       .source = { .look = source_look },
 			       .again = true };
-	assert_int_equal(loop_init(&prey->loop, "test"), 0);
+	assert_int_equal(loop_init(&prey->loop), 0);
 	loop_set_poll(&prey->loop, poll_us);
 	loop_add_poller(&prey->loop, &prey->poller);
 	prey->fd = eventfd(1, EFD_NONBLOCK);

@@ -199,7 +199,7 @@ static void endless_completions(void **state)
 	uint16_t cid;
 
 	(void)state;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(nvme_qpair_attach(qp, &loop), 0);
 	assert_int_equal(submit(&count, &cid), 0);
 	making_up = true;
@@ -301,7 +301,7 @@ static void waiters(void **state)
 
 	(void)state;
 	waiter_runs = 0;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(nvme_qpair_attach(qp, &loop), 0); /* polled: irq_fd is -1 */
 	while (submit(&count, &cid) == 0)
 		continue;
@@ -335,7 +335,7 @@ static void waiter_for_two(void **state)
 
 	(void)state;
 	waiter_runs = 0;
-	assert_int_equal(loop_init(&loop, "test"), 0);
+	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(nvme_qpair_attach(qp, &loop), 0);
 	while (submit(&count, &cid) == 0)
 		continue;

@@ -26,7 +26,7 @@ static void look(void)
 static void set_up(void)
 {
 	target = (struct daemon){ .state = DAEMON_LIVE };
-	assert_int_equal(loop_init(&target.loop, "test"), 0);
+	assert_int_equal(loop_init(&target.loop), 0);
 	ssd->daemon = &target;
 	ssd->conf = &conf;
 	sysfs_make(NULL, DEVICE);
