@@ -99,6 +99,7 @@ def test_good(tmp_path):
     ("allow_any_host = true;", "", 3, "expected either hosts"),
     ("allow_any_host = true", 'hosts = ( "bob" )', 3, 'hosts: expected "nqn.'),
     ("nqn.2026-11.io.nvmetd:one", "iqn.x:yy", 3, 'nqn: expected "nqn.'),
+    ('nqn = "nqn.2026-11.io.nvmetd:one"; ', "", 3, "nqn is missing"),
     ("nsid = 2", "nsid = 1", 4, "nsid 1 is there twice"),
     ("nsid = 2", "nsid = 0", 4, "nsid: expected a number from 1 to 1024"),
     ('ssd = "b"', 'ssd = "c"', 4, 'no SSD is called "c"'),
