@@ -29,7 +29,7 @@ def test_identify_controller(host):
     assert u16(data, 514) == (host.admin.property_get(0, 8) & 0xFFFF) + 1
     assert data[512:514] == b"\x66\x44" and u32(data, 80) == host.admin.property_get(8)
     assert data[768:1024].rstrip(b"\0").decode() == NQN
-    assert u32(data, 96) & 0x41 == 0x41 and data[64:72].strip()  # FR
+    assert u32(data, 96) & 0x41 == 0x41 and data[64:72].strip(b"\0 ")  # FR
     assert u16(data, 256) == 0 and u16(data, 522) == 0
     assert data[3072:] == bytes(1024)
 
