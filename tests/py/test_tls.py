@@ -393,7 +393,7 @@ def test_ends_with_an_alert(target, slowly):
         queue.connect(NQN)
         slowly.far.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
         assert queue.conn.sock.recv(1) == b""
-        wait_log(target, f"conn {slowly.peer}: closed: Protocol error")
+        wait_log(target, f"conn {slowly.peer}: LIVE -> CLOSED (Protocol error)")
         assert ("TLS: alert 20 from the host" if KTLS else "alert bad record mac") in target.new_log()
 
 
@@ -406,7 +406,8 @@ def test_ends_behind_good_records(target):
         queue.start(0x7F, nsid=4, cdw11=8)
         sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-        wait_log(target, f"conn 127.0.0.1:{sock.getsockname()[1]}: closed: {'Bad message' if KTLS else 'Protocol error'}")
+        why = "Bad message" if KTLS else "Protocol error"
+        wait_log(target, f"conn 127.0.0.1:{sock.getsockname()[1]}: LIVE -> CLOSED ({why})")
         assert KTLS or "bad record mac" in target.new_log()
 
 
