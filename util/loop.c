@@ -14,10 +14,11 @@
 /* A gap longer than this many times the longest look counts as this many: a pause between two
  * bursts is soon forgotten, a handful of them is not. */
 #define GAP_CLIP   3u
-#define GAP_WEIGHT 8u /* each gap is an eighth of the mean */
-#define LOOK_GAPS  4u /* gaps vary: looking goes on for so many mean ones */
-#define LOOK_STEPS 8u /* looks at the file descriptors in a mean gap: each is a system call */
-#define TRY_EVERY  8u /* wake-ups that looking might have spared: see worth_a_try() */
+#define GAP_WEIGHT 8u    /* each gap is an eighth of the mean */
+#define LOOK_GAPS  4u    /* gaps vary: looking goes on for so many mean ones */
+#define LOOK_STEPS 8u    /* looks at the file descriptors in a mean gap: each is a system call */
+#define LOOK_NS    3000u /* and they are never closer together */
+#define TRY_EVERY  8u    /* wake-ups that looking might have spared: see worth_a_try() */
 /* Traffic is seldom there at once when it is less than one time in so many. */
 #define AT_ONCE    8u
 #define ALWAYS     65536u  /* of loop->at_once */
@@ -196,7 +197,7 @@ static void look_for_traffic(struct loop *loop, uint32_t bound_ns)
 			look_at_source(loop, now);
 			if (!looks++)
 				learn_at_once(loop, loop->traffic);
-			next = num_max(half, now + gap / LOOK_STEPS);
+			next = num_max(half, now + num_max(gap / LOOK_STEPS, LOOK_NS));
 		}
 		if (loop->traffic || !TAILQ_EMPTY(&loop->deferred))
 			break;

@@ -291,6 +291,37 @@ static void looking_is_tried_for_a_while(void **state)
 	prey_fini(&prey, event);
 }
 
+static void count(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	++*(unsigned *)arg;
+}
+
+/* However short the gaps were, file descriptors are not looked at all the time: at least 3 us lie
+ * between two looks. */
+static void looks_are_apart(void **state)
+{
+	const struct timeval later = { .tv_usec = 100000 };
+	struct prey prey;
+	struct event *event = prey_init(&prey, 4000), *end;
+	unsigned ends = 0;
+
+	(void)state;
+	prey.again = false;
+	loop_turn(&prey.loop, true); /* the event that prey_init() leaves */
+	end = evtimer_new(prey.loop.base, count, &ends);
+	assert_non_null(end);
+	assert_int_equal(evtimer_add(end, &later), 0);
+	prey.loop.gap_ns = 0; /* then it looks for a quarter of the longest time: 1000 us */
+	prey.loop.traffic = true;
+	loop_turn(&prey.loop, true);
+	assert_int_equal(counter_get(&prey.loop.stats.polled), 0);
+	assert_in_range(counter_get(&prey.loop.stats.looks), 1, 1000 / 3 + 1);
+	event_free(end);
+	prey_fini(&prey, event);
+}
+
 /* A poller that always finds something does not keep events waiting. */
 static void pollers_leave_room(void **state)
 {
@@ -320,13 +351,6 @@ static unsigned turns_until_taken(struct prey *prey)
 		turns++;
 	}
 	return turns;
-}
-
-static void count(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	++*(unsigned *)arg;
 }
 
 /* The source of all traffic is looked at by itself; what else there is has its turn nonetheless. */
@@ -454,6 +478,7 @@ int main(void)
 		cmocka_unit_test(looking_is_tried),
 		cmocka_unit_test(looking_at_once),
 		cmocka_unit_test(looking_is_tried_for_a_while),
+		cmocka_unit_test(looks_are_apart),
 		cmocka_unit_test(pollers_leave_room),
 		cmocka_unit_test(the_only_source),
 		cmocka_unit_test(one_of_two_sources),
