@@ -88,9 +88,15 @@ static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uin
 
 /* --- Creation --------------------------------------------------------------------------------- */
 
+/* The SSD was switched off meanwhile: its recovery makes this queue pair's queues, too. */
+static bool interrupted(const struct queue_op *op)
+{
+	return !op->qp->on_ssd;
+}
+
 static void created_again(const struct queue_op *op, int err)
 {
-	if (err)
+	if (err && !interrupted(op))
 		nvme_ctrl_recover(op->ctrl, "a queue pair could not be created again");
 	else
 		op->again(op->ctrl);
@@ -118,12 +124,6 @@ static void created(const struct queue_op *op, int err)
 		created_again(op, err);
 	else
 		created_first(op, err);
-}
-
-/* The SSD was switched off meanwhile: its recovery makes this queue pair's queues, too. */
-static bool interrupted(const struct queue_op *op)
-{
-	return !op->qp->on_ssd;
 }
 
 static void undo_done(void *arg, const struct nvme_cqe *cqe)
