@@ -307,10 +307,9 @@ static void print_head(struct screen *screen, const json_t *now)
 		 (long long)get(now, "connections"), (long long)get(now, "requests"),
 		 real(now, "commands_per_s"), real(now, "bytes_in_per_s") / 1e6,
 		 real(now, "bytes_out_per_s") / 1e6);
-	put_line(screen,
-		 "%.0f recvs/s, %.0f sends/s, %.0f sleeps/s, %.0f looks/s (%.0f found work)",
+	put_line(screen, "%.0f recvs/s, %.0f sends/s, %.0f sleeps/s (%.0f spared), %.0f looks/s",
 		 real(now, "recvs_per_s"), real(now, "sends_per_s"), real(now, "sleeps_per_s"),
-		 real(now, "looks_per_s"), real(now, "polled_per_s"));
+		 real(now, "polled_per_s"), real(now, "looks_per_s"));
 	put_line(screen,
 		 "%.0f interrupts/s, %.0f CQ polls/s; DMA pages: %lld of %lld, %.0f waits/s",
 		 real(now, "interrupts_per_s"), real(now, "cq_polls_per_s"),

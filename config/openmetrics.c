@@ -107,7 +107,9 @@ static void add_counters(const struct daemon *daemon, struct evbuffer *out)
 		{ "sends", "counter", "System calls that sent." },
 		{ "sleeps", "counter", "Waits of workers that may have slept." },
 		{ "looks", "counter", "Looks of workers for traffic before they sleep." },
-		{ "polled", "counter", "Looks that found work." },
+		{ "polled", "counter",
+		  "Times that looking, at all file descriptors or at one connection, found work "
+		  "and spared a sleep." },
 	};
 	json_t *counters = report(daemon, "counters", NULL);
 
