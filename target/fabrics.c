@@ -176,15 +176,15 @@ static void queue_identify(struct nvmet_req *req)
 static bool too_many_ctrls(const struct nvmet_queue *queue, const char *hostnqn, bool discovery)
 {
 	const struct nvmet_limits *limits = &queue->target->limits;
+	const struct nvmet_host_ctrls ctrls = nvmet_host_count_ctrls(queue, hostnqn, discovery);
 	unsigned n = queue->target->n_discovery_ctrls;
 
 	if (!discovery)
 		n = queue->target->n_ctrls - n;
 	return (limits->controllers &&
-		(n >= limits->controllers || nvmet_host_n_net_ctrls(queue, discovery) >=
-						     nvmet_peer_net_limit(limits->controllers))) ||
-	       (limits->controllers_per_host &&
-		nvmet_host_n_ctrls(queue, hostnqn, discovery) >= limits->controllers_per_host);
+		(n >= limits->controllers ||
+		 ctrls.of_net >= nvmet_peer_net_limit(limits->controllers))) ||
+	       (limits->controllers_per_host && ctrls.of_host >= limits->controllers_per_host);
 }
 
 static uint16_t connect_admin(struct nvmet_req *req, const struct nvmf_connect_data *data,

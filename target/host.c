@@ -53,38 +53,28 @@ void nvmet_host_put(struct nvmet_host *host)
 }
 
 /* What is still being taken apart counts, for it holds queue pairs. */
-unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery)
+struct nvmet_host_ctrls nvmet_host_count_ctrls(const struct nvmet_queue *queue, const char *nqn,
+					       bool discovery)
 {
 	const struct nvmet_host *host = find(queue->target, nqn);
+	struct nvmet_host_ctrls n = { 0 };
 	const struct nvmet_subsystem *subsys;
 	const struct nvmet_ctrl *ctrl;
-	unsigned n = 0;
 
 	TAILQ_FOREACH (subsys, &queue->target->subsystems, link) {
 		if (subsys->discovery != discovery)
 			continue;
-		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
-			n += ctrl->proven && !discovery
-				     ? ctrl->host == host
-				     : ctrl->queues[0] &&
-					       nvmet_peer_same_addr(&ctrl->queues[0]->peer_addr,
-								    &queue->peer_addr);
-	}
-	return n;
-}
+		TAILQ_FOREACH (ctrl, &subsys->ctrls, link) {
+			const struct nvmet_queue *admin = ctrl->queues[0];
 
-unsigned nvmet_host_n_net_ctrls(const struct nvmet_queue *queue, bool discovery)
-{
-	const struct nvmet_subsystem *subsys;
-	const struct nvmet_ctrl *ctrl;
-	unsigned n = 0;
-
-	TAILQ_FOREACH (subsys, &queue->target->subsystems, link) {
-		if (subsys->discovery != discovery)
-			continue;
-		TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
-			n += ctrl->queues[0] &&
-			     nvmet_peer_same_net(&ctrl->queues[0]->peer_addr, &queue->peer_addr);
+			n.of_net += admin &&
+				    nvmet_peer_same_net(&admin->peer_addr, &queue->peer_addr);
+			if (ctrl->proven && !discovery)
+				n.of_host += ctrl->host == host;
+			else
+				n.of_host += admin && nvmet_peer_same_addr(&admin->peer_addr,
+									   &queue->peer_addr);
+		}
 	}
 	return n;
 }

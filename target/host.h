@@ -36,14 +36,15 @@ struct nvmet_host {
 struct nvmet_host *nvmet_host_get(struct nvmet_target *target, const char *nqn);
 /* One controller less. */
 void nvmet_host_put(struct nvmet_host *host);
-/*
- * How many controllers (I/O or `discovery`) count against a Connect of this host on `queue`. I/O
- * controllers of hosts that have proved who they are count by NQN. The others, and all discovery
- * controllers, count by the address that they came from, because anybody can claim an NQN.
- */
-unsigned nvmet_host_n_ctrls(const struct nvmet_queue *queue, const char *nqn, bool discovery);
-/* How many there are from the IPv6 network of `queue`, whoever they say they are. */
-unsigned nvmet_host_n_net_ctrls(const struct nvmet_queue *queue, bool discovery);
+/* Controllers, I/O or discovery ones, that count against a Connect. */
+struct nvmet_host_ctrls {
+	unsigned of_host; /* by NQN those of I/O hosts that have proved who they are; the others,
+			   * and all discovery controllers, by address: anybody can claim an NQN */
+	unsigned of_net;  /* from the same IPv6 network, whoever they say they are */
+};
+/* Of the host `nqn` that connects on `queue`. */
+struct nvmet_host_ctrls nvmet_host_count_ctrls(const struct nvmet_queue *queue, const char *nqn,
+					       bool discovery);
 
 /*
  * Sends an admin command on behalf of `req` to the SSD, with the first `len` bytes of its data (0:

@@ -127,7 +127,7 @@ static inline void loop_traffic(struct loop *loop)
 /* The same, by those who can be looked at. Where its event is deleted the source is forgotten. */
 static inline void loop_traffic_from(struct loop *loop, struct loop_source *source)
 {
-	loop->traffic = true;
+	loop_traffic(loop);
 	loop->streak = source == loop->source ? loop->streak + 1 : 0;
 	loop->source = source;
 }

@@ -139,6 +139,16 @@ def changed_namespaces(host):
     return [nsid for nsid in struct.unpack("<1024I", page) if nsid]
 
 
+def watch_and_write(host):
+    """Asks for the event that namespaces have changed, and writes ten blocks. → AER, identity of namespace 1."""
+    host.admin.run(9, cdw10=0x0B, cdw11=0x100)
+    aer = host.admin.start(12)
+    identity = host.identify(3, 1)
+    for lba in range(10):
+        write(host.io[0], lba, block(lba, 1))
+    return aer, identity
+
+
 def expect_event(host, aer):
     """The AER ends with Namespace Attribute Changed, for namespace 1."""
     assert host.admin.wait(aer).dw0 == 0x040002
@@ -150,11 +160,7 @@ def test_away_for_longer_than_commands_wait(start, tmp_path):
     made, and all goes on when it is back: same identity, same data."""
     daemon = launch(start, tmp_path, away(tmp_path), recovery="300ms")
     with Host(daemon.address, NQN) as host:
-        host.admin.run(9, cdw10=0x0B, cdw11=0x100)
-        aer = host.admin.start(12)
-        identity = host.identify(3, 1)
-        for lba in range(10):
-            write(host.io[0], lba, block(lba, 1))
+        aer, identity = watch_and_write(host)
         with pytest.raises(Status) as status:
             write(host.io[0], 10, block(10, 1))
         assert status.value.code == HOST_PATH_ERROR and not status.value.cqe.dnr
@@ -208,11 +214,7 @@ def test_tried_again_when_asked(start, tmp_path):
     daemon = launch(start, tmp_path, "size=16M,fault.cfs_after=10,fault.times=1,fault.never_ready=2,"
                     "fault.ready_again=6")
     with Host(daemon.address, NQN) as host:
-        host.admin.run(9, cdw10=0x0B, cdw11=0x100)
-        aer = host.admin.start(12)
-        identity = host.identify(3, 1)
-        for lba in range(10):
-            write(host.io[0], lba, block(lba, 1))
+        aer, identity = watch_and_write(host)
         assert host.io[0].status(0, nsid=1) == HOST_PATH_ERROR
         expect_event(host, aer)
         aer = host.admin.start(12)
