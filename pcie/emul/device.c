@@ -359,17 +359,32 @@ static const struct pcie_device_ops emul_ops = {
 
 /* --- Opening ---------------------------------------------------------------------------------- */
 
-/* Identity follows from the file (or from nothing, for memory) and the serial number, so it is
- * stable. */
+/* What tells this machine from others (machine-id(5)); empty if it does not know. */
+static void machine_id(char ret_id[33])
+{
+	FILE *file = fopen("/etc/machine-id", "re");
+
+	if (!file || fscanf(file, "%32[0-9a-f]", ret_id) != 1)
+		ret_id[0] = '\0';
+	if (file)
+		fclose(file);
+}
+
+/*
+ * Stable identity. A serial number that was given and the file make it, so that the file may move
+ * to another machine. Otherwise it is this machine's alone: a host that uses files of the same name
+ * on two machines must not take them for two paths to one namespace.
+ */
 static void set_identity(struct emul *emul, unsigned index)
 {
 	static const uint8_t space[16] = { 0x63, 0x1b, 0x4e, 0x0c, 0x93, 0x27, 0x4e, 0x6b,
 					   0xa0, 0x4f, 0x55, 0x9d, 0x1c, 0x62, 0x07, 0x33 };
-	char name[512];
+	char name[512], machine[33];
 	uuid_t id;
 
-	snprintf(name, sizeof(name), "%s|%s", emul->options.file, emul->options.serial);
 	if (!emul->options.serial[0]) {
+		machine_id(machine);
+		snprintf(name, sizeof(name), "%s|%s", emul->options.file, machine);
 		uuid_generate_sha1(id, space, name, strlen(name));
 		snprintf(emul->options.serial, sizeof(emul->options.serial),
 			 "EMU%02X%02X%02X%02X%02X%02X%02X", id[0], id[1], id[2], id[3], id[4],
@@ -378,8 +393,8 @@ static void set_identity(struct emul *emul, unsigned index)
 		if (!emul->options.file[0])
 			snprintf(emul->options.serial + 13, sizeof(emul->options.serial) - 13,
 				 "%03u", index % 1000);
-		snprintf(name, sizeof(name), "%s|%s", emul->options.file, emul->options.serial);
 	}
+	snprintf(name, sizeof(name), "%s|%s", emul->options.file, emul->options.serial);
 	for (unsigned i = 0; i < emul->options.namespaces; i++) {
 		size_t len = strlen(name);
 

@@ -16,7 +16,7 @@
  *   wzsl=N           Write Zeroes covers up to 2^N pages of 4 KiB, 1 .. 20; default 0: no limit
  *   namespaces=N     the medium is split evenly, 1 .. 32; default 1
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
- *   serial=TEXT      up to 20 characters; default follows from the file
+ *   serial=TEXT      up to 20 characters; default follows from the machine and the file
  *   dbbuf=0|1        offer shadow doorbells; default 0
  *   ms=BYTES         metadata of each block, 0 .. 128; memory only; default 0
  *   separate=0|1     it is transferred in a buffer of its own, not behind the block; default 0

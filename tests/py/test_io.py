@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads and writes on the emulated SSD: every way that data can move, and that it stays what it is."""
 
+import os
 import random
 import struct
 import time
 
 import pytest
 
-from daemon import NQN
+from daemon import BUILD, NQN
 from nvmetcp import Host, io_fields, read, write
 
 FUA = 1 << 30
@@ -216,6 +217,25 @@ def test_file(start, tmp_path, lba, queues):
     with Host(daemon.address, NQN) as host:
         assert read(host.io[0], 0, blocks, size=lba) == bytes(expected)
         assert host.identify(3, 1) == identity
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process another /etc/machine-id")
+def test_machines_differ(start, tmp_path, monkeypatch):
+    """A host may use SSDs of the same names on two machines: they are not two paths to one; a serial makes them so."""
+    (tmp_path / "nvmetd").write_text(f"""#!/bin/sh
+exec unshare -m sh -c 'mount --bind {tmp_path}/id /etc/machine-id && exec "$@"' - {BUILD}/nvmetd "$@"
+""")
+    (tmp_path / "nvmetd").chmod(0o755)
+    monkeypatch.setattr("daemon.BUILD", tmp_path)
+    for spec, same in ("", False), (f",file={tmp_path}/disk", False), (f",file={tmp_path}/disk,serial=S", True):
+        seen = []
+        for machine in "1" * 32, "2" * 32:
+            (tmp_path / "id").write_text(machine + "\n")
+            one = start("--ssd", f"emulated:size=1M{spec}", "--listen", "127.0.0.1:0", "--nqn", NQN)
+            with Host(one.address, NQN) as host:
+                seen.append(host.identify(3, 1))
+            one.stop()
+        assert (seen[0] == seen[1]) == same
 
 
 def test_small_mdts(start):
