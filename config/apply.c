@@ -18,6 +18,7 @@
 #include "pcie/emul/emul.h"
 #include "pcie/numa.h"
 #include "pcie/vfio.h"
+#include "security/hash.h"
 #include "security/sandbox.h"
 #include "target/aen.h"
 #include "target/ssd.h"
@@ -275,6 +276,21 @@ static int export_all(struct nvmet_subsystem *subsys, struct daemon_ssd *ssd)
 	return exported ? 0 : -ENOENT;
 }
 
+/*
+ * Controllers are numbered from anywhere on. A Linux host refuses a controller whose number it has
+ * in this subsystem already: from this daemon's last life, while it reconnects its other paths, or
+ * from another machine that exports the same subsystem.
+ */
+static int first_cntlid(uint16_t *ret_cntlid)
+{
+	uint32_t number;
+	int err = secret_random(&number, sizeof(number));
+
+	if (!err)
+		*ret_cntlid = (uint16_t)(1 + number % NVMF_CNTLID_MAX);
+	return err;
+}
+
 static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *conf)
 {
 	struct nvmet_subsystem *subsys;
@@ -285,6 +301,8 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 	if (!nqn[0])
 		derive_nqn(&daemon->ssds[0], nqn, sizeof(nqn));
 	err = nvmet_subsystem_new(&daemon->target, nqn, &subsys);
+	if (!err)
+		err = first_cntlid(&subsys->next_cntlid);
 	if (err) {
 		log_err("subsystem %s: %s", nqn, strerror(-err));
 		return err;

@@ -64,7 +64,8 @@ struct nvmet_subsystem {
 	uint32_t n_ns;
 
 	TAILQ_HEAD(, nvmet_ctrl) ctrls;
-	uint16_t next_cntlid;
+	uint16_t next_cntlid; /* 1 .. NVMF_CNTLID_MAX; from where on the next controller's is looked
+				 for */
 };
 
 /* Makes an empty subsystem and links it to the target. 0, -EEXIST, -EINVAL (NQN) or -ENOMEM. */

@@ -77,7 +77,7 @@ def test_connect_twice(host):
 
 @pytest.mark.parametrize("code, dw0, change", [
     (0x182, 42, {"qid": 200}), (0x182, 44, {"sqsize": 0}), (0x182, 44, {"sqsize": 1024}),
-    (0x182, DATA | 16, {"cntlid": 0xFFF}), (0x182, DATA | 0, {"hostid": b"\3" * 16}),
+    (0x182, DATA | 16, {"cntlid": 0xFFFE}), (0x182, DATA | 0, {"hostid": b"\3" * 16}),
     # The names differ in the last character only.
     (0x182, DATA | 512, {"hostnqn": "nqn.2014-08.org.nvmexpress:uuid:"
                                     "11111111-1111-4111-8111-111111111112"}),
@@ -238,6 +238,16 @@ def test_connect_after_disconnect(target, qid):
                 queue.connect(NQN, qid, 32, cntlid=host.admin.cntlid if qid else 0xFFFF)
             assert refusal.value.code == 0x00C
         host.admin.run(0x18)
+
+
+def test_numbers_of_controllers(start):
+    """Two daemons number theirs differently: Linux takes no number twice in a subsystem, dead paths' included."""
+    numbers = set()
+    for _ in range(3):
+        with Host(start("--ssd", "emulated:size=16M", "--listen", "127.0.0.1:0", "--nqn", NQN).address, NQN) as host:
+            assert 1 <= host.admin.cntlid <= 0xFFEF
+            numbers.add(host.admin.cntlid)
+    assert len(numbers) > 1
 
 
 @pytest.mark.parametrize("fctype", [2, 3, 7, 9, 0x80, 0xFF])

@@ -112,20 +112,21 @@ def test_latency_of_a_queue(measured):
         work(other.io[0])
         settled(daemon, "queues", lambda a: sum(q["reads"] + q["others"] for q in a["queues"]) == 11)
         found = {}
-        for cntlid, qid in (1, 1), (1, 2), (1, 3), (2, 1):
+        one, two = host.admin.cntlid, other.admin.cntlid
+        for cntlid, qid in (one, 1), (one, 2), (one, 3), (two, 1):
             for key, count in buckets(daemon.ctl("histograms", NQN, cntlid, qid)).items():
                 found[key] = found.get(key, 0) + count
         assert found == buckets(daemon.ctl("histograms"))
-        one = stages(daemon.ctl("latency", NQN, 1, 2))
-        assert [one["read", stage]["count"] for stage in STAGES] == [1, 1, 1, 1, 1]
-        assert not any(one["write", stage]["count"] for stage in STAGES)
+        second = stages(daemon.ctl("latency", NQN, one, 2))
+        assert [second["read", stage]["count"] for stage in STAGES] == [1, 1, 1, 1, 1]
+        assert not any(second["write", stage]["count"] for stage in STAGES)
         ctrls = next(s for s in daemon.ctl("list")["subsystems"] if s["nqn"] == NQN)["controllers"]
         queues = {(c["cntlid"], q["qid"]): q.get("latency") for c in ctrls for q in c["queues"]}
-        assert queues[1, 0] is None and queues[1, 3] == []  # an admin queue, an idle one
-        assert [(item["stage"], item["count"]) for item in queues[2, 1]] == [
+        assert queues[one, 0] is None and queues[one, 3] == []  # an admin queue, an idle one
+        assert [(item["stage"], item["count"]) for item in queues[two, 1]] == [
             ("total", 7), ("pages", 5), ("network_in", 6), ("ssd", 6), ("network_out", 7)]
-        assert all(item["p50_us"] <= item["p99_us"] for item in queues[2, 1])
-        for wrong in (NQN, 1, 4), (NQN, 1, 129), (NQN, 3, 1), (NQN + "x", 1, 1), (NQN, "x", 1):
+        assert all(item["p50_us"] <= item["p99_us"] for item in queues[two, 1])
+        for wrong in (NQN, one, 4), (NQN, one, 129), (NQN, two + 1, 1), (NQN + "x", one, 1), (NQN, "x", 1):
             with pytest.raises(subprocess.CalledProcessError):
                 daemon.ctl("latency", *wrong)
 
@@ -231,7 +232,7 @@ def test_openmetrics(measured):
         assert samples["nvmetd_connections", None] == 2
         assert samples["nvmetd_commands_total", None] == daemon.counters()["commands"]
         labels = (f'{{subsystem="{NQN}",host="nqn.2014-08.org.nvmexpress:a\\"b\\\\c",'
-                  'cntlid="1",qid="1",command="write"}')
+                  f'cntlid="{host.admin.cntlid}",qid="1",command="write"}}')
         assert samples["nvmetd_queue_commands_total", labels] == 2
         assert samples["nvmetd_queue_bytes_total", labels] == 16384
         for command, count in ("read", 3), ("write", 2), ("other", 1):
@@ -294,7 +295,7 @@ subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
         bad, good = daemon.ctl("status")["ssds"]
     assert [samples["nvmetd_ssd_ready", f'{{ssd="{name}"}}'] for name in ("bad", "good")] == [0, 1]
     assert (bad["ready"], bad["state"], good["ready"], good["state"]) == (False, "absent", True, "ready")
-    assert f"ctrl 1 of {HOSTNQN} at {NQN}: enabled" in daemon.log()
+    assert f"ctrl {host.admin.cntlid} of {HOSTNQN} at {NQN}: enabled" in daemon.log()
     assert f"{bad['device']}: gone while ready: {bad['why']}" in daemon.log()
     assert f"{bad['device']}: not back after 10 ms" in daemon.log() and good["device"] != bad["device"]
 
@@ -314,8 +315,8 @@ subsystems = ( { nqn = "nqn.subsyst\xc3\xa8me"; allow_any_host = true; namespace
             read(host.io[0], 0, 1, nsid=nsid)
         settled(daemon, "queues", lambda a: a["queues"][0]["reads"] == 3)
         samples = scrape(re.search(r"metrics: (http://\S+)", daemon.log())[1])
-    assert samples["nvmetd_queue_commands_total", '{subsystem="nqn.subsystème",host="nqn.zażółć-漢",cntlid="1",'
-                   'qid="1",command="read"}'] == 3
+    labels = f'{{subsystem="nqn.subsystème",host="nqn.zażółć-漢",cntlid="{host.admin.cntlid}",qid="1",command="read"}}'
+    assert samples["nvmetd_queue_commands_total", labels] == 3
     for name in r'zż\n\\x1b\"\\', r"\\xff\\xc3", r"\\xfe\\xc3":
         assert samples["nvmetd_pair_commands_total", f'{{ssd="{name}",qid="1"}}'] == 1
 
@@ -455,7 +456,7 @@ def test_top(measured):
     text = subprocess.run([*command, "top", "1", "2"], capture_output=True, text=True, env=ENV,
                           check=True).stdout
     assert "commands under way" in text and text.count("read     ssd") == 2
-    assert re.search(r"^\S*nvmetd-load +1 +1 +0 +[1-9]\d* +[1-9]\d* +[\d.]+ +[\d.]+(ms|s)? +[\d.]+(ms|s)? "
+    assert re.search(r"^\S*nvmetd-load +[1-9]\d* +1 +0 +[1-9]\d* +[1-9]\d* +[\d.]+ +[\d.]+(ms|s)? +[\d.]+(ms|s)? "
                      r"(pages|in|ssd|out) \d+%$", text, re.M), text
     assert max(map(len, text.splitlines())) <= 80
     lines = subprocess.run([*command, "-o", "json", "top", "1", "1"], capture_output=True, text=True,
