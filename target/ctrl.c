@@ -27,9 +27,11 @@
 
 /* Hosts can come and go as often as they like. Main thread. */
 static struct log_limit life_limit = LOG_LIMIT_INIT(500);
-#define log_life(...) log_limited(&life_limit, LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_life(...)  log_limited(&life_limit, LOG_LEVEL_INFO, __VA_ARGS__)
 
-#define CAP_TO_500MS  20 /* 10 s: taking I/O queues off the SSD is all that RDY ever waits for */
+#define CAP_TO_500MS   20 /* 10 s: taking I/O queues off the SSD is all that RDY ever waits for */
+#define CC_WRITABLE    UINT32_C(0x00fffff1) /* the other bits are read-only: 0 */
+#define CC_ENTRY_SIZES (UINT32_C(0xff) << NVME_CC_IOSQES_SHIFT) /* IOSQES, IOCQES */
 
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl)
 {
@@ -196,7 +198,7 @@ static void set_shst(struct nvmet_ctrl *ctrl, uint32_t shst)
 static void io_queues_gone(struct nvmet_ctrl *ctrl)
 {
 	if (!(ctrl->cc & NVME_CC_EN))
-		ctrl->csts &= ~NVME_CSTS_RDY;
+		ctrl->csts &= ~(NVME_CSTS_RDY | NVME_CSTS_CFS);
 	if (NVME_CC_SHN(ctrl->cc))
 		set_shst(ctrl, NVME_CSTS_SHST_DONE);
 }
@@ -216,11 +218,24 @@ void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue)
 		nvmet_assoc_retry(ctrl);
 }
 
+/* What we have, or not set yet: hosts learn the sizes by Identify, once it is enabled. */
+static bool size_supported(uint32_t shift, uint32_t ours)
+{
+	return shift == 0 || shift == ours;
+}
+
 /* Base 3.1.3.5: what we can do is what CAP says. */
 static bool cc_supported(uint32_t cc)
 {
 	return NVME_CC_MPS(cc) == 0 && NVME_CC_CSS(cc) == 0 && NVME_CC_AMS(cc) == 0 &&
-	       NVME_CC_IOSQES(cc) == NVME_SQE_SHIFT && NVME_CC_IOCQES(cc) == NVME_CQE_SHIFT;
+	       size_supported(NVME_CC_IOSQES(cc), NVME_SQE_SHIFT) &&
+	       size_supported(NVME_CC_IOCQES(cc), NVME_CQE_SHIFT);
+}
+
+bool nvmet_ctrl_takes_io_queues(const struct nvmet_ctrl *ctrl)
+{
+	return nvmet_ctrl_is_enabled(ctrl) && !NVME_CC_SHN(ctrl->cc) && NVME_CC_IOSQES(ctrl->cc) &&
+	       NVME_CC_IOCQES(ctrl->cc);
 }
 
 static void ctrl_enable(struct nvmet_ctrl *ctrl)
@@ -236,14 +251,27 @@ static void ctrl_enable(struct nvmet_ctrl *ctrl)
 	log_life("%s: enabled", nvmet_ctrl_name(ctrl));
 }
 
-uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc)
+/* What must not be changed while the controller is enabled. */
+static uint16_t check_cc_change(const struct nvmet_ctrl *ctrl, uint32_t cc)
 {
-	const uint32_t enable_only = ~(NVME_CC_EN | NVME_CC_SHN_MASK);
-	uint32_t old = ctrl->cc;
+	uint32_t fixed = ~(NVME_CC_EN | NVME_CC_SHN_MASK);
 
-	/* What describes the queues may be changed only while the controller is disabled. */
-	if ((old & NVME_CC_EN) && (cc & NVME_CC_EN) && ((old ^ cc) & enable_only))
-		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
+	if (!(ctrl->cc & NVME_CC_EN) || !(cc & NVME_CC_EN))
+		return 0;
+	if (!nvmet_ctrl_has_io_queues(ctrl) && cc_supported(cc))
+		fixed &= ~CC_ENTRY_SIZES;
+	return (ctrl->cc ^ cc) & fixed ? NVME_SC_INVALID_FIELD | NVME_STATUS_DNR : 0;
+}
+
+uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t value)
+{
+	/* Without I/O queues they have no entries: reserved in discovery controllers. */
+	uint32_t writable = ctrl->subsys->discovery ? CC_WRITABLE & ~CC_ENTRY_SIZES : CC_WRITABLE;
+	uint32_t cc = value & writable, old = ctrl->cc;
+	uint16_t status = check_cc_change(ctrl, cc);
+
+	if (status)
+		return status;
 	ctrl->cc = cc;
 	if ((cc & NVME_CC_EN) && !(old & NVME_CC_EN))
 		ctrl_enable(ctrl);

@@ -92,7 +92,9 @@ void nvmet_ctrl_queue_dying(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
 void nvmet_ctrl_remove_queue(struct nvmet_ctrl *ctrl, struct nvmet_queue *queue);
 
 /* The CC property was written: enable, disable, shutdown (Base 3.5). Returns a status. */
-uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t cc);
+uint16_t nvmet_ctrl_set_cc(struct nvmet_ctrl *ctrl, uint32_t value);
+/* Whether its host may connect I/O queues now, by CC and CSTS. */
+bool nvmet_ctrl_takes_io_queues(const struct nvmet_ctrl *ctrl);
 /* Whether other than fabrics commands may run: CC.EN = 1 has led to CSTS.RDY = 1 (Base 3.5.1). */
 static inline bool nvmet_ctrl_is_enabled(const struct nvmet_ctrl *ctrl)
 {

@@ -243,7 +243,7 @@ static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connec
 		return REFUSE_CMD(req, qid);
 	if (le16_get(cmd->sqsize) > NVME_CAP_MQES(ctrl->cap))
 		return REFUSE_CMD(req, sqsize);
-	if (!nvmet_ctrl_is_enabled(ctrl) || NVME_CC_SHN(ctrl->cc))
+	if (!nvmet_ctrl_takes_io_queues(ctrl))
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
 	*ret_ctrl = ctrl;
 	return 0;

@@ -140,12 +140,51 @@ def test_properties(host):
     assert host.io[0].status(0x7F, nsid=0, cdw11=0x14) == 0x185
 
 
-@pytest.mark.parametrize("cc", [0x00460081, 0x00460011, 0x00460801, 0x00360001, 0x00000001])
+@pytest.mark.parametrize("cc", [0x00460081, 0x00460011, 0x00460801, 0x00360001, 0x00450001])
 def test_enable_with_what_was_not_offered(target, cc):
-    """MPS, CSS, AMS, entry sizes: CSTS.CFS, never RDY."""
+    """MPS, CSS, AMS, entry sizes: CSTS.CFS, never RDY; a reset helps."""
     with Host(target.address, NQN, enable=False) as host:
         host.admin.property_set(0x14, cc)
         assert host.admin.property_get(0x1C) & 3 == 2
+        host.admin.property_set(0x14, 0)
+        assert host.admin.property_get(0x1C) & 3 == 0
+        host.enable()
+
+
+def test_entry_sizes_are_set_later(target):
+    """IOSQES and IOCQES come from Identify, which needs an enabled controller: before the first I/O queue is enough."""
+    with Host(target.address, NQN, enable=False) as host:
+        host.admin.property_set(0x14, 1)
+        host.wait_csts(3, 1)
+        assert host.identify(1)[512:514] == b"\x66\x44"
+        for cc in (0x00000001, 0x00400001, 0x00060001):
+            host.admin.property_set(0x14, cc)
+            with pytest.raises(Status) as found:
+                host.queue(1)
+            assert found.value.code == 0x00C
+        host.admin.property_set(0x14, 0x00460001)
+        with host.queue(1) as queue:
+            assert queue.status(0, nsid=1) == 0
+            for cc in (0x00000001, 0x00360001, 0x00450001):
+                with pytest.raises(Status) as found:
+                    host.admin.property_set(0x14, cc)
+                assert found.value.code == 0x002
+
+
+@pytest.mark.parametrize("cc", [0x00000001, 0x00460001, 0x00360001])
+def test_discovery_controllers_have_no_entry_sizes(target, cc):
+    """They have no I/O queues: the fields are reserved, whatever a host writes there."""
+    with Host(target.address, DISCOVERY_NQN, enable=False) as host:
+        host.admin.property_set(0x14, cc)
+        host.wait_csts(3, 1)
+        assert host.admin.property_get(0x14) == 1
+
+
+def test_reserved_bits_of_cc(host):
+    """Read-only: they stay 0, and to write them changes nothing."""
+    host.admin.property_set(0x14, 0xFF46000F)
+    assert host.admin.property_get(0x14) == 0x00460001
+    assert host.io[0].status(0, nsid=1) == 0
 
 
 def test_cc_changes_while_enabled(host):
