@@ -121,6 +121,16 @@ uint16_t nvmet_req_expect(struct nvmet_req *req, enum nvmet_dir dir, uint64_t le
 	return nvmet_req_expect_range(req, dir, len, len);
 }
 
+/* Base 4.1: SGLs only. Fabrics commands have nothing else anyway, and byte 1 is reserved in theirs:
+ * hosts leave it 0 or fill it in as everywhere. */
+static bool psdt_allowed(const struct nvme_sqe *sqe)
+{
+	unsigned psdt = NVME_SQE_PSDT(sqe->flags);
+
+	return psdt == NVME_PSDT_SGL ||
+	       (sqe->opcode == NVME_OPCODE_FABRICS && psdt == NVME_PSDT_PRP);
+}
+
 uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 {
 	struct nvmet_queue *queue = req->queue;
@@ -149,7 +159,7 @@ uint16_t nvmet_req_parse(struct nvmet_req *req, uint32_t in_capsule_len)
 		if (status)
 			return status;
 	}
-	if (NVME_SQE_PSDT(req->cmd.flags) != NVME_PSDT_SGL) /* Base 4.1: SGLs only */
+	if (!psdt_allowed(&req->cmd))
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, flags));
 	if (req->cmd.opcode == NVME_OPCODE_FABRICS)
 		return nvmet_parse_fabrics(req);

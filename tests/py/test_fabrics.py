@@ -246,6 +246,21 @@ def test_number_of_a_disconnected_queue(host):
         old.conn.expect_close()
 
 
+@pytest.mark.parametrize("flags, code", [(0x00, 0), (0x40, 0), (0x80, 0x002), (0xC0, 0x002)])
+def test_byte_1_of_fabrics_commands(target, flags, code):
+    """Reserved, so 0; most hosts say there that they use SGLs, as in other commands."""
+    with Host(target.address, NQN) as host:
+        for command in ({"nsid": 4, "cdw11": 0x1C}, {"nsid": 0, "cdw11": 0x14, "cdw12": 0x00460001}):
+            assert host.admin.status(0x7F, flags=flags, **command) == code
+        assert host.io[0].status(0x7F, nsid=8, flags=flags) == code
+    data = struct.pack("<16sH238x256s256s256x", HOSTID, 0xFFFF, NQN.encode(), HOSTNQN.encode())
+    for inline in (True, False):
+        with Queue(target.address) as queue:
+            queue.flow_control = False
+            assert queue.status(0x7F, nsid=1, flags=flags, write=data, inline=inline,
+                                cdw11=31 | 4 << 16) == code
+
+
 def test_connects_side_by_side(target):
     """Two Connects whose data is asked for by R2T: one queue is made, whoever is first."""
     data = struct.pack("<16sH238x256s256s256x", HOSTID, 0xFFFF, NQN.encode(), HOSTNQN.encode())
