@@ -119,7 +119,7 @@ static void limits_done(void *arg, const struct nvme_cqe *cqe)
 	ask_queues(ctrl);
 }
 
-/* What the NVM command set's own structure says of Write Zeroes and Verify, for hosts to know. */
+/* What the NVM command set's own structure says of commands without data, for hosts to know. */
 static void ask_limits(struct nvme_ctrl *ctrl)
 {
 	const struct nvme_sqe sqe = {

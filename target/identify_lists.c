@@ -195,6 +195,29 @@ static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)
 	return least;
 }
 
+/* The lesser of two limits of Dataset Management, where 0 is none. */
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a && b ? num_min(a, b) : a | b;
+}
+
+/* NVM Command Set 3.2.3.1: an SSD passes over what is beyond these, and says nothing. */
+static void dsm_limits(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl_nvm *id)
+{
+	uint64_t dmrl = 0, dmrsl = 0, dmsl = 0;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		const struct nvme_id_ctrl_nvm *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->nvm;
+
+		dmrl = lesser(dmrl, ssd->dmrl);
+		dmrsl = lesser(dmrsl, le32_get(ssd->dmrsl));
+		dmsl = lesser(dmsl, le64_get(ssd->dmsl));
+	}
+	id->dmrl = (uint8_t)dmrl;
+	id->dmrsl = le32_set((uint32_t)dmrsl);
+	id->dmsl = le64_set(dmsl);
+}
+
 /* NVM Command Set 4.1.5.4: how much a command without data may cover. */
 void nvmet_identify_cs_ctrl(struct nvmet_req *req)
 {
@@ -205,6 +228,7 @@ void nvmet_identify_cs_ctrl(struct nvmet_req *req)
 	id->vsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, vsl));
 	id->wzsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wzsl));
 	id->wusl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wusl));
+	dsm_limits(subsys, id);
 	nvmet_req_complete(req, 0);
 }
 

@@ -64,9 +64,18 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
 		id->acwu = le16_set((uint16_t)(emul->options.mdts / emul->block_bytes - 1));
 	}
+	id->awun = id->awupf = le16_set((uint16_t)emul->options.awun);
 	id->vwc = emul->media.volatile_cache ? NVME_VWC_PRESENT | 3 << 1 : 0;
 	snprintf(id->subnqn, sizeof(id->subnqn), "nqn.2026-11.io.nvmetd:emulated:%s",
 		 emul->options.serial);
+}
+
+static void identify_nvm(const struct emul *emul, struct nvme_id_ctrl_nvm *id)
+{
+	id->wzsl = (uint8_t)emul->options.wzsl;
+	id->dmrl = (uint8_t)emul->options.dmrl;
+	id->dmrsl = le32_set(emul->options.dmrsl);
+	id->dmsl = le64_set(emul->options.dmsl);
 }
 
 static void identify_ns(const struct emul *emul, uint32_t nsid, struct nvme_id_ns *id)
@@ -128,7 +137,7 @@ static uint16_t identify(struct emul *emul, const struct nvme_sqe *sqe)
 	case NVME_CNS_CS_CTRL:
 		if (le32_get(sqe->cdw11) >> 24 != NVME_CSI_NVM)
 			return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-		((struct nvme_id_ctrl_nvm *)(void *)data)->wzsl = (uint8_t)emul->options.wzsl;
+		identify_nvm(emul, (void *)data);
 		break;
 	case NVME_CNS_ACTIVE_NS_LIST:
 		if (nsid >= 0xfffffffe)

@@ -14,6 +14,9 @@
  *   depth=N          entries of a queue, 2 .. 65536; default 1024
  *   mdts=BYTES       largest transfer, 8K .. 1M, power of two; default 1M
  *   wzsl=N           Write Zeroes covers up to 2^N pages of 4 KiB, 1 .. 20; default 0: no limit
+ *   dmrl=N           Dataset Management looks at N ranges, 1 .. 255; default 0: at all
+ *   dmrsl=N, dmsl=N  … and at N blocks of each, at N blocks in all; default 0: no limit
+ *   awun=N           AWUN and AWUPF, 0's based, 0 .. 255; said only; default 0
  *   namespaces=N     the medium is split evenly, 1 .. 32; default 1
  *   vectors=N        interrupt vectors; default queues + 1; 0: none, the driver polls
  *   serial=TEXT      up to 20 characters; default follows from the machine and the file
@@ -95,6 +98,8 @@ struct emul_options {
 	unsigned namespaces;
 	unsigned vectors;
 	unsigned wzsl;
+	unsigned dmrl, dmrsl, dmsl;
+	unsigned awun;
 	unsigned fna; /* Identify Controller's */
 	char serial[21];
 	bool dbbuf;

@@ -307,6 +307,20 @@ static void slot_ranges(struct emul_slot *slot, const struct extent *extents, un
 }
 
 /* All ranges are checked before the first is touched. */
+/* Blocks of a range that are looked at: what is beyond the limits is not, and nobody is told (NVM
+ * Command Set 3.2.3.1). */
+static uint32_t dsm_blocks(const struct emul_options *options, unsigned range, uint32_t nlb,
+			   uint64_t before)
+{
+	if (options->dmrl && range >= options->dmrl)
+		return 0;
+	if (options->dmrsl)
+		nlb = num_min(nlb, options->dmrsl);
+	if (options->dmsl)
+		nlb = num_min(nlb, (uint32_t)(options->dmsl - num_min(before, options->dmsl)));
+	return nlb;
+}
+
 static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
@@ -314,15 +328,18 @@ static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 	unsigned n_ranges = (le32_get(sqe->cdw10) & 0xff) + 1, n = 0;
 	struct extent extents[256];
 	struct emul_slot *slot;
+	uint64_t total = 0;
 	uint16_t status = fetch_list(emul, sqe, ranges, n_ranges * sizeof(ranges[0]));
 
 	if (status)
 		return status;
 	for (unsigned i = 0; i < n_ranges; i++) {
-		status = extent_of(emul, sqe, le64_get(ranges[i].slba), le32_get(ranges[i].nlb),
-				   &extents[n]);
+		uint32_t blocks = dsm_blocks(&emul->options, i, le32_get(ranges[i].nlb), total);
+
+		status = extent_of(emul, sqe, le64_get(ranges[i].slba), blocks, &extents[n]);
 		if (status)
 			return status;
+		total += blocks;
 		n += extents[n].blocks != 0;
 	}
 	if (!(le32_get(sqe->cdw11) & NVME_DSM_AD) || !n)
