@@ -557,6 +557,7 @@ WIRE_AT(struct nvme_id_ctrl, psd, 2048);
 #define NVME_CTRATT_HOSTID128         (UINT32_C(1) << 0)
 #define NVME_CTRATT_TBKAS             (UINT32_C(1) << 6)
 #define NVME_CTRATT_ELBAS             (UINT32_C(1) << 15)
+#define NVME_CMIC_MULTI_PORT          (1u << 0)
 #define NVME_CMIC_MULTI_CTRL          (1u << 1)
 
 /* NVM Command Set 4.1.5.1: Identify Namespace. */

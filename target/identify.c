@@ -28,6 +28,7 @@
 #define CNTRLTYPE_DISCOVERY 2
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
+#define SGLS_TRANSPORT      (1u << 21)
 #define VWC_NO_FLUSH_OF_ALL (2u << 1)
 #define OFCS_DISCONNECT     (1u << 0)
 #define FRMW_ONE_READ_ONLY  (1u | 1u << 1)
@@ -50,7 +51,7 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->lpa = NVME_LPA_EXTENDED;
 	id->kas = le16_set(NVMET_KAS_MS / 100); /* units of 100 ms */
 	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
-	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET);
+	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET | SGLS_TRANSPORT);
 	snprintf(id->subnqn, sizeof(id->subnqn), "%s", subsys->nqn);
 	id->ioccsz = le32_set((sizeof(struct nvme_sqe) + NVMET_ICD_IO) / 16); /* of 16 bytes */
 	id->iorcsz = le32_set(sizeof(struct nvme_cqe) / 16);
@@ -80,12 +81,27 @@ static bool has_write_cache(const struct nvmet_subsystem *subsys)
 	return false;
 }
 
+/* Blocks that are written whole or not at all, 0's based: what every SSD does. */
+static void atomic_fields(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id)
+{
+	uint16_t awun = UINT16_MAX, awupf = UINT16_MAX;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->id;
+
+		awun = num_min(awun, le16_get(ssd->awun));
+		awupf = num_min(awupf, le16_get(ssd->awupf));
+	}
+	id->awun = le16_set(subsys->n_ssds ? awun : 0);
+	id->awupf = le16_set(subsys->n_ssds ? awupf : 0);
+}
+
 static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
 
 	id->cntrltype = CNTRLTYPE_IO;
-	id->cmic = NVME_CMIC_MULTI_CTRL;
+	id->cmic = NVME_CMIC_MULTI_CTRL | NVME_CMIC_MULTI_PORT; /* listeners come and go */
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = NVMET_ACL;
 	id->frmw = FRMW_ONE_READ_ONLY;
@@ -113,9 +129,8 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 		id->rab = ssd->rab;
 		id->wctemp = ssd->wctemp;
 		id->cctemp = ssd->cctemp;
-		id->awun = ssd->awun;
-		id->awupf = ssd->awupf;
 	}
+	atomic_fields(subsys, id);
 	nvmet_passthru_identify(subsys, id);
 }
 

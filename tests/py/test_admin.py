@@ -25,7 +25,7 @@ def test_identify_controller(host):
     assert u16(data, 78) == host.admin.cntlid
     assert u16(data, 320) > 0 and u32(data, 1792) == (64 + 8192) // 16 and u32(data, 1796) == 1
     assert u16(data, 1800) == 0 and u32(data, 536) & 3 == 1
-    assert data[76] & 2 and data[111] == 1 and data[259] == 3
+    assert data[76] == 3 and data[111] == 1 and data[259] == 3
     assert u16(data, 514) == (host.admin.property_get(0, 8) & 0xFFFF) + 1
     assert data[512:514] == b"\x66\x44" and u32(data, 80) == host.admin.property_get(8)
     assert data[768:1024].rstrip(b"\0").decode() == NQN
@@ -39,7 +39,7 @@ IDENTIFY_CONTROLLER = {
     "FRMW": (260, "<B", 3), "LPA": (261, "<B", 0x26), "ELPE": (262, "<B", 63), "WCTEMP": (266, "<H", 343),
     "CCTEMP": (268, "<H", 353), "KAS": (320, "<H", 10), "SQES": (512, "<B", 0x66), "CQES": (513, "<B", 0x44),
     "MAXCMD": (514, "<H", 1023), "NN": (516, "<I", 1024), "ONCS": (520, "<H", 0x18F), "VWC": (525, "<B", 4),
-    "OCFS": (534, "<H", 1), "SGLS": (536, "<I", 0x100001), "MNAN": (540, "<I", 1024), "IOCCSZ": (1792, "<I", 516),
+    "OCFS": (534, "<H", 1), "SGLS": (536, "<I", 0x300001), "MNAN": (540, "<I", 1024), "IOCCSZ": (1792, "<I", 516),
     "IORCSZ": (1796, "<I", 1), "MSDBD": (1803, "<B", 1), "OFCS": (1804, "<H", 1),
 }
 

@@ -340,14 +340,15 @@ def test_logs_of_two_ssds(start, tmp_path):
 
 
 def test_least_limit(start, tmp_path):
-    """Of several SSDs' limits for commands without data hosts are told the lowest one."""
+    """Of several SSDs' limits hosts are told the lowest one."""
     conf = tmp_path / "nvmet.conf"
     conf.write_text(f"""listen = ( "127.0.0.1:0" );
-ssds = ( {{ name = "a"; spec = "emulated:size=16M,wzsl=5,dmrl=8,dmrsl=4096"; }},
-         {{ name = "b"; spec = "emulated:size=16M,wzsl=3,dmrl=9,dmsl=8192"; }},
-         {{ name = "c"; spec = "emulated:size=16M,wzsl=9,dmsl=9000"; }} );
+ssds = ( {{ name = "a"; spec = "emulated:size=16M,wzsl=5,dmrl=8,dmrsl=4096,awun=7"; }},
+         {{ name = "b"; spec = "emulated:size=16M,wzsl=3,dmrl=9,dmsl=8192,awun=3"; }},
+         {{ name = "c"; spec = "emulated:size=16M,wzsl=9,dmsl=9000,awun=15"; }} );
 subsystems = ( {{ nqn = "{NQN}"; allow_any_host = true;
                  namespaces = ( {{ nsid = 1; ssd = "a"; }}, {{ nsid = 2; ssd = "b"; }}, {{ nsid = 3; ssd = "c"; }} ); }} );
 """)
     with Host(start("-c", conf).address, NQN, queues=0) as host:
+        assert struct.unpack_from("<HH", host.identify(1), 526) == (3, 3)  # AWUN, AWUPF
         assert struct.unpack_from("<4BIQ", host.identify(6)) == (0, 3, 0, 8, 4096, 8192)
