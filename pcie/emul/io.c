@@ -12,7 +12,7 @@
 
 #define CACHE_LINE   64u
 #define L2_CACHE     2 /* of __builtin_prefetch(): the first one is too small for what is ahead */
-#define EXPECT_BYTES 4096u /* of longer ones the CPU sees the rest coming by itself */
+#define EXPECT_BYTES 2048u /* the CPU sees the rest coming by itself */
 
 /* Where a command lies on the medium. */
 struct extent {
