@@ -185,11 +185,15 @@ bool emul_media_resized(const struct emul_options *options, struct emul_media *m
 	return true;
 }
 
-/* Memory only: whole pages go back to the system, the rest is cleared. */
+/*
+ * Memory only: whole pages go back to the system, the rest is cleared. Pages of the machine, which
+ * may be larger than the SSD's: madvise() would round the end up, and take other blocks along.
+ */
 void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t len)
 {
-	uint64_t first = num_round_up(offset, NVME_PAGE_SIZE);
-	uint64_t last = offset + len - (offset + len) % NVME_PAGE_SIZE;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t first = num_round_up(offset, page);
+	uint64_t last = offset + len - (offset + len) % page;
 
 	if (last <= first || media->dirty ||
 	    madvise(media->ram + first, last - first, MADV_DONTNEED) < 0) {
