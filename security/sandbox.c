@@ -104,6 +104,7 @@ static const int worker_calls[] = {
 	SCMP_SYS(io_uring_enter),
 	SCMP_SYS(preadv), /* an emulated SSD on a file in memory */
 	SCMP_SYS(pwritev),
+	SCMP_SYS(pwrite64), /* doorbells of an SSD whose BAR0 cannot be mapped */
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
 	SCMP_SYS(epoll_ctl),
@@ -145,7 +146,6 @@ static const int main_calls[] = {
 	SCMP_SYS(openat),
 	SCMP_SYS(lseek),
 	SCMP_SYS(pread64),
-	SCMP_SYS(pwrite64),
 	SCMP_SYS(fcntl),
 	SCMP_SYS(ioctl),
 	SCMP_SYS(stat),

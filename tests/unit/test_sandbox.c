@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -25,6 +26,8 @@ struct attempt {
 	bool (*run)(void); /* whether it worked */
 	enum end end;
 };
+
+static int bar; /* a file, as VFIO's is: opened before the sandbox is entered */
 
 static bool try_open(void)
 {
@@ -66,6 +69,14 @@ static bool try_data(void)
 	return errno == EPERM && write(STDERR_FILENO, "", 0) == 0;
 }
 
+/* The kernel may hand BAR0 out for pwrite() alone. */
+static bool try_doorbell(void)
+{
+	const uint32_t tail = 1;
+
+	return pwrite(bar, &tail, sizeof(tail), 0x1000) == (ssize_t)sizeof(tail);
+}
+
 static void *thread_main(void *arg)
 {
 	const struct attempt *attempt = arg;
@@ -99,6 +110,7 @@ static void attempts(void **state)
 {
 	static const struct attempt rows[] = {
 		{ "worker moves data", SANDBOX_WORKER, try_data, ENDS_WELL },
+		{ "worker rings a doorbell", SANDBOX_WORKER, try_doorbell, ENDS_WELL },
 		{ "worker opens a file", SANDBOX_WORKER, try_open, DIES },
 		{ "worker starts a program", SANDBOX_WORKER, try_exec, DIES },
 		{ "worker makes a socket", SANDBOX_WORKER, try_socket, DIES },
@@ -113,6 +125,8 @@ static void attempts(void **state)
 	(void)state;
 	if (!sandbox_has_filter())
 		skip_because("sanitizers make system calls of their own");
+	bar = memfd_create("bar", MFD_CLOEXEC);
+	assert_true(bar >= 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		int status = run(&rows[i]);
 		bool good;
@@ -125,6 +139,7 @@ static void attempts(void **state)
 		if (!good)
 			fail_msg("%s: status %x", rows[i].name, (unsigned)status);
 	}
+	close(bar);
 }
 
 /* Capabilities are gone for good, whoever we are. */
