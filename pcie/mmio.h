@@ -10,9 +10,9 @@
  *     overwrites once it knows the new head);
  *   after a register was read: all that is read from then on (what the SSD wrote before, CSTS).
  *
- * The shadow doorbells are memory, and need the same by hand. arm64 reorders all of these, and the
- * fences of C11 are no help: they reach the other CPUs (inner shareable), and an SSD is further
- * out.
+ * The shadow doorbells are memory, and need the same by hand. arm64 and riscv64 reorder all of
+ * these, and the fences of C11 are no help: they are for memory that CPUs share. Those of arm64
+ * reach no further than that (inner shareable), and an SSD is further out.
  */
 #ifndef NVMETD_PCIE_MMIO_H
 #define NVMETD_PCIE_MMIO_H
@@ -22,15 +22,26 @@
 #include "pcie/device.h"
 #include "util/le.h"
 
-/* What was read and written before, before what is written after. */
+/* What was read and written before, before what is read and written after. */
+static inline void mmio_full(void)
+{
+#if defined(__aarch64__)
+	__asm__ volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+	__asm__ volatile("fence iorw, iorw" ::: "memory"); /* C11's has no i and no o: registers */
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* What was read and written before, before what is written after: arm64's oshst would let reads
+ * pass. */
 static inline void mmio_before_write(void)
 {
 #if defined(__x86_64__)
 	__asm__ volatile("sfence" ::: "memory");
-#elif defined(__aarch64__)
-	__asm__ volatile("dmb osh" ::: "memory"); /* oshst would let reads pass */
 #else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	mmio_full();
 #endif
 }
 
@@ -42,17 +53,7 @@ static inline void mmio_after_read(void)
 #elif defined(__aarch64__)
 	__asm__ volatile("dmb oshld" ::: "memory");
 #else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
-}
-
-/* What was written before, before what is read after, too. */
-static inline void mmio_full(void)
-{
-#if defined(__aarch64__)
-	__asm__ volatile("dmb osh" ::: "memory");
-#else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	mmio_full();
 #endif
 }
 

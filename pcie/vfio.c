@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "pcie/mmio.h"
 #include "pcie/nvme.h"
 #include "pcie/vfio_internal.h"
 #include "util/check.h"
@@ -51,7 +52,9 @@ static void reg_write(struct pcie_device *dev, uint32_t off, unsigned size, uint
 	struct vfio_device *vfio = vfio_of(dev);
 	uint64_t raw = htole64(value);
 
-	/* Doorbells too, where BAR0 cannot be mapped. */
+	/* Doorbells too, where BAR0 cannot be mapped. The kernel orders what was written before
+	 * with its own write, but not what was read. */
+	mmio_before_write();
 	if (pwrite(vfio->fd, &raw, size, (off_t)(vfio->bar0_offset + off)) != (ssize_t)size)
 		log_limited(&limit, LOG_LEVEL_ERR, "%s: register %xh cannot be written: %s",
 			    vfio->bdf, off, strerror(errno));
