@@ -269,12 +269,12 @@ static void shadow_doorbells(void **state)
 	submit(&count, &cid);
 	nvme_qpair_ring(qp); /* 0 → 1 passes event index 0 */
 	assert_int_equal(doorbells, 1);
-	assert_int_equal(shadow, 1);
+	assert_int_equal(le32toh(shadow), 1);
 	submit(&count, &cid);
 	nvme_qpair_ring(qp); /* 1 → 2 does not */
 	assert_int_equal(doorbells, 1);
-	assert_int_equal(shadow, 2);
-	event = 2;
+	assert_int_equal(le32toh(shadow), 2);
+	event = htole32(2);
 	submit(&count, &cid);
 	nvme_qpair_ring(qp);
 	assert_int_equal(doorbells, 2);

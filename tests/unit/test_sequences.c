@@ -104,16 +104,16 @@ static void fabrics(unsigned i, uint8_t fctype, uint32_t cdw11, uint32_t cdw12)
 
 static void send_admin(unsigned i)
 {
-	static const struct nvme_sqe sqes[] = {
+	const struct nvme_sqe sqes[] = {
 		{ .opcode = NVME_ADMIN_KEEP_ALIVE },
 		{ .opcode = NVME_ADMIN_AER },
 		{ .opcode = NVME_ADMIN_SET_FEATURES,
-		  .cdw10.raw = NVME_FEAT_KATO,
-		  .cdw11.raw = 1000 },
+		  .cdw10 = le32_set(NVME_FEAT_KATO),
+		  .cdw11 = le32_set(1000) },
 		{ .opcode = NVME_ADMIN_SET_FEATURES,
-		  .cdw10.raw = NVME_FEAT_AEC,
-		  .cdw11.raw = 0x1ff },
-		{ .opcode = NVME_ADMIN_GET_FEATURES, .cdw10.raw = NVME_FEAT_VWC },
+		  .cdw10 = le32_set(NVME_FEAT_AEC),
+		  .cdw11 = le32_set(0x1ff) },
+		{ .opcode = NVME_ADMIN_GET_FEATURES, .cdw10 = le32_set(NVME_FEAT_VWC) },
 	};
 
 	send_sqe(i, sqes[draw(ARRAY_SIZE(sqes))], NULL, 0);
