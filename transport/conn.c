@@ -21,6 +21,7 @@
 #include "target/worker.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/sockopt.h"
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -261,7 +262,11 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 		    conn->queue.peer, pdu_fes_name(verdict.fes), verdict.fes, verdict.fei,
 		    conn->header[0]);
 	set_state(conn, CONN_TERM, "protocol error");
-	tx_term(conn, verdict);
+	if (!tx_term(conn, verdict)) {
+		sockopt_reset(conn->stream.fd);
+		conn_close(conn, NULL);
+		return;
+	}
 	stop(conn);
 	arm(conn, conn->queue.target->limits.term_timeout_ms);
 }

@@ -131,7 +131,7 @@ struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
 				      const struct pdu_limits *limits, le16 cccid,
 				      uint32_t received, uint32_t total)
 {
-	uint32_t len = le32_get(data->datal);
+	uint32_t offset = le32_get(data->datao), len = le32_get(data->datal);
 	bool last = data->ch.flags & NVME_TCP_F_LAST;
 
 	if (data->cccid.raw != cccid.raw)
@@ -140,8 +140,10 @@ struct pdu_verdict pdu_check_h2c_data(const struct nvme_tcp_data *data,
 		return BAD_CH(plen);
 	if (len > limits->maxh2cdata)
 		return term(NVME_TCP_FES_LIMIT, 0);
-	if (le32_get(data->datao) != received || len > total - received)
+	if (offset > total || len > total - offset)
 		return term(NVME_TCP_FES_RANGE, 0);
+	if (offset != received) /* within the R2T, but not what comes next */
+		return term(NVME_TCP_FES_SEQUENCE, 0);
 	if (last != (received + len == total))
 		return BAD_CH(flags);
 	return fine;

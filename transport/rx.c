@@ -273,7 +273,9 @@ static bool look_at_ch(struct nvme_tcp_conn *conn)
 	struct pdu_verdict verdict =
 		pdu_check_ch((const void *)conn->header, &conn->limits, &conn->shape);
 
-	if (verdict.term)
+	if (verdict.term && conn->header[0] == NVME_TCP_H2C_TERM)
+		conn_close(conn, "a malformed H2CTermReq"); /* TCP 3.5.1: not answered */
+	else if (verdict.term)
 		conn_term(conn, verdict);
 	return !verdict.term;
 }

@@ -43,3 +43,10 @@ void sockopt_accepted(int fd, const struct nvme_tcp_options *options)
 	if (options->priority)
 		set(fd, SOL_SOCKET, SO_PRIORITY, (int)options->priority, "SO_PRIORITY");
 }
+
+void sockopt_reset(int fd)
+{
+	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)); /* else it ends with a FIN */
+}

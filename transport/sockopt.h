@@ -15,4 +15,7 @@ void sockopt_listening(int fd, int family, const struct nvme_tcp_options *option
 /* For an accepted socket: the options that are not inherited. */
 void sockopt_accepted(int fd, const struct nvme_tcp_options *options);
 
+/* The end of the connection is a reset. */
+void sockopt_reset(int fd);
+
 #endif

@@ -53,31 +53,27 @@ void tx_icresp(struct nvme_tcp_conn *conn, uint8_t dgst)
 	tx_later(conn);
 }
 
-/*
- * Goes out at once, if the stream stands between two PDUs; in the middle of one it could not be
- * understood, and the connection just ends.
- */
-void tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
+/* Goes out at once, if the stream stands between two PDUs: in the middle of one it could not be
+ * understood. */
+bool tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 {
 	struct nvme_tcp_cmd *first = TAILQ_FIRST(&conn->tx);
 	struct iovec iov = { .iov_base = conn->ctl };
 	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	if ((first && first->sent) || conn->ctl_sent < conn->ctl_len ||
-	    stream_is_mid_record(&conn->stream)) {
-		shutdown(conn->stream.fd, SHUT_WR);
-		return;
-	}
+	    stream_is_mid_record(&conn->stream))
+		return false;
 	/* A header that was taken whole is still there until the next one comes. */
 	conn->ctl_len =
 		pdu_build_term(conn->ctl, verdict, conn->header,
 			       conn->header_len ? conn->header_len : conn->shape.header_len);
-	conn->ctl_sent = 0;
+	conn->ctl_sent = conn->ctl_len; /* what is not sent now never will be */
 	iov.iov_len = conn->ctl_len;
-	if (stream_sendmsg(&conn->stream, &msg) < 0 && errno != EAGAIN)
-		return; /* the host is gone already: the timer or the next read ends it */
-	conn->ctl_sent = conn->ctl_len;
+	if (stream_sendmsg(&conn->stream, &msg) != (ssize_t)iov.iov_len)
+		return false;
 	shutdown(conn->stream.fd, SHUT_WR);
+	return true;
 }
 
 void tx_r2t(struct nvme_tcp_cmd *cmd)

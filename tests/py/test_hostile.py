@@ -162,9 +162,11 @@ def test_header_digest_of_data(target):
 # --- H2CData --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("datao, fes", [(0, 4), (508, 4), (516, 4), (0xFFFFFFFF, 4)])
+@pytest.mark.parametrize("datao, fes", [(0, 2), (508, 2), (516, 2), (15872, 2), (15876, 4), (16384, 4),
+                                        (0xFFFFFFFF, 4)])
 def test_offset_in_the_middle(writing, datao, fes):
-    """The second part of a transfer, with an offset that is lower or higher than what was received."""
+    """The second part of a transfer, with an offset that is lower or higher than what was received: out of
+    sequence, or out of the range of the R2T."""
     queue, command = writing
     queue.conn.send(data(command.cid, command.ttag, 0, 512, 0))
     queue.conn.send(data(command.cid, command.ttag, datao, 512, 0))

@@ -51,10 +51,6 @@ AFTER_ICRESP = [
     (header(H2C_DATA, hlen=24, pdo=24, plen=24, size=24), 1, 4),
     *((header(H2C_DATA, hlen=24, pdo=24, plen=plen, size=24), 1, 4) for plen in (0, 4, 23)),
     *((header(H2C_DATA, hlen=24, pdo=pdo, plen=64, size=24), 1, 3) for pdo in (0, 26, 68, 255)),
-    *((header(H2C_TERM, hlen=hlen, plen=24, size=24), 1, 2) for hlen in (0, 23, 25, 255)),
-    (header(H2C_TERM, hlen=24, plen=153, size=24), 1, 4),
-    (header(H2C_TERM, hlen=24, plen=0xFFFFFFFF, size=24), 1, 4),
-    *((header(H2C_TERM, hlen=24, plen=plen, size=24), 1, 4) for plen in (0, 23)),
 ]
 
 
@@ -95,6 +91,19 @@ def test_second_icreq_with_digests(target):
         expect_term(conn, 2)
 
 
+@pytest.mark.parametrize("hlen, plen", [*((hlen, 24) for hlen in (0, 23, 25, 255)),
+                                        *((24, plen) for plen in (0, 23, 153, 0xFFFFFFFF))])
+@pytest.mark.parametrize("established", [True, False])
+def test_malformed_term_request(target, hlen, plen, established):
+    """An H2CTermReq that is none: the end at once, without an answer."""
+    with Connection(target.address) as conn:
+        if established:
+            conn.icreq()
+        conn.send(header(H2C_TERM, hlen=hlen, plen=plen, size=24))
+        with pytest.raises(Closed):
+            conn.pdu()
+
+
 def test_term_request_with_digests(target):
     """An H2CTermReq has no digest, whatever was agreed on; it is the end, without an answer."""
     with Connection(target.address) as conn:
@@ -117,7 +126,7 @@ def test_maxr2t(target, maxr2t):
 @pytest.mark.parametrize("change, fes, fei", [
     ({"ttag": 0xFFFF}, 1, 10), ({"ttag": 127}, 1, 10), ({"ttag": 128}, 1, 10),
     ({"cccid": 0x7777}, 1, 8),
-    ({"datao": 512}, 4, ANY), ({"datao": 0xFFFFFFFF}, 4, ANY), ({"datao": 0xFFFFFF00}, 4, ANY),
+    ({"datao": 512}, 2, ANY), ({"datao": 0xFFFFFFFF}, 4, ANY), ({"datao": 0xFFFFFF00}, 4, ANY),
     ({"datal": 0, "body": b""}, 1, 4), ({"datal": 16896}, 4, ANY),
     ({"datal": 0xFFFFFFFF}, 1, 4), ({"datal": 511, "body": bytes(512)}, 1, 4),
     ({"datal": 512, "body": bytes(513)}, 1, 4), ({"datal": 512, "body": bytes(511)}, 1, 4),
@@ -399,6 +408,19 @@ def test_cut_with_reads_under_way(start):
             if reset:
                 host.io[0].conn.abort()
         daemon.expect_clean()
+
+
+def test_no_room_for_a_term_request(target):
+    """A fatal error while half an answer is in the socket: C2HTermReq cannot be sent, so the connection is reset."""
+    with Host(target.address, NQN) as host:
+        queue = host.io[0]
+        for _ in range(16):
+            queue.start(2, nsid=1, read=1 << 20, **io_fields(0, 2048))
+        time.sleep(0.5)
+        queue.conn.send(header(9))
+        with pytest.raises(ConnectionResetError):
+            while queue.conn.sock.recv(1 << 20):
+                pass
 
 
 def test_a_host_that_does_not_read(target, bystander):

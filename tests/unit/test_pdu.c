@@ -122,7 +122,7 @@ static void h2c_data(void **state)
 	assert_false(pdu_check_h2c_data(&data, &shape, &limits, cid, 4096, 16384).term);
 	assert_int_equal(pdu_check_h2c_data(&data, &shape, &limits, le16_set(8), 4096, 16384).fei,
 			 8);
-	assert_int_equal(pdu_check_h2c_data(&data, &shape, &limits, cid, 0, 16384).fes, 4);
+	assert_int_equal(pdu_check_h2c_data(&data, &shape, &limits, cid, 0, 16384).fes, 2);
 	assert_int_equal(pdu_check_h2c_data(&data, &shape, &limits, cid, 4096, 8191).fes, 4);
 	assert_int_equal(pdu_check_h2c_data(&data, &shape, &limits, cid, 4096, 8192).fei, 1);
 	data.ch.flags = NVME_TCP_F_LAST;
