@@ -765,11 +765,14 @@ struct nvme_effects_log {
 	uint8_t rsvd2048[2048];
 };
 WIRE_SIZE(struct nvme_effects_log, 4096);
-#define NVME_EFFECTS_CSUPP    (UINT32_C(1) << 0)
-#define NVME_EFFECTS_LBCC     (UINT32_C(1) << 1)  /* logical block content change */
-#define NVME_EFFECTS_NCC      (UINT32_C(1) << 2)  /* namespace capability change */
-#define NVME_EFFECTS_CSE_SAME (UINT32_C(1) << 16) /* alone on its namespace */
-#define NVME_EFFECTS_CSE_ALL  (UINT32_C(2) << 16) /* alone on the SSD */
+#define NVME_EFFECTS_CSUPP        (UINT32_C(1) << 0)
+#define NVME_EFFECTS_LBCC         (UINT32_C(1) << 1)  /* logical block content change */
+#define NVME_EFFECTS_NCC          (UINT32_C(1) << 2)  /* namespace capability change */
+#define NVME_EFFECTS_CSE_SAME     (UINT32_C(1) << 16) /* alone on its namespace */
+#define NVME_EFFECTS_CSE_ALL      (UINT32_C(2) << 16) /* alone on the SSD */
+#define NVME_EFFECTS_SCOPE_NS     (UINT32_C(1) << 20) /* what it may have an effect on */
+#define NVME_EFFECTS_SCOPE_CTRL   (UINT32_C(1) << 21)
+#define NVME_EFFECTS_SCOPE_SUBSYS (UINT32_C(1) << 25)
 
 /* Base 5.14: CDW10 of Format NVM: index of the format, secure erase settings. */
 #define NVME_FORMAT_INDEX(cdw10) (((cdw10)&0xf) | ((cdw10) >> 12 & 3) << 4)

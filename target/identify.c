@@ -48,7 +48,7 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->ver = le32_set(NVMET_VERSION);
 	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
 	id->aerl = NVMET_AERL;
-	id->lpa = NVME_LPA_EXTENDED;
+	id->lpa = NVME_LPA_EXTENDED | NVME_LPA_EFFECTS;
 	id->kas = le16_set(NVMET_KAS_MS / 100); /* units of 100 ms */
 	id->maxcmd = le16_set((uint16_t)(NVME_CAP_MQES(ctrl->cap) + 1));
 	id->sgls = le32_set(SGLS_SUPPORTED | SGLS_DATA_OFFSET | SGLS_TRANSPORT);
@@ -105,7 +105,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = NVMET_ACL;
 	id->frmw = FRMW_ONE_READ_ONLY;
-	id->lpa |= NVME_LPA_EFFECTS | NVME_LPA_SUPPORTED;
+	id->lpa |= NVME_LPA_SUPPORTED;
 	id->elpe = NVMET_ERROR_SLOTS - 1;
 	id->sqes = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;

@@ -65,6 +65,7 @@ static void log_error(struct nvmet_req *req)
 static void smart_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct nvmet_req *req = arg;
+	const le64 errors = le64_set(req->queue->ctrl->error_count);
 	uint16_t status = nvmet_status_from_ssd(cqe);
 	struct nvme_smart_log page;
 
@@ -73,6 +74,9 @@ static void smart_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	}
 	memcpy(&page, req->data.va, sizeof(page));
+	/* Of the log page that hosts read, which is the controller's own. */
+	memset(page.error_log_entries, 0, sizeof(page.error_log_entries));
+	memcpy(page.error_log_entries, &errors, sizeof(errors));
 	answer(req, &page, sizeof(page));
 }
 
@@ -136,19 +140,25 @@ static void log_changed_ns(struct nvmet_req *req)
 		memset(ctrl->changed_ns, 0, sizeof(ctrl->changed_ns));
 }
 
-/* Exactly what is answered: admin.c and nvm.c. */
+/* Exactly what is answered: admin.c and nvm.c. The scope of I/O commands is not reported, for Linux
+ * warns of it. */
 static void log_effects(struct nvmet_req *req)
 {
 	static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
 					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
 					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER,
 					 NVME_ADMIN_KEEP_ALIVE };
+	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
 	struct nvme_effects_log page = { 0 };
 
-	for (size_t i = 0; i < ARRAY_SIZE(admin); i++)
-		page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP);
-	nvmet_nvm_effects(req->queue->ctrl->subsys, page.iocs);
-	nvmet_passthru_effects(req->queue->ctrl->subsys, &page);
+	for (size_t i = 0; i < ARRAY_SIZE(admin); i++) {
+		if (admin[i] != NVME_ADMIN_ABORT || !subsys->discovery)
+			page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP | NVME_EFFECTS_SCOPE_CTRL);
+	}
+	if (!subsys->discovery) {
+		nvmet_nvm_effects(subsys, page.iocs);
+		nvmet_passthru_effects(subsys, &page);
+	}
 	answer(req, &page, sizeof(page));
 }
 
@@ -193,12 +203,12 @@ static const struct log_page pages[] = {
 	{ NVME_LOG_SMART, true, false, log_smart },
 	{ NVME_LOG_FW_SLOT, true, false, log_fw_slot },
 	{ NVME_LOG_CHANGED_NS, true, false, log_changed_ns },
-	{ NVME_LOG_EFFECTS, true, false, log_effects },
+	{ NVME_LOG_EFFECTS, true, true, log_effects },
 	{ NVME_LOG_SELF_TEST, true, false, nvmet_passthru_log },
 	{ NVME_LOG_TELEMETRY_HOST, true, false, nvmet_passthru_log },
 	{ NVME_LOG_TELEMETRY_CTRL, true, false, nvmet_passthru_log },
 	{ NVME_LOG_SANITIZE, true, false, nvmet_passthru_log },
-	{ NVME_LOG_FEATURE_EFFECTS, true, false, log_feature_effects },
+	{ NVME_LOG_FEATURE_EFFECTS, true, true, log_feature_effects },
 	{ NVME_LOG_MI_EFFECTS, true, false, log_mi_effects },
 	{ NVME_LOG_DISCOVERY, false, true, log_discovery },
 };

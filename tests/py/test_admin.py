@@ -147,6 +147,8 @@ def test_smart_log(host, bystander):
     assert u16(page, 1) == 310 and page[3] == 100
     assert struct.unpack_from("<Q", page, 64)[0] == before + 5
     assert host.log_page(2, 512, nsid=1)[:3] == page[:3]
+    errors = struct.unpack_from("<Q", host.log_page(1, 64))[0]
+    assert struct.unpack_from("<QQ", page, 176) == (errors, 0)
     assert host.admin.status(2, nsid=9, read=512, cdw10=2 | 127 << 16) == 0x00B
 
 
@@ -157,6 +159,16 @@ def test_effects_log(host):
     io = {opcode for opcode in range(256) if u32(page, 1024 + 4 * opcode) & 1}
     assert admin == {2, 6, 8, 9, 10, 12, 24}
     assert io == {0, 1, 2, 4, 5, 8, 9, 12, 25}
+    assert {u32(page, 4 * opcode) >> 20 for opcode in admin} == {2}  # the scope: this controller
+
+
+def test_effects_logs_of_discovery(target):
+    """Its commands and features, as Identify says; no I/O."""
+    with Host(target.address, DISCOVERY_NQN, queues=0) as host:
+        assert host.identify(1)[261] & 2
+        page, features = host.log_page(5, 4096), host.log_page(0x12, 1024)
+    assert {opcode for opcode in range(512) if u32(page, 4 * opcode) & 1} == {2, 6, 9, 10, 12, 24}
+    assert {fid for fid in range(256) if u32(features, 4 * fid) & 1} == {0x0B, 0x0F}
 
 
 def test_error_log(target):
