@@ -18,7 +18,8 @@
 #include "util/num.h"
 
 #define SEL_SUPPORTED  3
-#define CAP_CHANGEABLE (1u << 2) /* supported capabilities: bit 2 */
+#define CAP_OF_NS      (1u << 1) /* supported capabilities */
+#define CAP_CHANGEABLE (1u << 2)
 #define EXHID          (1u << 0)
 
 /* Base 5.16.1.18 */
@@ -49,11 +50,17 @@ static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t
 	}
 }
 
+/* The others are a controller's. */
+static bool is_of_ns(uint8_t fid)
+{
+	return fid == NVME_FEAT_ERROR_RECOVERY;
+}
+
 uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
 {
 	if (owner_of(ctrl->subsys, fid) == FEATURE_NONE)
 		return 0;
-	return FSUPP | (fid == NVME_FEAT_ERROR_RECOVERY ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
+	return FSUPP | (is_of_ns(fid) ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
 }
 
 /* --- Number of queues ------------------------------------------------------------------------- */
@@ -115,9 +122,23 @@ static void set_features(struct nvmet_req *req)
 	nvmet_req_complete(req, status);
 }
 
+/* Base 4.4: a controller's feature cannot be set for one namespace. */
+static uint16_t check_feature_nsid(struct nvmet_req *req, uint8_t fid)
+{
+	uint32_t nsid = le32_get(req->cmd.nsid);
+
+	if (is_of_ns(fid) || nsid == 0 || nsid == NVME_NSID_ALL)
+		return 0;
+	if (nsid > NVMET_MAX_NSID)
+		return nvmet_req_invalid_ns(req);
+	return nvmet_req_refuse(req, offsetof(struct nvme_sqe, nsid),
+				NVME_SC_FEATURE_NOT_NS_SPECIFIC);
+}
+
 uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 {
 	uint8_t fid = nvmet_cdw10(req) & 0xff;
+	uint16_t status;
 	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
 
 	if (owner == FEATURE_NONE)
@@ -125,6 +146,9 @@ uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 	if (nvmet_cdw10(req) >> 31)
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10) + 3,
 					NVME_SC_FEATURE_NOT_SAVEABLE);
+	status = check_feature_nsid(req, fid);
+	if (status)
+		return status;
 	/* The host identifier came with Connect and is checked on every queue: it
 	 * stays what it is. */
 	if (fid == NVME_FEAT_HOST_ID)
@@ -151,8 +175,7 @@ static void get_from_ssd(struct nvmet_req *req)
 {
 	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
 	uint32_t nsid = le32_get(req->cmd.nsid);
-	bool of_ns = (nvmet_cdw10(req) & 0xff) == NVME_FEAT_ERROR_RECOVERY && nsid != 0 &&
-		     nsid != NVME_NSID_ALL;
+	bool of_ns = is_of_ns(nvmet_cdw10(req) & 0xff) && nsid != 0 && nsid != NVME_NSID_ALL;
 	const struct nvmet_ns *ns = of_ns ? nvmet_ctrl_ns(req->queue->ctrl, nsid) : NULL;
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_ADMIN_GET_FEATURES,
@@ -206,7 +229,8 @@ static void get_capabilities(struct nvmet_req *req)
 	uint8_t fid = nvmet_cdw10(req) & 0xff;
 	bool ours = owner_of(req->queue->ctrl->subsys, fid) == FEATURE_OURS;
 
-	req->cqe.dw0 = le32_set(ours && fid != NVME_FEAT_HOST_ID ? CAP_CHANGEABLE : 0);
+	req->cqe.dw0 = le32_set((ours && fid != NVME_FEAT_HOST_ID ? CAP_CHANGEABLE : 0) |
+				(is_of_ns(fid) ? CAP_OF_NS : 0));
 	nvmet_req_complete(req, 0);
 }
 

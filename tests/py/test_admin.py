@@ -212,7 +212,17 @@ def test_features_of_the_ssd(host, fid):
     """Every host may read them, none may change them."""
     host.admin.run(10, cdw10=fid)
     assert host.admin.status(9, cdw10=fid, cdw11=1) == 0x10E
-    assert host.admin.run(10, cdw10=fid | 3 << 8).cqe.dw0 == 0
+    assert host.admin.run(10, cdw10=fid | 3 << 8).cqe.dw0 == (2 if fid == 5 else 0)  # of a namespace
+
+
+@pytest.mark.parametrize("fid", [1, 2, 4, 6, 7, 0x0A, 0x0B, 0x0F, 0x81])
+def test_feature_of_no_namespace(host, fid):
+    """What is a controller's cannot be set for a namespace; Get does not mind."""
+    for nsid, code in ((1, 0x10F), (7, 0x10F), (1025, 0x00B), (0xFFFFFFFE, 0x00B)):
+        assert host.admin.status(9, nsid=nsid, cdw10=fid) == code
+    for nsid in (0, 0xFFFFFFFF):
+        assert host.admin.status(9, nsid=nsid, cdw10=fid) not in (0x10F, 0x00B)
+    assert host.admin.run(10, nsid=1, cdw10=0x0B).cqe.dw0 == 0
 
 
 def test_only_while_enabled(target):
