@@ -10,9 +10,12 @@
 #include <sys/queue.h>
 
 #include "util/check.h"
+#include "util/clock.h"
+#include "util/list.h"
 #include "util/log.h"
 
-#define MAX_GENERATED 1024 /* then the oldest one goes */
+#define MAX_GENERATED  1024                 /* then the oldest one goes */
+#define GENERATED_LIFE (600 * NSEC_PER_SEC) /* TCP 3.6.1.4 */
 
 struct entry {
 	TAILQ_ENTRY(entry) link;
@@ -27,6 +30,7 @@ struct generated {
 	TAILQ_ENTRY(generated) link;
 	struct psk_identity identity;
 	struct secret psk;
+	uint64_t made_ns;
 };
 
 struct keyring {
@@ -161,8 +165,20 @@ static bool same_names(const struct psk_identity *a, const struct psk_identity *
 	return strcmp(a->hostnqn, b->hostnqn) == 0 && strcmp(a->subnqn, b->subnqn) == 0;
 }
 
+/* Those that have lived for long enough. Under the lock. */
+static void expire_generated(struct keyring *ring, uint64_t now_ns)
+{
+	struct generated *psk, *next;
+
+	TAILQ_FOREACH_SAFE (psk, &ring->psks, link, next) {
+		if (now_ns - psk->made_ns < GENERATED_LIFE)
+			break;
+		forget_generated(ring, psk);
+	}
+}
+
 int keyring_set_generated(struct keyring *ring, const struct psk_identity *identity,
-			  const struct secret *psk)
+			  const struct secret *psk, uint64_t now_ns)
 {
 	struct generated *generated = calloc(1, sizeof(*generated)), *old;
 
@@ -170,7 +186,9 @@ int keyring_set_generated(struct keyring *ring, const struct psk_identity *ident
 		return -ENOMEM;
 	generated->identity = *identity;
 	generated->psk = *psk;
+	generated->made_ns = now_ns;
 	pthread_mutex_lock(&ring->lock);
+	expire_generated(ring, now_ns);
 	TAILQ_FOREACH (old, &ring->psks, link) {
 		if (same_names(&old->identity, identity))
 			break;
@@ -197,13 +215,14 @@ static unsigned add_psk(const struct psk_identity *identity, const struct secret
 }
 
 static unsigned generated_psks(struct keyring *ring, const struct psk_identity *identity,
-			       uint8_t to[HASH_MAX])
+			       uint64_t now_ns, uint8_t to[HASH_MAX])
 {
 	struct secret psk = { .len = 0 };
 	const struct generated *generated;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&ring->lock);
+	expire_generated(ring, now_ns);
 	TAILQ_FOREACH (generated, &ring->psks, link) {
 		if (same_names(&generated->identity, identity) &&
 		    generated->identity.hash == identity->hash)
@@ -217,13 +236,13 @@ static unsigned generated_psks(struct keyring *ring, const struct psk_identity *
 }
 
 unsigned keyring_tls_psks(struct keyring *ring, const struct psk_identity *identity,
-			  uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX])
+			  uint64_t now_ns, uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX])
 {
 	struct key_set set;
 	unsigned n = 0;
 
 	if (identity->type == 'G')
-		return generated_psks(ring, identity, psks[0]);
+		return generated_psks(ring, identity, now_ns, psks[0]);
 	keyring_get(ring, KEY_USE_TLS, identity->hostnqn, identity->subnqn, &set);
 	for (unsigned i = 0; i < set.n; i++) {
 		for (unsigned legacy = 0; legacy < 2; legacy++) {

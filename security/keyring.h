@@ -42,9 +42,10 @@ int keyring_load(struct keyring *ring);
 unsigned keyring_get(struct keyring *ring, enum key_use use, const char *hostnqn,
 		     const char *subnqn, struct key_set *ret_set);
 bool keyring_has(struct keyring *ring, enum key_use use, const char *hostnqn, const char *subnqn);
-/* A PSK that DH-HMAC-CHAP has generated: replaces an older one of the same host and subsystem. */
+/* A PSK that DH-HMAC-CHAP has generated: replaces an older one of the same host and subsystem, and
+ * is good for ten minutes. `now_ns` as of clock_now_ns(). */
 int keyring_set_generated(struct keyring *ring, const struct psk_identity *identity,
-			  const struct secret *psk);
+			  const struct secret *psk, uint64_t now_ns);
 
 /*
  * TLS PSKs that an identity may stand for: one for each key of the host that has this digest, in
@@ -53,6 +54,6 @@ int keyring_set_generated(struct keyring *ring, const struct psk_identity *ident
  */
 #define KEYRING_MAX_PSKS (2 * KEY_SET_MAX)
 unsigned keyring_tls_psks(struct keyring *ring, const struct psk_identity *identity,
-			  uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX]);
+			  uint64_t now_ns, uint8_t psks[static KEYRING_MAX_PSKS][HASH_MAX]);
 
 #endif

@@ -360,7 +360,9 @@ static int share_psk(struct nvmet_auth *auth)
 	memcpy(identity.hostnqn, ctrl->hostnqn, sizeof(identity.hostnqn));
 	memcpy(identity.subnqn, ctrl->subsys->nqn, sizeof(identity.subnqn));
 	err = psk_set_digest(&identity, &auth->psk);
-	return err ? err : keyring_set_generated(auth->queue->target->keys, &identity, &auth->psk);
+	return err ? err
+		   : keyring_set_generated(auth->queue->target->keys, &identity, &auth->psk,
+					   clock_now_ns());
 }
 _Static_assert(sizeof(((struct psk_identity *)0)->hostnqn) ==
 		       sizeof(((struct nvmet_ctrl *)0)->hostnqn),

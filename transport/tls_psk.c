@@ -20,6 +20,7 @@
 
 #include "security/keyring.h"
 #include "transport/tls_internal.h"
+#include "util/clock.h"
 
 #define HELLO_MAX 16384 /* a larger ClientHello is none of an NVMe host */
 
@@ -114,7 +115,7 @@ static bool try_identity(struct tls *tls, const struct reader *text, const struc
 			 (int)(text->left > 64 ? 64 : text->left), (const char *)text->at);
 		return false;
 	}
-	n = keyring_tls_psks(tls->ctx->keys, &identity, psks);
+	n = keyring_tls_psks(tls->ctx->keys, &identity, clock_now_ns(), psks);
 	if (n)
 		found = match_binder(tls, &identity, binder, binders_len, psks, n);
 	if (found < 0)

@@ -13,6 +13,7 @@
 #include "security/keyring.h"
 #include "security/psk.h"
 #include "util/check.h"
+#include "util/clock.h"
 
 #define HOST "nqn.2014-08.org.nvmexpress:uuid:11111111-1111-4111-8111-111111111111"
 #define SUB  "nqn.2026-11.io.nvmetd:test"
@@ -247,11 +248,13 @@ static struct psk_identity generated_identity(const char *hostnqn, const char *s
 	return identity;
 }
 
+static uint64_t now_ns;
+
 static unsigned n_psks(struct keyring *ring, const struct psk_identity *identity)
 {
 	uint8_t found[KEYRING_MAX_PSKS][HASH_MAX];
 
-	return keyring_tls_psks(ring, identity, found);
+	return keyring_tls_psks(ring, identity, now_ns, found);
 }
 
 /* One for a host and a subsystem; the next one of the same two replaces it, and no other. */
@@ -266,13 +269,13 @@ static void generated_keyring(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		first[i] = generated_identity(i == 1 ? "h2" : "h1", i == 2 ? "s2" : "s1", 1, &psk);
 		assert_int_equal(n_psks(ring, &first[i]), 0);
-		assert_int_equal(keyring_set_generated(ring, &first[i], &psk), 0);
+		assert_int_equal(keyring_set_generated(ring, &first[i], &psk, now_ns), 0);
 	}
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(n_psks(ring, &first[i]), 1);
 	again = generated_identity("h1", "s1", 2, &psk);
 	assert_int_equal(n_psks(ring, &again), 0);
-	assert_int_equal(keyring_set_generated(ring, &again, &psk), 0);
+	assert_int_equal(keyring_set_generated(ring, &again, &psk, now_ns), 0);
 	assert_int_equal(n_psks(ring, &again), 1);
 	assert_int_equal(n_psks(ring, &first[0]), 0);
 	assert_int_equal(n_psks(ring, &first[1]), 1);
@@ -281,6 +284,38 @@ static void generated_keyring(void **state)
 	other_hash.hash = HASH_SHA384;
 	assert_int_equal(n_psks(ring, &other_hash), 0);
 	keyring_free(ring);
+}
+
+/* Ten minutes, each from its own beginning. */
+static void generated_keyring_ages(void **state)
+{
+	const uint64_t minute = 60 * NSEC_PER_SEC, life = 10 * minute;
+	struct psk_identity identities[3];
+	struct keyring *ring = keyring_new();
+	struct secret psk;
+
+	(void)state;
+	assert_non_null(ring);
+	for (unsigned i = 0; i < 3; i++) {
+		now_ns = i * minute;
+		identities[i] =
+			generated_identity("h", (const char *[]){ "a", "b", "c" }[i], 1, &psk);
+		assert_int_equal(keyring_set_generated(ring, &identities[i], &psk, now_ns), 0);
+	}
+	now_ns = life - 1;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(n_psks(ring, &identities[i]), 1);
+	now_ns = life + minute - 1;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(n_psks(ring, &identities[i]), i != 0);
+	/* Generated again: it lives anew. */
+	identities[1] = generated_identity("h", "b", 2, &psk);
+	assert_int_equal(keyring_set_generated(ring, &identities[1], &psk, now_ns), 0);
+	now_ns = life + 2 * minute;
+	assert_int_equal(n_psks(ring, &identities[1]), 1);
+	assert_int_equal(n_psks(ring, &identities[2]), 0);
+	keyring_free(ring);
+	now_ns = 0;
 }
 
 /* Hosts can have keys generated under many names: the oldest ones go. */
@@ -297,14 +332,14 @@ static void generated_keyring_is_full(void **state)
 	for (unsigned i = 0; i <= most; i++) {
 		snprintf(hostnqn, sizeof(hostnqn), "h%u", i);
 		identity = generated_identity(hostnqn, "s", 1, &psk);
-		assert_int_equal(keyring_set_generated(ring, &identity, &psk), 0);
+		assert_int_equal(keyring_set_generated(ring, &identity, &psk, now_ns), 0);
 		if (i == most - 1) {
 			identity = generated_identity("h0", "s", 1, &psk);
 			assert_int_equal(n_psks(ring, &identity), 1);
 		}
 	}
 	identity = generated_identity("h5", "s", 1, &psk); /* takes its own place */
-	assert_int_equal(keyring_set_generated(ring, &identity, &psk), 0);
+	assert_int_equal(keyring_set_generated(ring, &identity, &psk, now_ns), 0);
 	for (unsigned i = 0; i <= most; i += i == 1 ? most - 1 : 1) {
 		snprintf(hostnqn, sizeof(hostnqn), "h%u", i);
 		identity = generated_identity(hostnqn, "s", 1, &psk);
@@ -495,6 +530,7 @@ int main(void)
 		cmocka_unit_test(responses),
 		cmocka_unit_test(groups),
 		cmocka_unit_test(generated_keyring),
+		cmocka_unit_test(generated_keyring_ages),
 		cmocka_unit_test(generated_keyring_is_full),
 	};
 
