@@ -12,6 +12,7 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/identify.h"
+#include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
 #include "target/ssd.h"
@@ -201,11 +202,14 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 	return a && b ? num_min(a, b) : a | b;
 }
 
-/* NVM Command Set 3.2.3.1: an SSD passes over what is beyond these, and says nothing. */
+/* NVM Command Set 3.2.3.1: an SSD passes over what is beyond these, and says nothing. Either all of
+ * them are set or none, and if they are then the command is offered. */
 static void dsm_limits(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl_nvm *id)
 {
 	uint64_t dmrl = 0, dmrsl = 0, dmsl = 0;
 
+	if (!(nvmet_nvm_oncs(subsys) & NVME_ONCS_DSM))
+		return;
 	for (unsigned i = 0; i < subsys->n_ssds; i++) {
 		const struct nvme_id_ctrl_nvm *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->nvm;
 
@@ -213,9 +217,11 @@ static void dsm_limits(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl
 		dmrsl = lesser(dmrsl, le32_get(ssd->dmrsl));
 		dmsl = lesser(dmsl, le64_get(ssd->dmsl));
 	}
-	id->dmrl = (uint8_t)dmrl;
-	id->dmrsl = le32_set((uint32_t)dmrsl);
-	id->dmsl = le64_set(dmsl);
+	if (!dmrl && !dmrsl && !dmsl)
+		return;
+	id->dmrl = (uint8_t)lesser(dmrl, UINT8_MAX);
+	id->dmrsl = le32_set((uint32_t)lesser(dmrsl, UINT32_MAX));
+	id->dmsl = le64_set(lesser(dmsl, UINT64_MAX));
 }
 
 /* NVM Command Set 4.1.5.4: how much a command without data may cover. */

@@ -475,6 +475,16 @@ def test_write_zeroes_limit(start):
         assert host.io[0].status(8, nsid=1, cdw12=64) == 0x002
 
 
+@pytest.mark.parametrize("limit, dmrl, dmrsl, dmsl", [
+    ("dmrl=8", 8, 0xFFFFFFFF, (1 << 64) - 1), ("dmrsl=4096", 255, 4096, (1 << 64) - 1),
+    ("dmsl=8192", 255, 0xFFFFFFFF, 8192), ("wzsl=1", 0, 0, 0)])
+def test_dataset_management_limits(start, limit, dmrl, dmrsl, dmsl):
+    """All three or none: what an SSD does not limit has the largest value then."""
+    daemon = start("--ssd", f"emulated:size=16M,{limit}", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN, queues=0) as host:
+        assert struct.unpack_from("<BIQ", host.identify(6), 3) == (dmrl, dmrsl, dmsl)
+
+
 def test_ready_timeout(host):
     """NVMe 2.0: CAP.CRMS.CRWMS, and CRTO to go with it."""
     assert host.admin.property_get(0x08) == 0x00020000
