@@ -377,7 +377,11 @@ void nvmet_ctrl_set_kato(struct nvmet_ctrl *ctrl, uint32_t kato_ms)
 void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req)
 {
 	struct nvme_error_entry *entry = &ctrl->errors[ctrl->error_count % NVMET_ERROR_SLOTS];
+	const struct nvmf_cmd *fabrics = (const struct nvmf_cmd *)&req->cmd;
 
+	/* Base 6.3: one of a queue that is connected already is not the controller's to log. */
+	if (fabrics->opcode == NVME_OPCODE_FABRICS && fabrics->fctype == NVMF_CONNECT)
+		return;
 	ctrl->error_count++;
 	*entry = (struct nvme_error_entry){
 		.error_count = le64_set(ctrl->error_count),

@@ -221,6 +221,15 @@ static bool same_tls(const struct psk_identity *a, const struct psk_identity *b)
 	return strcmp(a_text, b_text) == 0;
 }
 
+/* Of an I/O queue it may be left out: 0 (Base 6.3). */
+static bool same_host_id(const struct nvmet_ctrl *ctrl, const struct nvmf_connect_data *data)
+{
+	static const uint8_t none[sizeof(data->hostid)];
+
+	return memcmp(data->hostid, ctrl->hostid, sizeof(none)) == 0 ||
+	       memcmp(data->hostid, none, sizeof(none)) == 0;
+}
+
 static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connect_data *data,
 				 struct nvmet_subsystem *subsys, struct nvmet_ctrl **ret_ctrl)
 {
@@ -233,7 +242,7 @@ static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connec
 	/* The whole name, not a prefix: host names differ late. */
 	if (strcmp(ctrl->hostnqn, data->hostnqn) != 0)
 		return REFUSE_DATA(req, hostnqn);
-	if (memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) != 0)
+	if (!same_host_id(ctrl, data))
 		return REFUSE_DATA(req, hostid);
 	if (!same_tls(req->queue->tls, ctrl->queues[0]->tls))
 		return REFUSE_DATA(req, cntlid);
@@ -244,7 +253,7 @@ static uint16_t check_connect_io(struct nvmet_req *req, const struct nvmf_connec
 	if (le16_get(cmd->sqsize) > NVME_CAP_MQES(ctrl->cap))
 		return REFUSE_CMD(req, sqsize);
 	if (!nvmet_ctrl_takes_io_queues(ctrl))
-		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
+		return REFUSE_CMD(req, qid);
 	*ret_ctrl = ctrl;
 	return 0;
 }
