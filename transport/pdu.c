@@ -222,11 +222,11 @@ size_t pdu_build_r2t(void *to, le16 cccid, uint16_t ttag, uint32_t offset, uint3
 	return add_hdgst(to, sizeof(*r2t), hdgst);
 }
 
-size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool hdgst, bool ddgst,
-			  uint8_t hpda)
+size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, uint8_t flags, uint8_t hpda)
 {
 	struct nvme_tcp_data *data = to;
 	uint32_t align = (hpda + 1u) * 4;
+	bool hdgst = flags & NVME_TCP_F_HDGST, ddgst = flags & NVME_TCP_F_DDGST;
 	uint32_t header = sizeof(*data) + (hdgst ? NVME_TCP_DIGEST_SIZE : 0);
 	/* What is aligned to 4 bytes is so already: nearly all hosts want no more. */
 	uint32_t pdo = hpda ? (header + align - 1) / align * align : header;
@@ -234,9 +234,7 @@ size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool
 
 	*data = (struct nvme_tcp_data){
 		.ch = { .type = NVME_TCP_C2H_DATA,
-			.flags = (uint8_t)(NVME_TCP_F_LAST | (success ? NVME_TCP_F_SUCCESS : 0) |
-					   (hdgst ? NVME_TCP_F_HDGST : 0) |
-					   (ddgst ? NVME_TCP_F_DDGST : 0)),
+			.flags = flags | NVME_TCP_F_LAST,
 			.hlen = sizeof(*data),
 			.pdo = (uint8_t)pdo,
 			.plen = le32_set(pdo + len + (ddgst ? NVME_TCP_DIGEST_SIZE : 0)) },

@@ -70,8 +70,10 @@ size_t pdu_build_term(void *to, struct pdu_verdict verdict, const void *header, 
 size_t pdu_build_resp(void *to, const struct nvme_cqe *cqe, bool hdgst);
 size_t pdu_build_r2t(void *to, le16 cccid, uint16_t ttag, uint32_t offset, uint32_t len,
 		     bool hdgst);
-/* A C2HData header for all of a read's data, padded for the host's alignment. */
-size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, bool success, bool hdgst, bool ddgst,
-			  uint8_t hpda);
+/*
+ * A C2HData header for all of a read's data, padded for the host's alignment. `flags`: any of
+ * NVME_TCP_F_HDGST, NVME_TCP_F_DDGST (the caller sends that digest) and NVME_TCP_F_SUCCESS.
+ */
+size_t pdu_build_c2h_data(void *to, le16 cccid, uint32_t len, uint8_t flags, uint8_t hpda);
 
 #endif

@@ -96,11 +96,13 @@ static void build_read(struct nvme_tcp_cmd *cmd)
 {
 	const struct pdu_limits *limits = &cmd->conn->limits;
 	bool success = success_is_enough(cmd);
+	uint8_t flags = (uint8_t)((limits->hdgst ? NVME_TCP_F_HDGST : 0) |
+				  (limits->ddgst ? NVME_TCP_F_DDGST : 0) |
+				  (success ? NVME_TCP_F_SUCCESS : 0));
 
 	cmd->data_len = cmd->req.transfer_len;
 	cmd->head_len = (uint32_t)pdu_build_c2h_data(cmd->head, cmd->req.cmd.cid, cmd->data_len,
-						     success, limits->hdgst, limits->ddgst,
-						     cmd->conn->hpda);
+						     flags, cmd->conn->hpda);
 	cmd->tail_len = 0;
 	if (limits->ddgst) {
 		le32_store(cmd->tail, digest_of(cmd->req.data.va, cmd->data_len));

@@ -151,26 +151,27 @@ static void term_bytes(void **state)
 	assert_int_equal(pdu[4], 32);
 }
 
-static void c2h_padding(void **state)
+static void c2h_data(void **state)
 {
 	_Alignas(8) uint8_t pdu[PDU_HEADER_MAX];
+	const uint8_t all = NVME_TCP_F_HDGST | NVME_TCP_F_DDGST | NVME_TCP_F_SUCCESS;
 
 	(void)state;
-	for (unsigned hpda = 0; hpda <= 31; hpda++) {
-		for (unsigned digests = 0; digests < 4; digests++) {
-			size_t len;
+	for (unsigned row = 0; row < 32u << 4; row++) {
+		uint8_t hpda = (uint8_t)(row >> 4), flags = row & all;
+		bool hdgst = flags & NVME_TCP_F_HDGST, ddgst = flags & NVME_TCP_F_DDGST;
+		size_t len;
 
-			memset(pdu, 0xff, sizeof(pdu));
-			len = pdu_build_c2h_data(pdu, le16_set(1), 512, true, digests & 1,
-						 digests & 2, (uint8_t)hpda);
-			assert_int_equal(len % ((hpda + 1) * 4), 0);
-			assert_int_equal(pdu[3], len);
-			assert_int_equal(le32_load(pdu + 4), len + 512 + (digests & 2 ? 4 : 0));
-			if (digests & 1)
-				assert_int_equal(le32_load(pdu + 24), digest_of(pdu, 24));
-			for (size_t i = digests & 1 ? 28 : 24; i < len; i++)
-				assert_int_equal(pdu[i], 0);
-		}
+		memset(pdu, 0xff, sizeof(pdu));
+		len = pdu_build_c2h_data(pdu, le16_set(1), 512, flags, hpda);
+		assert_int_equal(pdu[1], flags | NVME_TCP_F_LAST);
+		assert_int_equal(len % ((hpda + 1u) * 4), 0);
+		assert_int_equal(pdu[3], len);
+		assert_int_equal(le32_load(pdu + 4), len + 512 + (ddgst ? 4 : 0));
+		if (hdgst)
+			assert_int_equal(le32_load(pdu + 24), digest_of(pdu, 24));
+		for (size_t i = hdgst ? 28 : 24; i < len; i++)
+			assert_int_equal(pdu[i], 0);
 	}
 }
 
@@ -196,7 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(common_headers), cmocka_unit_test(every_header),
 		cmocka_unit_test(h2c_data),       cmocka_unit_test(term_bytes),
-		cmocka_unit_test(c2h_padding),    cmocka_unit_test(digest_vector),
+		cmocka_unit_test(c2h_data),       cmocka_unit_test(digest_vector),
 		cmocka_unit_test(fes_names),
 	};
 
