@@ -118,7 +118,7 @@ static void cmd_submit(struct nvme_admin_cmd *cmd)
 {
 	struct nvme_ctrl *ctrl = cmd->ctrl;
 
-	if (nvme_qpair_submit(ctrl->adminq, &cmd->sqe, cmd->iova, cmd->len, on_done, cmd, NULL)) {
+	if (nvme_qpair_submit(ctrl->adminq, &cmd->sqe, cmd->iova, cmd->len, on_done, cmd)) {
 		if (cmd->ours)
 			nvme_qpair_wait_first(ctrl->adminq, &cmd->waiter);
 		else

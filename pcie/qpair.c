@@ -264,7 +264,7 @@ void nvme_qpair_put_on_ring(struct nvme_qpair *qp, const struct nvme_sqe *sqe)
 }
 
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
-		      nvme_done_fn *done, void *arg, uint16_t *ret_cid)
+		      nvme_done_fn *done, void *arg)
 {
 	uint16_t cid = qp->free_head;
 	struct nvme_slot *slot;
@@ -292,8 +292,6 @@ int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova
 	slot->born = qp->tick;
 	slot->tries = 0;
 	slot->sqe = *sqe;
-	if (ret_cid)
-		*ret_cid = cid;
 	counter_add(&qp->stats.submitted, 1);
 	if (qp->loop)
 		loop_defer(qp->loop, &qp->work);

@@ -211,12 +211,12 @@ static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
 /*
  * Queues one command. `sqe` has opcode, flags, NSID and CDW10-15 set (and MPTR, if there is
  * metadata); CID and PRPs are filled in here from `iova`/`len` (len <= max_transfer, page-aligned
- * iova; with len 0 the PRPs stay). The doorbell is rung at the end of the wake-up. *ret_cid gets
- * the SSD's CID unless NULL. Returns 0, -EAGAIN when the ring is full or the SSD is being reset
- * (see nvme_qpair_wait), or -ENODEV when the SSD is not there.
+ * iova; with len 0 the PRPs stay). The doorbell is rung at the end of the wake-up. Returns 0,
+ * -EAGAIN when the ring is full or the SSD is being reset (see nvme_qpair_wait), or -ENODEV when
+ * the SSD is not there.
  */
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
-		      nvme_done_fn *done, void *arg, uint16_t *ret_cid);
+		      nvme_done_fn *done, void *arg);
 
 /* Calls waiter->run once a slot is free, or once the SSD is given up, in the order of
  * the waiters. */

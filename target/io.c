@@ -91,8 +91,7 @@ static int put_on_queue(struct nvmet_req *req)
 
 	if (__builtin_expect(req->ns->format.metadata != NVMET_METADATA_NONE, 0))
 		nvmet_format_apply(req, &sqe);
-	err = nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req,
-				NULL);
+	err = nvme_qpair_submit(path->qpair, &sqe, req->data.iova, req->transfer_len, io_done, req);
 	if (err)
 		return err;
 	path->outstanding++;

@@ -190,7 +190,7 @@ static void queue_pairs(void **state)
 	assert_true(dma_alloc(pool, 4096, &buf));
 	memset(buf.va, 0xff, buf.len);
 	assert_int_equal(nvme_qpair_attach(made, &loop), 0);
-	assert_int_equal(nvme_qpair_submit(made, &sqe, buf.iova, 512, on_done, NULL, NULL), 0);
+	assert_int_equal(nvme_qpair_submit(made, &sqe, buf.iova, 512, on_done, NULL), 0);
 	run();
 	assert_int_equal(n_done, 1);
 	assert_int_equal(last_status, 0);
@@ -198,7 +198,7 @@ static void queue_pairs(void **state)
 	assert_int_equal(((uint8_t *)buf.va)[512], 0xff);
 	/* Submitted, never rung before the queue goes: it ends all the same. */
 	nvme_qpair_detach(made);
-	assert_int_equal(nvme_qpair_submit(made, &sqe, buf.iova, 512, on_done, NULL, NULL), 0);
+	assert_int_equal(nvme_qpair_submit(made, &sqe, buf.iova, 512, on_done, NULL), 0);
 	nvme_ctrl_delete_qpair(ctrl, made, on_deleted, NULL);
 	while (!n_deleted)
 		run();
@@ -246,8 +246,7 @@ static void io(uint8_t opcode, unsigned block)
 {
 	struct nvme_sqe sqe = { .opcode = opcode, .nsid = le32_set(1), .cdw10 = le32_set(block) };
 
-	assert_int_equal(nvme_qpair_submit(made, &sqe, page[block].iova, 512, on_done, NULL, NULL),
-			 0);
+	assert_int_equal(nvme_qpair_submit(made, &sqe, page[block].iova, 512, on_done, NULL), 0);
 }
 
 /* Each block with its number, and `round`. */
@@ -425,7 +424,7 @@ static void on_told(struct nvme_waiter *waiter)
 	struct nvme_sqe sqe = { .opcode = NVME_IO_FLUSH, .nsid = le32_set(1) };
 
 	(void)waiter;
-	told_err = nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL, NULL);
+	told_err = nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL);
 	loop_stop(&loop);
 }
 
@@ -448,7 +447,7 @@ static void stays_away(void **state)
 	assert_int_equal(n_ok, 20);
 	assert_int_equal(last_status, NVME_SC_HOST_PATH_ERROR);
 	/* One that comes now waits for a tick, then it is told. */
-	assert_int_equal(nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL, NULL), -EAGAIN);
+	assert_int_equal(nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL), -EAGAIN);
 	nvme_qpair_wait(made, &told);
 	while (told_err == 0)
 		run();
@@ -458,7 +457,7 @@ static void stays_away(void **state)
 	while (n_created < 2)
 		run();
 	assert_int_equal(created_err, 0);
-	assert_int_equal(nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL, NULL), -ENODEV);
+	assert_int_equal(nvme_qpair_submit(made, &sqe, 0, 0, on_done, NULL), -ENODEV);
 	nvme_ctrl_delete_qpair(ctrl, made, on_deleted, NULL);
 	while (!n_deleted)
 		run();

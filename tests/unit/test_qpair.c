@@ -86,11 +86,16 @@ static void done(void *arg, const struct nvme_cqe *cqe)
 	last_status = nvme_cqe_status(cqe);
 }
 
+/* *cid: what the SSD is shown, if the command is taken. */
 static int submit(unsigned *count, uint16_t *cid)
 {
 	struct nvme_sqe sqe = { .opcode = NVME_IO_READ };
+	uint32_t at = qp->sq_tail;
+	int err = nvme_qpair_submit(qp, &sqe, 0x100000000, 4096, done, count);
 
-	return nvme_qpair_submit(qp, &sqe, 0x100000000, 4096, done, count, cid);
+	if (!err)
+		*cid = le16_get(qp->sq[at].cid);
+	return err;
 }
 
 /* What the device would write at place `index` of the CQ, `round` rounds after the start. */
@@ -115,7 +120,6 @@ static void one_command(void **state)
 	nvme_qpair_ring(qp);
 	assert_int_equal(doorbells, 1);
 	assert_int_equal(sq_doorbell, 1);
-	assert_int_equal(le16_get(qp->sq[0].cid), cid);
 	assert_int_equal(le64_get(qp->sq[0].prp1), 0x100000000);
 	assert_int_equal(nvme_qpair_reap(qp), 0);
 	complete(0, 0, cid, 0x281);
@@ -537,9 +541,9 @@ static void fused_not_again(void **state)
 
 	(void)state;
 	count = 0;
-	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
+	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count), 0);
 	sqe = (struct nvme_sqe){ .opcode = NVME_IO_WRITE, .flags = NVME_FUSE_SECOND };
-	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count, NULL), 0);
+	assert_int_equal(nvme_qpair_submit(qp, &sqe, 0, 0, done, &count), 0);
 	nvme_qpair_ring(qp);
 	nvme_qpair_pause(qp);
 	nvme_qpair_replay(qp);
