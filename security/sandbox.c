@@ -14,6 +14,7 @@
 
 #include "util/check.h"
 #include "util/log.h"
+#include "util/sanitize.h"
 
 /* --- Privileges ------------------------------------------------------------------------------- */
 
@@ -74,18 +75,6 @@ int sandbox_drop(const char *user)
 }
 
 /* --- System calls ----------------------------------------------------------------------------- */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-	__has_feature(memory_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
 
 /* Moving data, waiting, memory, time, and ending. */
 static const int worker_calls[] = {
@@ -252,11 +241,6 @@ static int add_rules(scmp_filter_ctx ctx, enum sandbox_role role)
 		err = add(ctx, SCMP_ACT_KILL_PROCESS, hostile_worker_calls,
 			  ARRAY_SIZE(hostile_worker_calls));
 	return err;
-}
-
-bool sandbox_has_filter(void)
-{
-	return !SANITIZED;
 }
 
 int sandbox_enter(enum sandbox_role role)

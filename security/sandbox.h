@@ -10,8 +10,6 @@
 #ifndef NVMETD_SECURITY_SANDBOX_H
 #define NVMETD_SECURITY_SANDBOX_H
 
-#include <stdbool.h>
-
 /*
  * Becomes `user` (NULL: stays who it is) with that user's groups, gives up all capabilities, those
  * of the bounding set too, and sets no_new_privs. 0 or -errno (logged).
@@ -26,10 +24,8 @@ enum sandbox_role {
 /*
  * Restricts the calling thread, and threads that it starts, for good. Another system call than the
  * role's fails with EPERM; one that only an intruder would try ends the process. 0 or -errno
- * (logged). With sanitizers, which do as they like, it does nothing.
+ * (logged). With sanitizers (SANITIZED), which do as they like, it does nothing.
  */
 int sandbox_enter(enum sandbox_role role);
-/* Whether sandbox_enter() does something in this build. */
-bool sandbox_has_filter(void);
 
 #endif

@@ -8,13 +8,9 @@
 
 #include <stddef.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-#define __SANITIZE_ADDRESS__ 1 /* gcc says so itself */
-#endif
-#endif
+#include "util/sanitize.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if SANITIZE_ADDRESS
 #include <sanitizer/asan_interface.h>
 #define memory_poison(at, len)   __asan_poison_memory_region(at, len)
 #define memory_unpoison(at, len) __asan_unpoison_memory_region(at, len)

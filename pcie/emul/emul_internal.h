@@ -22,6 +22,7 @@
 #include "util/counter.h"
 #include "util/loop.h"
 #include "util/num.h"
+#include "util/sanitize.h"
 
 #define EMUL_VERSION    NVME_VS(2, 0, 0)
 #define EMUL_MAX_RANGES 8
@@ -304,7 +305,7 @@ void emul_media_deallocate(struct emul_media *media, uint64_t offset, uint64_t l
  * Between a medium in memory and a host's pages. Two hosts may write one block at once: which of
  * them wins is theirs to agree on. So ThreadSanitizer is told of the pages, and not of the medium.
  */
-#ifdef __SANITIZE_THREAD__
+#if SANITIZE_THREAD
 void emul_ram_write(uint8_t *ram, void *pages, size_t len);
 void emul_ram_read(const uint8_t *ram, void *pages, size_t len);
 bool emul_ram_equal(const uint8_t *ram, void *pages, size_t len);

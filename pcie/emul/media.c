@@ -223,7 +223,7 @@ int emul_media_erase(struct emul_media *media, uint64_t offset, uint64_t len)
 	return err;
 }
 
-#ifdef __SANITIZE_THREAD__
+#if SANITIZE_THREAD
 /* Of the sanitizer's runtime. */
 void __tsan_read_range(void *address, long len);
 void __tsan_write_range(void *address, long len);

@@ -20,6 +20,7 @@
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
+#include "util/sanitize.h"
 
 #define DEPTH      15 /* what a socket holds in either direction */
 #define BLOCK      4096
@@ -28,11 +29,7 @@
 #define CALLS_PART 5 /* one system call for so many commands: 0.2 */
 
 /* Of payload, how much of it the emulated SSD copies with memcpy(). */
-#ifdef __SANITIZE_THREAD__
-#define SSD_COPIES 0 /* it has a function of its own there */
-#else
-#define SSD_COPIES 1
-#endif
+#define SSD_COPIES (1 - SANITIZE_THREAD) /* it has a function of its own there */
 
 static struct host admin, io;
 static unsigned n_calls;    /* of the memory allocator, and of locks */
