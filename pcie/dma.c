@@ -44,7 +44,6 @@ struct dma_page {
 };
 
 struct dma_pool {
-	struct dma_arena *arena;
 	uint8_t *va;
 	uint64_t iova;
 	size_t n_pages;
@@ -150,7 +149,6 @@ int dma_pool_new(struct dma_arena *arena, size_t size, struct dma_pool **ret_poo
 	pool = calloc(1, sizeof(*pool) + n_pages * sizeof(pool->pages[0]));
 	if (!pool)
 		return -ENOMEM;
-	pool->arena = arena;
 	pool->va = arena->va + arena->used;
 	pool->iova = DMA_IOVA_BASE + arena->used;
 	pool->n_pages = n_pages;

@@ -378,15 +378,14 @@ static uint16_t delete_cq(struct emul *emul, const struct nvme_sqe *sqe)
 
 static uint16_t dbbuf_config(struct emul *emul, const struct nvme_sqe *sqe)
 {
-	volatile uint32_t *shadow = emul_dma(emul, le64_get(sqe->prp1), NVME_PAGE_SIZE);
-	volatile uint32_t *events = emul_dma(emul, le64_get(sqe->prp2), NVME_PAGE_SIZE);
+	const void *shadow = emul_dma(emul, le64_get(sqe->prp1), NVME_PAGE_SIZE);
+	void *events = emul_dma(emul, le64_get(sqe->prp2), NVME_PAGE_SIZE);
 
 	if (!emul->options.dbbuf)
 		return NVME_SC_INVALID_OPCODE | NVME_STATUS_DNR;
 	if (!shadow || !events)
 		return NVME_SC_INVALID_FIELD | NVME_STATUS_DNR;
-	emul->shadow = shadow;
-	emul->events = events;
+	emul->events = events; /* the shadow is never read: the driver is to ring every time */
 	return 0;
 }
 

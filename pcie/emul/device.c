@@ -110,7 +110,7 @@ static bool disable(struct emul *emul)
 	emul->csts = 0;
 	atomic_store(&emul->fatal, false);
 	emul->n_aers = 0;
-	emul->shadow = emul->events = NULL;
+	emul->events = NULL;
 	return true;
 }
 

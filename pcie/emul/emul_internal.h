@@ -167,7 +167,7 @@ struct emul {
 	uint8_t self_tests[2]; /* newest first: code and result; 0: none */
 	bool sanitized;
 
-	volatile uint32_t *shadow, *events;
+	volatile uint32_t *events; /* EventIdx of the doorbells; NULL without shadow ones */
 
 	struct loop *watch_loop;
 	pcie_device_event_fn *watch_fn;
