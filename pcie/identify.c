@@ -170,7 +170,7 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 		return;
 	}
 	info->id = now;
-	if (info->id.cntrltype > 1) {
+	if (info->id.cntrltype > NVME_CNTRLTYPE_IO) {
 		nvme_ctrl_fail(ctrl, "it is no I/O controller");
 		return;
 	}

@@ -411,6 +411,11 @@ enum nvme_aer_notice { NVME_AER_NOTICE_NS_CHANGED = 0x00, NVME_AER_NOTICE_DISCOV
 #define NVME_AEC_DISCOVERY (UINT32_C(1) << 31)
 
 /* Base 5.17.2.1: Identify Controller. */
+enum nvme_cntrltype {
+	NVME_CNTRLTYPE_NOT_REPORTED = 0, /* before 1.4 */
+	NVME_CNTRLTYPE_IO = 1,
+	NVME_CNTRLTYPE_DISCOVERY = 2,
+};
 struct nvme_id_power {
 	uint8_t bytes[32];
 };
@@ -432,7 +437,7 @@ struct nvme_id_ctrl {
 	le32 ctratt;
 	le16 rrls;
 	uint8_t rsvd102[9];
-	uint8_t cntrltype;
+	uint8_t cntrltype; /* enum nvme_cntrltype */
 	uint8_t fguid[16];
 	le16 crdt1;
 	le16 crdt2;

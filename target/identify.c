@@ -24,8 +24,6 @@
 #include "util/num.h"
 #include "util/version.h"
 
-#define CNTRLTYPE_IO        1
-#define CNTRLTYPE_DISCOVERY 2
 #define SGLS_SUPPORTED      1u
 #define SGLS_DATA_OFFSET    (1u << 20)
 #define SGLS_TRANSPORT      (1u << 21)
@@ -100,7 +98,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
 
-	id->cntrltype = CNTRLTYPE_IO;
+	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->cmic = NVME_CMIC_MULTI_CTRL | NVME_CMIC_MULTI_PORT; /* listeners come and go */
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
 	id->acl = NVMET_ACL;
@@ -142,7 +140,7 @@ static void identify_ctrl(struct nvmet_req *req)
 	memset(id, 0, sizeof(*id));
 	common_fields(ctrl, id);
 	if (ctrl->subsys->discovery) {
-		id->cntrltype = CNTRLTYPE_DISCOVERY;
+		id->cntrltype = NVME_CNTRLTYPE_DISCOVERY;
 		id->oaes = le32_set(NVME_OAES_DISCOVERY);
 	} else {
 		io_ctrl_fields(ctrl, id);

@@ -38,7 +38,7 @@ static void identify_ctrl(const struct emul *emul, struct nvme_id_ctrl *id)
 	id->mdts = (uint8_t)(num_log2_up(emul->options.mdts) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(1);
 	id->ver = le32_set(EMUL_VERSION);
-	id->cntrltype = 1;
+	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->oacs = le16_set(NVME_OACS_SECURITY | NVME_OACS_FORMAT | NVME_OACS_FIRMWARE |
 			    NVME_OACS_SELF_TEST | (emul->options.dbbuf ? NVME_OACS_DBBUF : 0));
 	id->sanicap = le32_set(1 | 1 << 1); /* crypto erase, block erase */

@@ -209,7 +209,7 @@ static void identify(const struct nvme_sqe *sqe, uint8_t *data)
 	case NVME_CNS_CTRL:
 		memcpy(ctrl->sn, "L1                  ", sizeof(ctrl->sn));
 		ctrl->mdts = 5;
-		ctrl->cntrltype = 1;
+		ctrl->cntrltype = NVME_CNTRLTYPE_IO;
 		ctrl->aerl = 3;
 		ctrl->oncs = le16_set(0xff);
 		ctrl->oacs = le16_set(NVME_OACS_DBBUF);
