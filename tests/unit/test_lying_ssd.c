@@ -50,7 +50,6 @@ static void registers(void **state)
 /* The SSD grants eight queue pairs, its BAR has doorbells of three and of the admin queue. */
 static void few_doorbells(void **state)
 {
-	(void)state;
 	liar.bar_len = NVME_REG_DOORBELLS + 4 * 8;
 	liar_start("emulated:size=1M,queues=8", NULL);
 	assert_int_equal(seen.ready, 1);
@@ -112,7 +111,6 @@ static void odd_numbers(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_c
 
 static void controller_data(void **state)
 {
-	(void)state;
 	liar_start("emulated:size=1M", ones_for_ctrl);
 	assert_int_equal(seen.failed, 1); /* CNTRLTYPE 255 */
 	liar_end();
