@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nvmetd: the daemon's entry. The only source of the executable, and the only one in target/ that
- * sees the layers above. */
+/* nvmetd: the daemon's entry, and the only source of the executable that is in no library. */
 #include <stdlib.h>
 #include <sysexits.h>
 
