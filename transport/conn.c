@@ -92,7 +92,7 @@ static bool is_mid_pdu(const struct nvme_tcp_conn *conn)
  * Not while it is us who do not read. */
 static bool awaits_host(const struct nvme_tcp_conn *conn)
 {
-	return !conn->rx_paused && (conn->n_receiving || is_mid_pdu(conn));
+	return !conn->rx_paused && !conn->rx_blocked && (conn->n_receiving || is_mid_pdu(conn));
 }
 
 /* Whether enough bytes moved since the timer was set, or it was set for something else. */
@@ -563,10 +563,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn->want_write = false;
 	loop_traffic(&conn->queue.worker->loop);
-	if (conn->state == CONN_TLS)
+	if (conn->state == CONN_TLS) {
 		secure(conn);
-	else
-		tx_flush(conn);
+		return;
+	}
+	tx_flush(conn);
+	rx_unblock(conn);
 }
 
 void conn_start(struct nvme_tcp_conn *conn)

@@ -64,8 +64,9 @@ struct nvme_tcp_conn {
 	uint32_t rx_crc;
 	uint8_t rx_ddgst[NVME_TCP_DIGEST_SIZE];
 	uint32_t rx_ddgst_len;
-	bool rx_paused; /* in-capsule data waits for pages */
-	uint8_t *stash; /* what was already read behind it */
+	bool rx_paused;  /* in-capsule data waits for pages */
+	bool rx_blocked; /* TLS has to send before it can read */
+	uint8_t *stash;  /* what was already read behind it */
 	size_t stash_len;
 	bool draining; /* the daemon stops: no new commands */
 
@@ -141,6 +142,9 @@ void conn_drain(struct nvme_tcp_conn *conn);
  * closed when it returns. */
 void rx_readable(struct nvme_tcp_conn *conn);
 
+/* There is room in the socket: goes on if that was awaited. */
+void rx_unblock(struct nvme_tcp_conn *conn);
+
 /* tx.c: of a new connection. */
 void tx_init(struct nvme_tcp_conn *conn);
 /* Queues ICResp with these digests (NVME_TCP_DGST_…). */
@@ -152,6 +156,8 @@ bool tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
 void tx_response(struct nvme_tcp_cmd *cmd);
 /* Queues the R2T for all data of a write that has its pages. */
 void tx_r2t(struct nvme_tcp_cmd *cmd);
+/* Nothing more is sent before there is room in the socket. */
+void tx_await_room(struct nvme_tcp_conn *conn);
 /* Sends what is queued, as far as the socket takes it; the rest follows by itself. The connection
  * may be closed when it returns. */
 void tx_flush(struct nvme_tcp_conn *conn);

@@ -402,8 +402,37 @@ static void feed(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len, s
 /* TLS may have taken more off the socket than was asked of it. */
 static void look_again(struct nvme_tcp_conn *conn)
 {
-	if (parsing(conn) && !conn->rx_paused && stream_has_more(&conn->stream))
+	if (parsing(conn) && !conn->rx_paused && !conn->rx_blocked &&
+	    stream_has_more(&conn->stream))
 		event_active(conn->read_event, EV_READ, 0);
+}
+
+/* Of a connection that is drained, only the rest of what it has begun. */
+static void read_on(struct nvme_tcp_conn *conn)
+{
+	if (conn->draining && conn->queue.live && conn->queue.qid != 0 && conn->rx == RX_HEADER)
+		return;
+	if (parsing(conn) && !conn->rx_paused && event_add(conn->read_event, NULL) < 0)
+		conn_close(conn, "no memory to read on");
+	look_again(conn);
+}
+
+/* The socket would go on telling of bytes that cannot be read yet. */
+static void block(struct nvme_tcp_conn *conn)
+{
+	conn->rx_blocked = true;
+	conn_stop_reading(conn);
+	if (!conn->want_write)
+		tx_await_room(conn);
+}
+
+void rx_unblock(struct nvme_tcp_conn *conn)
+{
+	if (!conn->rx_blocked)
+		return;
+	conn->rx_blocked = false;
+	conn->rx_bytes_seen = conn->granted_seen = UINT64_MAX; /* that nothing came was our doing */
+	read_on(conn);
 }
 
 /* Pages for the in-capsule data that the receiver waits for have come. */
@@ -421,12 +450,7 @@ static void resume(struct nvme_tcp_conn *conn)
 	free(bytes);
 	if (conn->draining)
 		conn_drain(conn); /* what is still under way may be all the host's to send */
-	/* Of a connection that is drained, only the rest of what it has begun. */
-	if (conn->draining && conn->queue.live && conn->queue.qid != 0 && conn->rx == RX_HEADER)
-		return;
-	if (parsing(conn) && !conn->rx_paused && event_add(conn->read_event, NULL) < 0)
-		conn_close(conn, "no memory to read on");
-	look_again(conn);
+	read_on(conn);
 }
 
 /* One read: [rest of the data that is coming] [the worker's buffer]. Returns false when it is
@@ -454,8 +478,11 @@ static bool receive(struct nvme_tcp_conn *conn)
 	counter_add(&conn->queue.worker->stats.recvs, 1);
 	n = stream_readv(&conn->stream, iov, n_iov);
 	if (n <= 0) {
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			if (stream_must_send_first(&conn->stream))
+				block(conn);
 			return false;
+		}
 		conn_close(conn, n == 0 ? NULL : strerror(errno));
 		return false;
 	}

@@ -40,6 +40,13 @@ static inline bool stream_has_more(const struct stream *stream)
 	return stream->tls && tls_has_more(stream->tls);
 }
 
+/* readv gives nothing, whatever there is, before there is room in the socket: TLS has to send
+ * something of its own first. Known once it gave nothing. */
+static inline bool stream_must_send_first(const struct stream *stream)
+{
+	return stream->tls && tls_must_send_first(stream->tls);
+}
+
 /* Bytes that were given to sendmsg are half on their way, though it did not take them. */
 static inline bool stream_is_mid_record(const struct stream *stream)
 {

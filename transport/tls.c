@@ -19,6 +19,8 @@ static bool configure(SSL_CTX *ctx)
 {
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	/* Each KeyUpdate is seen by tls_readv(), see answer_is_stuck(). */
+	SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 	/* What a blocked socket did not take is offered again, perhaps from elsewhere. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
@@ -209,6 +211,15 @@ static ssize_t nothing(struct tls *tls, int result)
 	return still_broken(tls);
 }
 
+/*
+ * The answer to a KeyUpdate cannot be sent, because half a record is. Nothing more is read until it
+ * has been: OpenSSL would answer a second one in the middle of the record, and fail for good.
+ */
+static bool answer_is_stuck(const struct tls *tls)
+{
+	return tls->mid_record && SSL_get_key_update_type(tls->ssl) != SSL_KEY_UPDATE_NONE;
+}
+
 ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov)
 {
 	size_t total = 0;
@@ -223,12 +234,18 @@ ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov)
 			size_t n = 0;
 			int result;
 
+			tls->must_send_first = answer_is_stuck(tls);
+			if (tls->must_send_first) {
+				errno = EAGAIN;
+				return total ? (ssize_t)total : -1;
+			}
 			errno = 0;
 			result = SSL_read_ex(tls->ssl, (uint8_t *)iov[i].iov_base + at,
 					     iov[i].iov_len - at, &n);
 			if (result != 1) {
 				ssize_t end = nothing(tls, result);
 
+				tls->must_send_first = SSL_want_write(tls->ssl);
 				return total ? (ssize_t)total : end;
 			}
 			at += n;
@@ -332,4 +349,9 @@ bool tls_has_more(const struct tls *tls)
 bool tls_is_mid_record(const struct tls *tls)
 {
 	return tls->mid_record != 0;
+}
+
+bool tls_must_send_first(const struct tls *tls)
+{
+	return tls->must_send_first;
 }

@@ -51,5 +51,6 @@ ssize_t tls_readv(struct tls *tls, const struct iovec *iov, int n_iov);
 ssize_t tls_sendmsg(struct tls *tls, const struct msghdr *msg);
 bool tls_has_more(const struct tls *tls);
 bool tls_is_mid_record(const struct tls *tls);
+bool tls_must_send_first(const struct tls *tls);
 
 #endif

@@ -50,8 +50,9 @@ struct tls {
 	struct psk_identity identity;
 	enum tls_suite_id suite;
 	char description[80];
-	size_t mid_record; /* bytes of a record that OpenSSL has begun to send */
-	int broken;        /* errno of all that follows, once OpenSSL can do no more; or 0 */
+	size_t mid_record;    /* bytes of a record that OpenSSL has begun to send */
+	bool must_send_first; /* why the last read gave nothing */
+	int broken;           /* errno of all that follows, once OpenSSL can do no more; or 0 */
 };
 
 /* tls_psk.c: by enum tls_suite_id. */

@@ -215,6 +215,18 @@ static bool pending(const struct nvme_tcp_conn *conn)
 	return conn->ctl_sent < conn->ctl_len || !TAILQ_EMPTY(&conn->tx);
 }
 
+void tx_await_room(struct nvme_tcp_conn *conn)
+{
+	conn->want_write = true;
+	/* That there is room is told by its event alone. */
+	loop_forget(&conn->queue.worker->loop, &conn->source);
+	conn->tx_acked_seen = UINT64_MAX;
+	if (event_add(conn->write_event, NULL) < 0)
+		conn_close(conn, "no memory to wait for its socket");
+	else
+		conn_expect(conn);
+}
+
 void tx_flush(struct nvme_tcp_conn *conn)
 {
 	struct iovec iov[IOVS_MAX];
@@ -247,14 +259,7 @@ void tx_flush(struct nvme_tcp_conn *conn)
 				tx_later(conn);
 			return;
 		}
-		conn->want_write = true;
-		/* That there is room is told by its event alone. */
-		loop_forget(&conn->queue.worker->loop, &conn->source);
-		conn->tx_acked_seen = UINT64_MAX;
-		if (event_add(conn->write_event, NULL) < 0)
-			conn_close(conn, "no memory to wait for its socket");
-		else
-			conn_expect(conn);
+		tx_await_room(conn);
 	} else if (conn->draining) {
 		conn_drain(conn);
 	}

@@ -198,6 +198,25 @@ def test_key_update(target):
             assert read(host.io[0], 0, 8) == b"k" * 4096
 
 
+@pytest.mark.skipif(KTLS, reason="kernels before 6.14 cannot change keys")
+def test_key_updates_of_a_slow_reader(target):
+    """Several, while the host reads nothing: what it sends waits, at no cost, until it reads again."""
+    with Host(target.required, NQN, tls=tls()) as host:
+        queue, data = host.io[0], os.urandom(1 << 20)
+        write(queue, 0, data)
+        commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
+        time.sleep(0.3)
+        for _ in range(4):
+            queue.conn.sock.key_update()
+            commands.append(queue.start(2, nsid=1, read=512))
+        before = target.counters()["recvs"]
+        time.sleep(0.5)
+        assert target.counters()["recvs"] - before < 100
+        queue.wait(*commands)
+        assert all(command.data == data[:len(command.data)] for command in commands)
+        assert read(queue, 0, 2048) == data
+
+
 REFUSED = {
     "wrong key": (dict(text=KEY2, version=0, hash_id=1), "its key is not the host's"),
     "wrong digest": (dict(text=KEY2, hash_id=1), "it names another key than the host's"),

@@ -138,10 +138,84 @@ static void more_behind_a_blocked_record(void **state)
 	assert_true(pair->seen <= taken);
 }
 
+/* The host wants to see a new key of ours, and sends a byte behind that. */
+static void host_updates(struct pair *pair)
+{
+	assert_int_equal(SSL_key_update(pair->host, SSL_KEY_UPDATE_REQUESTED), 1);
+	assert_int_equal(SSL_write(pair->host, "x", 1), 1);
+}
+
+/* All that can be read now: bytes. */
+static size_t read_all(struct pair *pair)
+{
+	uint8_t bytes[64];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	size_t total = 0;
+
+	/* Of one record that is no data nothing comes, and there may be more behind it. */
+	for (int nothing = 0; nothing < 3 && !tls_must_send_first(pair->tls);) {
+		ssize_t n = tls_readv(pair->tls, &iov, 1);
+
+		if (n < 0)
+			assert_int_equal(errno, EAGAIN);
+		total += n > 0 ? (size_t)n : 0;
+		nothing = n > 0 ? 0 : nothing + 1;
+	}
+	return total;
+}
+
+/* KeyUpdates come while a record waits for the host to read: they wait, too, and so does what is
+ * behind them. */
+static void key_updates_behind_a_blocked_record(void **state)
+{
+	struct pair *pair = *state;
+	size_t came;
+
+	while (offer(pair, FIRST, 0) > 0)
+		;
+	assert_true(tls_is_mid_record(pair->tls));
+	for (int i = 0; i < 4; i++)
+		host_updates(pair);
+	came = read_all(pair);
+	assert_true(came < 4);
+	assert_true(tls_must_send_first(pair->tls));
+	for (int i = 0; i < 20 && came < 4; i++) {
+		ssize_t n;
+
+		host_reads(pair);
+		n = offer(pair, FIRST, 0);
+		assert_true(n > 0 || errno == EAGAIN);
+		pair->tls->must_send_first = false; /* there is room: it is tried */
+		came += read_all(pair);
+	}
+	assert_int_equal(came, 4);
+	host_reads(pair);
+	assert_int_equal(offer(pair, FIRST, 0), FIRST);
+}
+
+/* The answer to a KeyUpdate finds the socket full: what else has come waits for it, and whoever
+ * reads is told that it is in vain. */
+static void answer_without_room(void **state)
+{
+	struct pair *pair = *state;
+
+	while (send(pair->fds[0], "", 1, MSG_DONTWAIT) > 0)
+		;
+	host_updates(pair);
+	assert_int_equal(read_all(pair), 1);
+	assert_false(tls_must_send_first(pair->tls));
+	host_updates(pair);
+	assert_int_equal(read_all(pair), 0);
+	assert_true(tls_must_send_first(pair->tls));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(more_behind_a_blocked_record, setup, teardown),
+		cmocka_unit_test_setup_teardown(key_updates_behind_a_blocked_record, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(answer_without_room, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
