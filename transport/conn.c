@@ -449,7 +449,7 @@ static enum nvmet_abort_result op_abort(struct nvmet_queue *queue, uint16_t cid,
 	for (unsigned i = 0; i < conn->n_used_cmds; i++) {
 		struct nvme_tcp_cmd *cmd = &conn->cmds[i];
 
-		if (cmd->state == CMD_FREE || cmd->state == CMD_SENDING ||
+		if (cmd->state == CMD_FREE || cmd->state == CMD_SENDING || cmd->cid_conflict ||
 		    le16_get(cmd->req.cmd.cid) != cid)
 			continue;
 		if (cmd->state == CMD_PAGES && cmd != conn->rx_cmd) {

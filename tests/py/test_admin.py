@@ -2,11 +2,13 @@
 """Admin commands: Identify, log pages, features, events, Abort, discovery."""
 
 import struct
+import time
 
 import pytest
 
 from daemon import NQN
-from nvmetcp import DISCOVERY_NQN, HOSTID, Host, Queue, io_fields
+from hostile import start_write
+from nvmetcp import CMD, DISCOVERY_NQN, HOSTID, SGL_IN_CAPSULE, Cqe, Host, Queue, io_fields, sqe
 
 
 def u16(data, offset):
@@ -310,6 +312,28 @@ def test_abort_of_a_write_that_waits(host):
     queue.send_data(command, 16384)
     assert queue.wait(command).code == 0x007
     assert queue.run(2, nsid=1, read=16384, **io_fields(900, 32)).data != b"\xab" * 16384
+
+
+def test_abort_of_a_cid_that_is_there_twice(target, host):
+    """It is for the command whose CID it is. The other one, here in the slot before it and with half a capsule, ends
+    with Command ID Conflict, as without the Abort."""
+    queue = host.io[0]
+    low, first = start_write(queue, slba=900), start_write(queue, slba=900)
+    assert low.ttag < first.ttag  # which are their slots
+    queue.send_data(low, 16384)
+    queue.wait(low)
+    before = target.counters()["commands"]
+    raw = sqe(1, first.cid, 1, (0, 4096, SGL_IN_CAPSULE), **io_fields(900, 8))
+    capsule = queue.conn.build(CMD, raw, bytes(4096))
+    queue.conn.send(capsule[:2000])
+    while target.counters()["commands"] == before:
+        time.sleep(0.01)
+    assert host.admin.run(8, cdw10=1 | first.cid << 16).cqe.dw0 & 1 == 0
+    queue.conn.send(capsule[2000:])
+    assert Cqe(queue.conn.pdu().header[8:24]).code == 0x003
+    queue.send_data(first, 16384)
+    assert queue.wait(first).code == 0x007
+    assert queue.status(2, nsid=1, read=512, **io_fields(0, 1)) == 0
 
 
 def test_abort_of_what_waits_for_the_ssd(start):
