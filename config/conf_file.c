@@ -9,6 +9,7 @@
 
 #include "config/conf.h"
 #include "config/conf_hosts.h"
+#include "config/conf_numbers.h"
 #include "config/conf_table.h"
 #include "pcie/pci.h"
 #include "target/ctrl.h"
@@ -413,8 +414,10 @@ int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 	config_init(&config);
 	errno = 0;
 	if (config_read_file(&config, path)) {
-		result = conf_read_group(&reader, config_root_setting(&config), top_keys,
-					 ARRAY_SIZE(top_keys), conf);
+		result = conf_check_numbers(&reader, config_root_setting(&config));
+		if (!result)
+			result = conf_read_group(&reader, config_root_setting(&config), top_keys,
+						 ARRAY_SIZE(top_keys), conf);
 		if (!result) {
 			result = conf_check(conf, &key, why, sizeof(why));
 			if (result)

@@ -49,6 +49,7 @@ void conf_hosts_fini(struct conf_hosts *list)
 static int read_visible(const struct conf_reader *reader, const config_setting_t *setting,
 			void *field)
 {
+	static const struct conf_key key = { "namespaces", CONF_UINT, 0, 1, NVMET_MAX_NSID, NULL };
 	struct nvmet_access *access = field;
 
 	access->masked = true;
@@ -56,12 +57,11 @@ static int read_visible(const struct conf_reader *reader, const config_setting_t
 		return -EINVAL;
 	for (int i = 0; i < config_setting_length(setting); i++) {
 		const config_setting_t *elem = config_setting_get_elem(setting, (unsigned)i);
-		int nsid = config_setting_get_int(elem);
+		unsigned nsid;
 
-		if (nsid < 1 || nsid > NVMET_MAX_NSID)
-			return conf_fail(reader, elem, "namespaces: expected numbers from 1 to %d",
-					 NVMET_MAX_NSID);
-		bits_set(access->visible, (unsigned)nsid);
+		if (conf_read_uint(reader, elem, &key, &nsid))
+			return -EINVAL;
+		bits_set(access->visible, nsid);
 	}
 	return 0;
 }

@@ -48,7 +48,6 @@ int conf_read_uint(const struct conf_reader *reader, const config_setting_t *set
 	return 0;
 }
 
-/* Texts only: of an integer without an L libconfig may have left no more than its lower 32 bits. */
 static int read_size(const struct conf_reader *reader, const config_setting_t *setting,
 		     const struct conf_key *key, size_t *to)
 {

@@ -266,7 +266,7 @@ def test_include(tmp_path):
     ("workers = 0;", "workers: expected a number from 1 to 64"),
     ("workers = true;", "workers: expected a number"),
     ('dma_memory = "1M";', "dma_memory: expected a size"),
-    ("dma_memory = 4429185024;", 'dma_memory: expected a size from "16M"'),  # 128M to libconfig 1.5
+    ("dma_memory = 134217728;", 'dma_memory: expected a size from "16M"'),
     ('dma_memory = "16M"; workers = 16;', "too small for 16 workers"),
     ('max_transfer = "48K";', "expected a power of two"),
     ('max_transfer = "4K";', "max_transfer: expected a size from \"8K\" to \"1M\""),  # MDTS 0 is no limit
@@ -279,6 +279,33 @@ def test_bad_globals(tmp_path, text, message):
     """Globals and limits."""
     status, error = check(tmp_path, GOOD + text)
     assert status == 1 and message in error
+
+
+@pytest.mark.parametrize("number", ["4294967298", "-4294967294", "0x100000002", "18446744073709551618",
+                                    "000000000000000000000000000000000000000000000000000000000000000000000000002",
+                                    "2147483648"])
+def test_numbers_that_libconfig_cuts(tmp_path, number):
+    """Each but the last two would be a 2 to it. With an L they are what they are."""
+    cut = len(number) < 70
+    status, error = check(tmp_path, f"{GOOD}\nworkers =\n  {number};\n")
+    assert (status, "32 bits, or one with an L behind it" in error) == (int(cut), cut)
+    if cut:
+        assert error.startswith(f"{tmp_path}/nvmet.conf:7: {number}: ")
+        assert "workers: expected a number from 1 to 64" in check(tmp_path, f"{GOOD}workers = {number}L;")[1]
+
+
+def test_numbers_that_it_does_not_cut(tmp_path):
+    """In comments, texts and names, with an L; and a file that is included is looked at, too."""
+    other = tmp_path / "other.conf"
+    other.write_text("workers = 2147483647;")
+    fine = GOOD.replace("nsid = 2;", "nsid = 2; ssd_nsid = 4294967294L; # 4294967298\n// 4294967298\n/* 4294967298 * / */")
+    fine = fine.replace('"a"', '"4294967298 \\" 4294967298"')
+    assert check(tmp_path, fine) == (0, "")
+    status, error = check(tmp_path, fine + f'@include "{other}"\n')
+    assert status == 1 and "workers: expected" in error
+    other.write_text("\nworkers = 4294967298;")
+    status, error = check(tmp_path, fine + f'@include "{other}"\n')
+    assert status == 1 and error.startswith(f"{other}:2: 4294967298: ")
 
 
 @pytest.mark.parametrize("arguments, text", [
