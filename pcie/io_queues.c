@@ -63,8 +63,8 @@ static void qid_give_back(struct nvme_ctrl *ctrl, uint16_t qid)
 /* Frees the queue pair with its operations, and its ID. */
 static void qpair_gone(struct nvme_qpair *qp)
 {
-	struct nvme_ctrl *ctrl = qp->ctrl;
-	struct queue_ops *ops = qp->ops;
+	struct nvme_ctrl *ctrl = qp->main.ctrl;
+	struct queue_ops *ops = qp->main.ops;
 	uint16_t qid = qp->qid;
 
 	nvme_recovery_forget(ctrl, qp);
@@ -91,7 +91,7 @@ static int queue_command(struct queue_op *op, uint8_t opcode, uint64_t prp1, uin
 /* The SSD was switched off meanwhile: its recovery makes this queue pair's queues, too. */
 static bool interrupted(const struct queue_op *op)
 {
-	return !op->qp->on_ssd;
+	return !op->qp->main.on_ssd;
 }
 
 static void created_again(const struct queue_op *op, int err)
@@ -113,7 +113,7 @@ static void created_first(const struct queue_op *op, int err)
 		qpair_gone(qp);
 		qp = NULL;
 	} else {
-		qp->with_main = false;
+		qp->main.with_main = false;
 	}
 	done(arg, err, qp);
 }
@@ -130,7 +130,7 @@ static void undo_done(void *arg, const struct nvme_cqe *cqe)
 {
 	struct queue_op *op = arg;
 
-	if (nvme_cqe_status(cqe) && op->qp->on_ssd)
+	if (nvme_cqe_status(cqe) && op->qp->main.on_ssd)
 		nvme_ctrl_recover(op->ctrl, "a completion queue could not be deleted");
 	created(op, -EIO);
 }
@@ -181,7 +181,7 @@ static int create(struct queue_op *op)
 	struct nvme_qpair *qp = op->qp;
 
 	use_shadow(ctrl, qp);
-	qp->on_ssd = true;
+	qp->main.on_ssd = true;
 	return queue_command(op, NVME_ADMIN_CREATE_CQ, qp->cq_iova,
 			     (qp->entries - 1) << 16 | qp->qid,
 			     (uint32_t)qp->vector << 16 | QUEUE_PC | (ctrl->n_irqs ? QUEUE_IEN : 0),
@@ -190,9 +190,9 @@ static int create(struct queue_op *op)
 
 void nvme_queues_create_again(struct nvme_qpair *qp, void (*done)(struct nvme_ctrl *ctrl))
 {
-	struct queue_op *op = &qp->ops->again;
+	struct queue_op *op = &qp->main.ops->again;
 
-	*op = (struct queue_op){ .ctrl = qp->ctrl, .qp = qp, .again = done };
+	*op = (struct queue_op){ .ctrl = qp->main.ctrl, .qp = qp, .again = done };
 	if (create(op))
 		created_again(op, -EIO);
 }
@@ -236,10 +236,10 @@ static int new_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop *owne
 		qid_give_back(ctrl, params.qid);
 		return err;
 	}
-	(*ret_qp)->ctrl = ctrl;
-	(*ret_qp)->home = owner;
-	(*ret_qp)->with_main = true;
-	TAILQ_INSERT_TAIL(&ctrl->qpairs, *ret_qp, link);
+	(*ret_qp)->main.ctrl = ctrl;
+	(*ret_qp)->main.home = owner;
+	(*ret_qp)->main.with_main = true;
+	TAILQ_INSERT_TAIL(&ctrl->qpairs, *ret_qp, main.link);
 	return 0;
 }
 
@@ -260,7 +260,7 @@ int nvme_ctrl_create_qpair(struct nvme_ctrl *ctrl, uint32_t entries, struct loop
 		free(ops);
 		return err;
 	}
-	qp->ops = ops;
+	qp->main.ops = ops;
 	ops->life = (struct queue_op){ .ctrl = ctrl, .qp = qp, .created = done, .arg = arg };
 	if (ctrl->state != NVME_CTRL_READY) {
 		qp->paused = true;
@@ -299,7 +299,7 @@ static void delete_finish_msg(struct loop_msg *msg)
 static void delete_failed(struct queue_op *op, const char *why)
 {
 	op->sent = false;
-	if (op->qp->on_ssd)
+	if (op->qp->main.on_ssd)
 		nvme_ctrl_recover(op->ctrl, why);
 	nvme_queues_deletion_continue(op->qp);
 }
@@ -333,12 +333,12 @@ static void delete_sq_done(void *arg, const struct nvme_cqe *cqe)
  * to delete them; or it is on its way to one of these, and this is called again then. */
 void nvme_queues_deletion_continue(struct nvme_qpair *qp)
 {
-	struct queue_op *op = qp->deletion;
-	struct nvme_ctrl *ctrl = qp->ctrl;
+	struct queue_op *op = qp->main.deletion;
+	struct nvme_ctrl *ctrl = qp->main.ctrl;
 
-	if (op->sent || qp->visiting || qp->reports_seen != qp->reports_sent)
+	if (op->sent || qp->main.visiting || qp->main.reports_seen != qp->reports_sent)
 		return;
-	if (!qp->on_ssd) {
+	if (!qp->main.on_ssd) {
 		op->sent = true;
 		loop_post(ctrl->params.loop, &op->msg, delete_finish_msg);
 	} else if (ctrl->state == NVME_CTRL_READY) {
@@ -352,8 +352,8 @@ void nvme_queues_deletions(struct nvme_ctrl *ctrl)
 {
 	struct nvme_qpair *qp;
 
-	TAILQ_FOREACH (qp, &ctrl->qpairs, link) {
-		if (qp->deletion)
+	TAILQ_FOREACH (qp, &ctrl->qpairs, main.link) {
+		if (qp->main.deletion)
 			nvme_queues_deletion_continue(qp);
 	}
 }
@@ -361,10 +361,10 @@ void nvme_queues_deletions(struct nvme_ctrl *ctrl)
 void nvme_ctrl_delete_qpair(struct nvme_ctrl *ctrl, struct nvme_qpair *qp,
 			    nvme_qpair_deleted_fn *deleted, void *arg)
 {
-	struct queue_op *op = &qp->ops->life;
+	struct queue_op *op = &qp->main.ops->life;
 
 	must(!qp->loop);
 	*op = (struct queue_op){ .ctrl = ctrl, .qp = qp, .deleted = deleted, .arg = arg };
-	qp->deletion = op;
+	qp->main.deletion = op;
 	nvme_queues_deletion_continue(qp);
 }

@@ -85,6 +85,22 @@ struct nvme_watch {
 	unsigned timeout_ticks;
 };
 
+/* What the controller driver keeps of an I/O queue pair (recovery.c, io_queues.c). Main thread; a
+ * visit reads `doing` where it goes. */
+struct nvme_qpair_main {
+	TAILQ_ENTRY(nvme_qpair) link; /* the controller's I/O queue pairs */
+	struct nvme_ctrl *ctrl;
+	struct loop *home; /* the loop of the owner, now or soon */
+	bool on_ssd;       /* the SSD knows the queues */
+	bool with_main;    /* being created: the main thread owns it */
+	unsigned reports_seen;
+	bool visiting;          /* `visit` is under way to the owner and back */
+	unsigned wanted, doing; /* bits: what the next visit is for, what this one is */
+	struct loop_msg visit;
+	struct queue_ops *ops;     /* its creation and deletion; allocated with it */
+	struct queue_op *deletion; /* of these, under way; or NULL */
+};
+
 struct nvme_qpair {
 	/* Submission. */
 	struct nvme_sqe *sq;
@@ -150,18 +166,7 @@ struct nvme_qpair {
 	bool aborted_before; /* the overdue command has been aborted once, which did not help */
 	bool excused;        /* the answer: the SSD has a reason, they are not overdue */
 
-	/* The main thread's: recovery.c, io_queues.c. */
-	TAILQ_ENTRY(nvme_qpair) link; /* the controller's I/O queue pairs */
-	struct nvme_ctrl *ctrl;
-	struct loop *home; /* the loop of the owner, now or soon */
-	bool on_ssd;       /* the SSD knows the queues */
-	bool with_main;    /* being created: the main thread owns it */
-	unsigned reports_seen;
-	bool visiting; /* `visit` is under way to the owner and back */
-	unsigned wanted, doing;
-	struct loop_msg visit;
-	struct queue_ops *ops;     /* its creation and deletion; allocated with it */
-	struct queue_op *deletion; /* of these, under way; or NULL */
+	struct nvme_qpair_main main; /* the main thread's, whoever owns the rest */
 };
 
 #define NVME_SLOT_NONE UINT16_C(0xffff)

@@ -57,7 +57,7 @@ static void visit_do(struct nvme_qpair *qp, unsigned what)
 	if (what & VISIT_REFUSE)
 		nvme_qpair_refuse(qp, NVME_SC_HOST_PATH_ERROR);
 	if (what & VISIT_RESUME) {
-		qp->dev = qp->ctrl->dev;
+		qp->dev = qp->main.ctrl->dev;
 		nvme_qpair_resume(qp);
 	}
 }
@@ -78,49 +78,49 @@ static void visit_back(struct loop_msg *msg);
 /* On the owner's thread. */
 static void visit_on_owner(struct loop_msg *msg)
 {
-	struct nvme_qpair *qp = container_of(msg, struct nvme_qpair, visit);
+	struct nvme_qpair *qp = container_of(msg, struct nvme_qpair, main.visit);
 
-	visit_do(qp, qp->doing);
-	loop_post(qp->ctrl->params.loop, &qp->visit, visit_back);
+	visit_do(qp, qp->main.doing);
+	loop_post(qp->main.ctrl->params.loop, &qp->main.visit, visit_back);
 }
 
 static void visit_send(struct nvme_qpair *qp)
 {
-	qp->doing = qp->wanted;
-	qp->wanted = 0;
-	qp->visiting = true;
-	qp->ctrl->n_visits++;
-	loop_post(qp->home, &qp->visit, visit_on_owner);
+	qp->main.doing = qp->main.wanted;
+	qp->main.wanted = 0;
+	qp->main.visiting = true;
+	qp->main.ctrl->n_visits++;
+	loop_post(qp->main.home, &qp->main.visit, visit_on_owner);
 }
 
 static void visit_back(struct loop_msg *msg)
 {
-	struct nvme_qpair *qp = container_of(msg, struct nvme_qpair, visit);
-	struct nvme_ctrl *ctrl = qp->ctrl;
+	struct nvme_qpair *qp = container_of(msg, struct nvme_qpair, main.visit);
+	struct nvme_ctrl *ctrl = qp->main.ctrl;
 
-	qp->visiting = false;
+	qp->main.visiting = false;
 	ctrl->n_visits--;
-	if (qp->deletion)
+	if (qp->main.deletion)
 		nvme_queues_deletion_continue(qp);
-	else if (qp->wanted)
+	else if (qp->main.wanted)
 		visit_send(qp);
 	visits_look(ctrl);
 }
 
 static void visit(struct nvme_qpair *qp, unsigned what)
 {
-	if (qp->deletion)
+	if (qp->main.deletion)
 		return;
-	if (qp->with_main) {
+	if (qp->main.with_main) {
 		visit_do(qp, what);
 		return;
 	}
 	if (what & VISIT_PAUSE)
-		qp->wanted &= ~(unsigned)VISIT_RESUME;
+		qp->main.wanted &= ~(unsigned)VISIT_RESUME;
 	if (what & VISIT_RESUME)
-		qp->wanted &= ~(unsigned)VISIT_REFUSE;
-	qp->wanted |= what;
-	if (!qp->visiting)
+		qp->main.wanted &= ~(unsigned)VISIT_REFUSE;
+	qp->main.wanted |= what;
+	if (!qp->main.visiting)
 		visit_send(qp);
 }
 
@@ -128,7 +128,7 @@ static void visit_all(struct nvme_ctrl *ctrl, unsigned what)
 {
 	struct nvme_qpair *qp;
 
-	TAILQ_FOREACH (qp, &ctrl->qpairs, link)
+	TAILQ_FOREACH (qp, &ctrl->qpairs, main.link)
 		visit(qp, what);
 }
 
@@ -183,8 +183,8 @@ void nvme_recovery_quiet(struct nvme_ctrl *ctrl)
 	ctrl->admin_up = false;
 	if (ctrl->adminq)
 		nvme_qpair_detach(ctrl->adminq);
-	TAILQ_FOREACH (qp, &ctrl->qpairs, link)
-		qp->on_ssd = false;
+	TAILQ_FOREACH (qp, &ctrl->qpairs, main.link)
+		qp->main.on_ssd = false;
 	nvme_admin_quiet(ctrl);
 	nvme_queues_deletions(ctrl);
 	visit_all(ctrl, VISIT_REPLAY | (ctrl->out_of_patience ? VISIT_REFUSE : 0));
@@ -408,8 +408,8 @@ static void requeue_next(struct nvme_ctrl *ctrl)
 
 	if (ctrl->state != NVME_CTRL_REQUEUING)
 		return;
-	TAILQ_FOREACH (qp, &ctrl->qpairs, link) {
-		if (qp->on_ssd || qp->deletion)
+	TAILQ_FOREACH (qp, &ctrl->qpairs, main.link) {
+		if (qp->main.on_ssd || qp->main.deletion)
 			continue;
 		nvme_queues_create_again(qp, requeue_next);
 		return;
@@ -465,10 +465,10 @@ static bool send_abort(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
 static void on_report(struct loop_msg *msg)
 {
 	struct nvme_qpair *qp = container_of(msg, struct nvme_qpair, report);
-	struct nvme_ctrl *ctrl = qp->ctrl;
+	struct nvme_ctrl *ctrl = qp->main.ctrl;
 
-	qp->reports_seen++;
-	if (qp->deletion) {
+	qp->main.reports_seen++;
+	if (qp->main.deletion) {
 		nvme_queues_deletion_continue(qp);
 		return;
 	}
@@ -513,10 +513,10 @@ unsigned nvme_ctrl_n_aborts(const struct nvme_ctrl *ctrl)
 
 void nvme_recovery_forget(struct nvme_ctrl *ctrl, struct nvme_qpair *qp)
 {
-	must(!qp->visiting);
+	must(!qp->main.visiting);
 	if (ctrl->abort_qp == qp)
 		ctrl->abort_qp = NULL;
-	TAILQ_REMOVE(&ctrl->qpairs, qp, link);
+	TAILQ_REMOVE(&ctrl->qpairs, qp, main.link);
 }
 
 /* A tick is an eighth of the timeout, so that a lost interrupt costs little; 20 ms .. 1 s. */

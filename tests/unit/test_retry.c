@@ -42,7 +42,7 @@ static void by_itself(void **state)
 	assert_null(nvme_ctrl_why(liar_ctrl));
 	while (first->paused || seen.qpair->paused)
 		liar_run_for(10);
-	assert_true(first->on_ssd && seen.qpair->on_ssd);
+	assert_true(first->main.on_ssd && seen.qpair->main.on_ssd);
 	liar_delete();
 	seen.qpair = first;
 	liar_delete();
