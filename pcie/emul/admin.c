@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The emulated SSD's admin commands (Base 5). Main thread. */
+#include "pcie/emul/admin.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/events.h"
+#include "pcie/emul/fault.h"
+#include "pcie/emul/io.h"
+#include "pcie/emul/maintenance.h"
+#include "pcie/emul/state.h"
 #include "util/num.h"
 
 #define TEMPERATURE_K 310

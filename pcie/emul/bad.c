@@ -6,10 +6,12 @@
  * Queues mark and clear from their own threads, so the words are atomic. While no block is marked,
  * which is always but in tests, nobody pays more than a look at the counter.
  */
+#include "pcie/emul/bad.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/words.h"
 #include "util/log.h"
 
 int emul_bad_init(struct emul_bad *bad, uint64_t blocks)

@@ -11,6 +11,8 @@
  * flush that finds no mark must not end before the one that took it, nor may a page that was read
  * before a write with FUA be written behind it.
  */
+#include "pcie/emul/cache.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,7 +20,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/media.h"
+#include "pcie/nvme.h"
 #include "util/log.h"
 #include "util/num.h"
 

@@ -9,7 +9,9 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/cache.h"
+#include "pcie/emul/state.h"
+#include "pcie/emul/uring.h"
 #include "util/clock.h"
 #include "util/log.h"
 

@@ -3,7 +3,9 @@
  * What happens to the emulated SSD by itself: it gets too hot, its namespaces change. Each is told
  * by an asynchronous event (Base 5.2). Main thread; workers only say that the time has come.
  */
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/events.h"
+
+#include "pcie/emul/state.h"
 #include "util/log.h"
 #include "util/num.h"
 

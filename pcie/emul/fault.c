@@ -4,7 +4,11 @@
  * keys are described in emul.h. Everything is counted, nothing is left to chance, so that a test
  * repeats exactly.
  */
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/fault.h"
+
+#include "pcie/emul/events.h"
+#include "pcie/emul/state.h"
+#include "pcie/emul/uring.h"
 #include "util/log.h"
 
 bool emul_fault_any(const struct emul_faults *faults)

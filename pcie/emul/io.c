@@ -5,9 +5,14 @@
  *
  * A block lies on the medium with its metadata behind it, as it is transferred (extended LBA).
  */
+#include "pcie/emul/io.h"
+
 #include <string.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/cache.h"
+#include "pcie/emul/pi.h"
+#include "pcie/emul/state.h"
+#include "pcie/emul/uring.h"
 #include "util/num.h"
 
 #define CACHE_LINE   64u

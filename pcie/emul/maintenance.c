@@ -5,9 +5,12 @@
  * the log pages that go with them. Each does what it says as far as there is something to do: data
  * are erased, a firmware revision changes, a test passes. Main thread.
  */
+#include "pcie/emul/maintenance.h"
+
 #include <string.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/admin.h"
+#include "pcie/emul/state.h"
 #include "util/num.h"
 
 #define FIRMWARE_SLOT    1

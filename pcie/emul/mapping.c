@@ -28,16 +28,22 @@
  * for every read, and a system call for each that ends at a hole, for a fault that makes itself
  * heard as soon as any block behind that page is read.
  */
+#include "pcie/emul/mapping.h"
+
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/media.h"
+#include "pcie/emul/words.h"
+#include "pcie/nvme.h"
 #include "util/log.h"
 #include "util/num.h"
 

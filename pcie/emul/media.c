@@ -7,6 +7,8 @@
  * only after a flush (fdatasync) or when it was sent with FUA: the SSD reports a volatile write
  * cache.
  */
+#include "pcie/emul/media.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -21,8 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/cache.h"
+#include "pcie/emul/emul.h"
+#include "pcie/nvme.h"
 #include "util/log.h"
+#include "util/num.h"
 
 #define ALONE_WAIT_MS 3000
 #define ALONE_LOOK_MS 20

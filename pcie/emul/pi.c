@@ -7,9 +7,11 @@
  * inverted: memory that nobody has written is then all ones, as it has to be in blocks that were
  * deallocated (nothing is checked in them).
  */
+#include "pcie/emul/pi.h"
+
 #include <string.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/state.h"
 #include "util/num.h"
 
 #define MS_MAX     128

@@ -4,10 +4,15 @@
  *
  * An SQE is fetched only while the completion queue has room, so a completion always finds a place.
  */
+#include "pcie/emul/queue.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/admin.h"
+#include "pcie/emul/io.h"
+#include "pcie/emul/state.h"
+#include "pcie/emul/uring.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"

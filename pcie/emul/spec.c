@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "pcie/emul/emul.h"
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/state.h"
 #include "util/num.h"
 
 enum key_type { KEY_UINT, KEY_SIZE, KEY_TEXT, KEY_LBA, KEY_OP, KEY_ABORT, KEY_BOOL, KEY_CODE };

@@ -6,6 +6,8 @@
  * ends the driver wakes up, and `poll` turns the io_uring's completion into an NVMe one, on the
  * same thread that submitted it. Requests of one doorbell go down with one system call.
  */
+#include "pcie/emul/uring.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -14,7 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/io.h"
+#include "pcie/emul/state.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/num.h"

@@ -13,7 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/cache.h"
+#include "pcie/emul/emul.h"
+#include "pcie/emul/media.h"
+#include "pcie/nvme.h"
 
 #define PAGE   4096u
 #define SIZE   (64 * PAGE) /* the pages of one word of marks */

@@ -10,7 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/media.h"
+#include "util/check.h"
 #include "util/num.h"
 
 #define BLOCK 512u

@@ -16,7 +16,7 @@
 #include "pcie/device.h"
 #include "pcie/dma.h"
 #include "pcie/emul/emul.h"
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/uring.h"
 #include "util/check.h"
 
 #define PATIENCE_S 120

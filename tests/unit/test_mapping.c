@@ -12,11 +12,15 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pcie/emul/emul_internal.h"
+#include "pcie/emul/emul.h"
+#include "pcie/emul/media.h"
+#include "pcie/nvme.h"
 #include "security/sandbox.h"
+#include "util/check.h"
 
 #define PAGE  4096u
 #define PAGES 100u /* more than a word of bits, and no multiple of one */

@@ -12,6 +12,7 @@
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
+#include <liburing.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,8 +22,7 @@
 
 #include "pcie/device.h"
 #include "pcie/emul/emul.h"
-#include "pcie/emul/emul_internal.h"
-#include "util/check.h"
+#include "pcie/nvme.h"
 #include "util/num.h"
 
 #define PAGE       4096u
