@@ -111,7 +111,7 @@ static int take_number(struct conf *conf, int option, const char *value)
 		return 0;
 	}
 	if (num_parse_size(value, CONF_MIN_DMA_MEMORY, CONF_MAX_DMA_MEMORY, &number))
-		return bad("--dma-memory", value, "expected a size from 16M on");
+		return bad("--dma-memory", value, "expected a size from 16M to 1T");
 	conf->dma_memory = number;
 	return 0;
 }

@@ -162,12 +162,6 @@ static int check_memory(const struct conf *conf, const char **ret_key, char *err
 			 "max_transfer: expected a power of two from \"8K\" to \"1M\"");
 		return -EINVAL;
 	}
-	if (conf->n_worker_cpus && conf->n_worker_cpus != conf->workers) {
-		*ret_key = "worker_cpus";
-		snprintf(err, err_size, "worker_cpus names %u CPUs for %u workers",
-			 conf->n_worker_cpus, conf->workers);
-		return -EINVAL;
-	}
 	if (conf->dma_memory < need) {
 		*ret_key = "workers"; /* for one, any that may be written is enough */
 		snprintf(err, err_size, "dma_memory is too small for %u workers: at least %zuM",
@@ -220,6 +214,12 @@ int conf_check(const struct conf *conf, const char **ret_key, char *err, size_t 
 	if (!conf->n_subsystems) {
 		snprintf(err, err_size,
 			 "nothing is exported: no subsystem is named: subsystems = ( … )");
+		return -EINVAL;
+	}
+	if (conf->n_worker_cpus && conf->n_worker_cpus != conf->workers) {
+		*ret_key = "worker_cpus";
+		snprintf(err, err_size, "worker_cpus names %u CPUs for %u workers",
+			 conf->n_worker_cpus, conf->workers);
 		return -EINVAL;
 	}
 	return check_memory(conf, ret_key, err, err_size);
