@@ -57,12 +57,15 @@ static int teardown(void **state)
 	return close(fd);
 }
 
-static long blocks(void)
+/* That so many pages of the file have memory. Where the machine's are larger, neighbours have it,
+ * too. */
+static void check_memory(unsigned pages)
 {
 	struct stat st;
 
 	assert_int_equal(fstat(fd, &st), 0);
-	return st.st_blocks;
+	if (sysconf(_SC_PAGESIZE) == PAGE || !pages)
+		assert_int_equal(st.st_blocks, pages * PAGE / 512);
 }
 
 static void put(uint64_t offset, const char *text, size_t len)
@@ -99,7 +102,7 @@ static void holes_stay(void **state)
 		assert_int_equal(by_call(NVME_IO_READ, offset, PAGE), PAGE);
 		assert_false(map_read(offset, PAGE));
 	}
-	assert_int_equal(blocks(), 0);
+	check_memory(0);
 }
 
 static void written_is_known(void **state)
@@ -133,7 +136,7 @@ static void read_is_known(void **state)
 	assert_false(map_read(11 * PAGE, PAGE));
 	assert_false(map_read(9 * PAGE, PAGE));
 	assert_false(map_read(13 * PAGE, PAGE));
-	assert_int_equal(blocks(), 2 * PAGE / 512);
+	check_memory(2);
 }
 
 static void whole_is_known(void **state)
@@ -153,12 +156,12 @@ static void erased_is_not(void **state)
 		put(page * PAGE, "text", 4);
 	reopen();
 	assert_int_equal(emul_media_erase(&media, 3 * PAGE, 90 * PAGE), 0);
-	assert_int_equal(blocks(), (PAGES - 90) * PAGE / 512);
+	check_memory(PAGES - 90);
 	for (uint64_t page = 3; page < 93; page++)
 		assert_false(map_read(page * PAGE, PAGE));
 	assert_true(map_read(2 * PAGE, PAGE));
 	assert_true(map_read(93 * PAGE, PAGE));
-	assert_int_equal(blocks(), (PAGES - 90) * PAGE / 512);
+	check_memory(PAGES - 90);
 }
 
 /* What the file has beyond the mapping. */
@@ -226,7 +229,7 @@ static void touch_same(void)
 
 static void touch_other(void)
 {
-	volatile uint8_t *other = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 50 * PAGE);
+	volatile uint8_t *other = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 48 * PAGE);
 
 	land();
 	(void)other[0];
