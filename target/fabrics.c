@@ -25,6 +25,7 @@
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/target.h"
+#include "target/transport.h"
 #include "target/worker.h"
 #include "util/log.h"
 
@@ -469,12 +470,16 @@ static uint16_t parse_property(struct nvmet_req *req, nvmet_control_fn *control)
 /* --- Disconnect ------------------------------------------------------------------------------- */
 
 /* The host closes the connection next, or connects another queue of that number; until it does, the
- * queue takes no command. */
+ * queue takes no command. Nothing is done for it any more after this answer (Base 6.4). */
 static void execute_disconnect(struct nvmet_req *req)
 {
-	req->queue->live = false;
-	req->queue->disconnected = true;
-	nvmet_req_complete(req, 0);
+	struct nvmet_queue *queue = req->queue;
+
+	queue->live = false;
+	queue->disconnected = true;
+	queue->disconnect = req;
+	if (queue->ops->is_last(queue))
+		nvmet_queue_end_disconnect(queue);
 }
 
 static uint16_t parse_disconnect(struct nvmet_req *req)

@@ -70,6 +70,14 @@ void nvmet_queue_connect_answered(struct nvmet_queue *queue, struct nvmet_req *r
 	queue->ops->connected(queue);
 }
 
+void nvmet_queue_end_disconnect(struct nvmet_queue *queue)
+{
+	struct nvmet_req *req = queue->disconnect;
+
+	queue->disconnect = NULL;
+	nvmet_req_complete(req, 0);
+}
+
 static void close_on_worker(struct loop_msg *msg)
 {
 	struct nvmet_queue *queue = container_of(msg, struct nvmet_queue, close_msg);

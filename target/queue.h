@@ -97,6 +97,7 @@ struct nvmet_queue {
 	bool trusted;      /* authenticated, or need not be */
 	bool disconnected; /* by Disconnect: was live, takes no command any more */
 	bool releasing;
+	struct nvmet_req *disconnect; /* Disconnect that waits for the answers to the others */
 	uint16_t sqhd;
 	uint32_t n_paths;
 	struct nvmet_path paths[NVMET_MAX_SSDS];
@@ -140,6 +141,9 @@ void nvmet_queue_fini(struct nvmet_queue *queue);
  * more.
  */
 void nvmet_queue_release(struct nvmet_queue *queue, void (*released)(struct nvmet_queue *queue));
+
+/* The answers to all other commands have left: that to queue->disconnect follows. Worker. */
+void nvmet_queue_end_disconnect(struct nvmet_queue *queue);
 
 /* Asks the transport to close the connection. Main thread. `why` is a constant string. */
 void nvmet_queue_close(struct nvmet_queue *queue, const char *why);

@@ -6,6 +6,7 @@
 #ifndef NVMETD_TARGET_TRANSPORT_H
 #define NVMETD_TARGET_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct nvmet_queue;
@@ -38,6 +39,13 @@ struct nvmet_transport_ops {
 	 * Worker of the queue.
 	 */
 	void (*look)(struct nvmet_queue *queue);
+
+	/*
+	 * Whether the answers to all commands but one have left. If they have not, and that one is
+	 * queue->disconnect, nvmet_queue_end_disconnect() follows when they have. Worker of the
+	 * queue.
+	 */
+	bool (*is_last)(struct nvmet_queue *queue);
 
 	/* Connect succeeded: the queue has its size and identity. Worker, before the response is
 	 * queued. */

@@ -107,4 +107,7 @@ void cmd_put(struct nvme_tcp_cmd *cmd)
 		TAILQ_INSERT_HEAD(&conn->free_cmds, cmd, link);
 	conn->n_busy--;
 	counter_sub(&conn->queue.worker->stats.requests, 1);
+	if (__builtin_expect(conn->queue.disconnect != NULL, 0) && conn->n_busy == 1 &&
+	    !conn->queue.releasing)
+		nvmet_queue_end_disconnect(&conn->queue);
 }

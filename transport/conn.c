@@ -423,6 +423,11 @@ static void op_look(struct nvmet_queue *queue)
 		conn_close(conn, "its host has left it and comes anew");
 }
 
+static bool op_is_last(struct nvmet_queue *queue)
+{
+	return conn_of(queue)->n_busy == 1;
+}
+
 static void op_connected(struct nvmet_queue *queue)
 {
 	struct nvme_tcp_conn *conn = conn_of(queue);
@@ -473,6 +478,7 @@ static const struct nvmet_transport_ops tcp_ops = {
 	.queue_response = op_queue_response,
 	.close = op_close,
 	.look = op_look,
+	.is_last = op_is_last,
 	.connected = op_connected,
 	.abort = op_abort,
 };

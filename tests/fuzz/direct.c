@@ -47,12 +47,25 @@ static void fill_secret(void *data, size_t len)
 
 /* --- What the target asks of a transport ------------------------------------------------------ */
 
+static bool op_is_last(struct nvmet_queue *queue)
+{
+	unsigned busy = 0;
+
+	for (unsigned i = 0; i < DIRECT_COMMANDS; i++)
+		busy += queue_of(queue)->commands[i].busy;
+	return busy == 1;
+}
+
 static void command_over(struct direct_command *command)
 {
+	struct nvmet_queue *queue = command->req.queue;
+
 	if (!command->busy)
 		fuzz_fail("a command ended twice");
 	command->busy = false;
-	dma_free(command->req.queue->worker->pool, &command->req.data);
+	dma_free(queue->worker->pool, &command->req.data);
+	if (queue->disconnect && !queue->releasing && op_is_last(queue))
+		nvmet_queue_end_disconnect(queue);
 }
 
 static void op_queue_response(struct nvmet_req *req)
@@ -116,6 +129,7 @@ static const struct nvmet_transport_ops ops = {
 	.queue_response = op_queue_response,
 	.close = op_close,
 	.look = op_look,
+	.is_last = op_is_last,
 	.connected = op_connected,
 	.abort = op_abort,
 };

@@ -254,6 +254,45 @@ def test_disconnect(host):
     assert host.io[0].status(0, nsid=1) == 0x00C
 
 
+@pytest.mark.parametrize("no_flow_control", [True, False])
+def test_disconnect_with_commands_under_way(start, no_flow_control):
+    """Its answer is the queue's last, behind those of commands that are at the SSD or whose data is due."""
+    daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=300", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN)
+    with Host(daemon.address, NQN, no_flow_control=no_flow_control) as host:
+        queue = host.io[0]
+        reads = [queue.start(2, nsid=1, read=65536, **io_fields(index * 128, 128)) for index in range(8)]
+        late = queue.start(1, nsid=1, write=bytes(16384), **io_fields(0, 32))
+        late.auto = False
+        end = queue.start(0x7F, nsid=8, cid=0xFFF1)
+        while late.ttag is None:
+            queue.pump()
+        queue.wait(*reads)
+        assert end.cqe is None and late.cqe is None
+        queue.send_data(late, 16384)
+        queue.wait(end)
+        assert not queue.commands
+        assert {command.cqe.status for command in [*reads, late, end]} == {0}
+        assert queue.status(0, nsid=1) == 0x00C
+        host.io[0] = host.queue(1)
+        assert host.io[0].status(0, nsid=1) == 0
+    daemon.expect_clean()
+
+
+def test_cut_behind_a_disconnect(start):
+    """The connection ends before the answer can: nothing is left."""
+    daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=300", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN)
+    for reset in (False, True):
+        with Host(daemon.address, NQN) as host:
+            for command in ({"opcode": 2, "nsid": 1, "read": 512}, {"opcode": 0x7F, "nsid": 8}):
+                host.io[0].start(**command)
+            time.sleep(0.05)
+            if reset:
+                host.io[0].conn.abort()
+        daemon.expect_clean()
+
+
 def test_number_of_a_disconnected_queue(host):
     """Its queue is no more, though its connection may be: the number is free, and the connection goes."""
     old = host.io[0]
