@@ -273,8 +273,9 @@ static void identify_done(void *arg, const struct nvme_cqe *cqe)
 	if (nvme_cqe_status(cqe) && !(nvme_cqe_status(cqe) & NVME_STATUS_DNR))
 		ctrl->scan.part = true;
 	if (nvme_cqe_status(cqe) || !take_format(ns)) {
-		log_warn("%s: namespace %u is left out: its format is not one we can use",
-			 ctrl->name, ns->nsid);
+		log_warn("%s: namespace %u is left out: %s", ctrl->name, ns->nsid,
+			 nvme_cqe_status(cqe) ? "the SSD does not show it"
+					      : "its format is not one we can use");
 		next_ns(ctrl);
 		return;
 	}

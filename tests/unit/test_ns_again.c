@@ -10,6 +10,7 @@
 
 #include "pcie/ctrl_internal.h"
 #include "tests/unit/liar.h"
+#include "tests/unit/logged.h"
 
 static enum nvme_cns failing; /* of namespace 1, `n_failing` times */
 static unsigned n_failing, n_lists;
@@ -124,10 +125,15 @@ static void never_shows_it(void **state)
 /* Of another command set, say: it is left out at the start, and is no reason to give up later. */
 static void silent_about_one_always(void **state)
 {
+	char log[4096];
+
 	(void)state;
 	failing = NVME_CNS_NS;
 	n_failing = UINT32_MAX;
+	logged_begin();
 	liar_start("emulated:size=1M,namespaces=2", cannot_show);
+	logged_end(log, sizeof(log));
+	assert_non_null(strstr(log, "namespace 1 is left out: the SSD does not show it"));
 	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
 	liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
 	while (!nvme_ctrl_n_resets(liar_ctrl) || !nvme_ctrl_is_ready(liar_ctrl)) {
