@@ -476,6 +476,10 @@ class Host:
         """4096 bytes."""
         return self.admin.run(IDENTIFY, nsid=nsid, read=4096, cdw10=cns).data
 
+    def active(self):
+        """The active namespace list."""
+        return [nsid for nsid in struct.unpack("<1024I", self.identify(2)) if nsid]
+
     def log_page(self, lid, length, nsid=0xFFFFFFFF, offset=0, rae=False):
         """Get Log Page."""
         numd = length // 4 - 1
@@ -487,6 +491,11 @@ class Host:
 def io_fields(slba, blocks, flags=0):
     """CDW10-12 of a command on blocks."""
     return {"cdw10": slba & 0xFFFFFFFF, "cdw11": slba >> 32, "cdw12": blocks - 1 | flags}
+
+
+def block(lba, generation):
+    """A block that tells where and when it was written."""
+    return struct.pack("<QQ", lba, generation) * 32
 
 
 def read(queue, slba, blocks, size=512, nsid=1, flags=0, **kwargs):

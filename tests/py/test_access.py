@@ -34,18 +34,13 @@ subsystems = ( {{ nqn = "{NQN}";
     daemon.stop()
 
 
-def active(host):
-    """The active namespace list."""
-    return [nsid for nsid in struct.unpack("<1024I", host.identify(2)) if nsid]
-
-
 def test_masked(address):
     """What a host does not see does not exist for it."""
     with Host(address, NQN) as host:
-        assert active(host) == [1, 2, 3, 70]
+        assert host.active() == [1, 2, 3, 70]
         write(host.io[0], 0, b"1" * 512, nsid=1)
     with Host(address, NQN, hostnqn=MASKED) as host:
-        assert active(host) == [2, 70]
+        assert host.active() == [2, 70]
         for nsid in (1, 3):
             assert host.identify(0, nsid) == bytes(4096)
             assert host.admin.status(0x06, nsid=nsid, read=4096, cdw10=3) == INVALID_NS
@@ -58,7 +53,7 @@ def test_masked(address):
             write(host.io[0], 1, bytes([nsid]) * 512, nsid=nsid)
             assert read(host.io[0], 1, 1, nsid=nsid) == bytes([nsid]) * 512
     with Host(address, NQN, hostnqn=BLIND) as host:
-        assert active(host) == []
+        assert host.active() == []
 
 
 def writes(queue, nsid):
@@ -79,7 +74,7 @@ def test_read_only(address):
         assert set(writes(host.io[0], 3)) == {WRITE_PROTECTED}
         assert read(host.io[0], 0, 1, nsid=3) == bytes(512)
     with Host(address, NQN, hostnqn=READER) as host:
-        for nsid in active(host):
+        for nsid in host.active():
             assert host.identify(0, nsid)[99] & 1 == host.identify(8, nsid)[8] & 1 == 1
             assert set(writes(host.io[0], nsid)) == {WRITE_PROTECTED}
         assert read(host.io[0], 0, 1, nsid=2) == b"2" * 512

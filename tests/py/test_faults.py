@@ -10,7 +10,7 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import Host, Status, io_fields, read, write
+from nvmetcp import Host, Status, block, io_fields, read, write
 
 HOST_PATH_ERROR, WRITE_FAULT = 0x370, 0x280
 BLOCKS = 96  # a queue's; more than any fault.*_after below
@@ -38,11 +38,6 @@ def wait_state(daemon, state, seconds=20):
     while ssd(daemon)["state"] != state:
         assert time.monotonic() < end, f"{ssd(daemon)}, expected {state}"
         time.sleep(0.01)
-
-
-def block(lba, generation):
-    """A block that tells where and when it was written."""
-    return struct.pack("<QQ", lba, generation) * 32
 
 
 def work(queue, first, generation):

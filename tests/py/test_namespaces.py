@@ -35,11 +35,6 @@ class Watcher:
         return [nsid for nsid in page if nsid]
 
 
-def active(host):
-    """The active namespace list."""
-    return [nsid for nsid in struct.unpack("<1024I", host.identify(2)) if nsid]
-
-
 def blocks(host, nsid):
     """NSZE."""
     return struct.unpack_from("<Q", host.identify(0, nsid))[0]
@@ -110,11 +105,11 @@ def test_ssd_namespace_comes_or_goes(start, fault, before, after):
                    "--listen", "127.0.0.1:0", "--nqn", NQN)
     with Host(daemon.address, NQN) as host:
         watcher = Watcher(host)
-        assert active(host) == before
+        assert host.active() == before
         assert host.io[0].status(0, nsid=3) == (0 if 3 in before else INVALID_NS)
         do_reads(host, 12)
         assert watcher.event() == [3]
-        assert active(host) == after
+        assert host.active() == after
         assert host.io[0].status(0, nsid=3) == (0 if 3 in after else INVALID_NS)
         assert (host.identify(0, 3) == bytes(4096)) == (3 not in after)
         if 3 in after:
@@ -132,7 +127,7 @@ def test_operator_disables_and_enables(start):
         write(host.io[0], 3, b"k" * 512, nsid=2)
         assert ctl(daemon, "disable", NQN, 2)[0] == 0
         assert watcher.event() == [2]
-        assert active(quiet) == [1]
+        assert quiet.active() == [1]
         for queue in (host.io[0], quiet.io[0]):
             assert queue.status(0, nsid=2) == INVALID_NS
             assert queue.status(0, nsid=1) == 0

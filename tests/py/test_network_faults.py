@@ -15,15 +15,10 @@ import time
 import pytest
 
 from daemon import NQN
-from nvmetcp import CMD, Closed, Host, Status, io_fields, read, sqe, write
+from nvmetcp import CMD, Closed, Host, Status, block, io_fields, read, sqe, write
 
 SO_ATTACH_FILTER = 26
 BASE = 4096  # first block used here
-
-
-def block(lba, generation):
-    """A block that tells where and when it was written."""
-    return struct.pack("<QQ", lba, generation) * 32
 
 
 def io_queue(host, qid):
