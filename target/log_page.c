@@ -24,7 +24,6 @@
 #include "util/version.h"
 
 #define OFFSET_IS_INDEX (1u << 23) /* CDW14 */
-#define CSI_MASK        (0xffu << 24)
 
 static uint8_t page_id(const struct nvmet_req *req)
 {
@@ -248,8 +247,9 @@ uint16_t nvmet_parse_get_log_page(struct nvmet_req *req)
 	if (!page)
 		return nvmet_req_refuse(req, offsetof(struct nvme_sqe, cdw10),
 					NVME_SC_INVALID_LOG_PAGE);
-	/* CDW14: an offset is in bytes (OT), and there is one I/O command set (CSI). */
-	if (le32_get(req->cmd.cdw14) & (OFFSET_IS_INDEX | CSI_MASK))
+	/* CDW14: an offset is in bytes (OT); the I/O command set (CSI) counts with CC.CSS = 110b
+	 * only. */
+	if (le32_get(req->cmd.cdw14) & OFFSET_IS_INDEX)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw14));
 	if (nvme_log_offset(&req->cmd) & 3)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw12));

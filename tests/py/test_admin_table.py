@@ -167,7 +167,7 @@ def test_other_command_sets(host, cns):
 
 
 def test_log_page_cdw14(host):
-    """Index offsets and other command sets."""
-    for cdw14 in (1 << 23, 1 << 24, 2 << 24):
-        assert host.admin.status(2, read=64, cdw10=5 | 15 << 16, cdw14=cdw14) == INVALID_FIELD
+    """Index offsets are refused; a command set is ignored while CC.CSS does not offer a choice."""
+    for cdw14, status in ((1 << 23, INVALID_FIELD), (0x81 << 23, INVALID_FIELD), (1 << 24, 0), (2 << 24, 0), (0, 0)):
+        assert host.admin.status(2, read=64, cdw10=5 | 15 << 16, cdw14=cdw14) == status
     assert host.admin.status(2, read=64, cdw10=5 | 15 << 16, cdw14=5) == 0  # a UUID index
