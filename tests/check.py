@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import xml.etree.ElementTree
@@ -162,6 +163,24 @@ def check_headers():
     return good
 
 
+def check_arm64():
+    """The daemon compiles for arm64, with the C library's headers alone: nothing else differs there."""
+    folder = build("clang")  # for version.h
+    root = "/usr/aarch64-linux-gnu/include"
+    command = ["clang", "--target=aarch64-linux-gnu", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra",
+               "-Werror", "-nostdlibinc", "-isystem", root, "-idirafter", "/usr/include",
+               "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}", "-I.", f"-I{folder}",
+               "-c", "-o", "/dev/null"]
+    sources = [name for name in tracked("*.c") if not name.startswith("tests/")]
+    jobs = os.cpu_count() or 1
+
+    def part(index):
+        return all([run(f"arm64-{index}", [*command, name]) for name in sources[index::jobs]])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return bool(folder) and all(list(pool.map(part, range(jobs))))
+
+
 def check_licences():
     """Every file says under which licence it is, but for prose, pictures and inputs of fuzzers."""
     others = ["*.md", "*.svg", "LICENSE", ".gitignore", "tests/fuzz/corpus/*"]
@@ -197,10 +216,10 @@ def check_release():
 
 
 def style():
-    """Format, layers, sizes, stand-alone headers, licences, manuals, clang-tidy, the release build."""
+    """Format, layers, sizes, stand-alone headers, arm64, licences, manuals, clang-tidy, the release build."""
     count = Count()
-    for check in (check_format, check_layers, check_sizes, check_headers, check_licences,
-                  check_manuals, check_tidy, check_release):
+    for check in (check_format, check_layers, check_sizes, check_headers, check_arm64,
+                  check_licences, check_manuals, check_tidy, check_release):
         good = check()
         log(f"  {'ok  ' if good else 'FAIL'} {check.__doc__}")
         count += Count(passed=int(good), failed=int(not good))
