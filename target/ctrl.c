@@ -53,7 +53,7 @@ struct nvmet_ctrl *nvmet_ctrl_find(struct nvmet_subsystem *subsys, uint16_t cntl
 	return NULL;
 }
 
-/* From 1 on, each in turn, so that a number is not used again soon. 0: none is left. */
+/* Each in turn, so that a number is not used again soon. 0: none is left. */
 static uint16_t next_cntlid(struct nvmet_subsystem *subsys)
 {
 	for (unsigned tries = 0; tries < NVMF_CNTLID_MAX; tries++) {
