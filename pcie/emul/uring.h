@@ -41,7 +41,7 @@ struct emul_slot {
 int emul_uring_init(struct emul_sq *sq);
 /* The same, when nothing is under way that still matters. */
 void emul_uring_fini(struct emul_sq *sq);
-/* A slot for the command; NULL cannot happen while fewer than `entries` commands are under way. */
+/* A slot for the command. Fewer than `entries` commands are under way. */
 struct emul_slot *emul_slot_take(struct emul_sq *sq, const struct nvme_sqe *sqe);
 /* Begins the command in the slot, or goes on with what is left of it. It may end at once. */
 void emul_uring_start(struct emul_slot *slot);
@@ -57,7 +57,7 @@ void emul_uring_reap(struct emul_sq *sq);
  */
 #define EMUL_DRAIN_NS (30 * NSEC_PER_SEC)
 bool emul_uring_drain(struct emul_sq *sq, bool delayed, uint64_t deadline_ns);
-/* Ends a command that hangs. */
+/* Ends the command, and frees its slot. */
 void emul_slot_end(struct emul_slot *slot, uint16_t status);
 /* Frees its slot without a completion. */
 void emul_slot_drop(struct emul_slot *slot);
