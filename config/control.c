@@ -102,24 +102,41 @@ static char *next_line(struct client *client, size_t *ret_len)
 	return line;
 }
 
-/* One request at a time: the next one is looked at when the answer has left, so that a client that
- * does not read has one answer waiting, however many it asks for. */
+/* False: nothing more can come of it. */
+static bool next_request(struct client *client)
+{
+	size_t len = 0;
+	char *line = next_line(client, &len);
+	bool good;
+
+	if (line)
+		good = len < MAX_REQUEST && reply(client, line, len);
+	else
+		good = !client->ended &&
+		       evbuffer_get_length(bufferevent_get_input(client->bev)) < MAX_REQUEST;
+	free(line);
+	return good;
+}
+
+static bool has_answer(const struct client *client)
+{
+	return evbuffer_get_length(bufferevent_get_output(client->bev)) > 0;
+}
+
+/* One request at a time: the next one is read when the answer has left, so that a client that does
+ * not read has one answer waiting, however many it asks for. (A watermark would do it, but libevent
+ * crashes when it finds no memory for one.) */
+static bool read_on(struct client *client)
+{
+	if (client->ended)
+		return true;
+	return (has_answer(client) ? bufferevent_disable(client->bev, EV_READ)
+				   : bufferevent_enable(client->bev, EV_READ)) == 0;
+}
+
 static void serve(struct client *client)
 {
-	bool good = true;
-	char *line;
-	size_t len;
-
-	if (evbuffer_get_length(bufferevent_get_output(client->bev)))
-		return;
-	line = next_line(client, &len);
-	if (line)
-		good = reply(client, line, len);
-	else if (client->ended ||
-		 evbuffer_get_length(bufferevent_get_input(client->bev)) >= MAX_REQUEST)
-		good = false;
-	free(line);
-	if (!good)
+	if (!has_answer(client) && (!next_request(client) || !read_on(client)))
 		client_free(client);
 }
 
@@ -198,16 +215,16 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	client->bev = bufferevent_socket_new(evconnlistener_get_base(listener), fd,
 					     BEV_OPT_CLOSE_ON_FREE);
 	if (!client->bev) {
-		close(fd);
 		free(client);
+		turn_away(fd, "out of memory");
 		return;
 	}
 	LIST_INSERT_HEAD(&control->clients, client, link);
 	control->n_clients++;
 	bufferevent_setcb(client->bev, on_ready, on_ready, on_event, client);
 	bufferevent_set_timeouts(client->bev, &idle, &idle);
-	bufferevent_setwatermark(client->bev, EV_READ, 0, MAX_REQUEST);
-	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+	if (bufferevent_enable(client->bev, EV_READ | EV_WRITE) < 0)
+		client_free(client);
 }
 
 /*
