@@ -356,8 +356,9 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	nvme_recovery_init(ctrl);
 	ctrl->qids = calloc(BITS_WORDS(UINT16_MAX), sizeof(ctrl->qids[0]));
 	ctrl->timer = evtimer_new(params->loop->base, on_timer, ctrl);
-	if (!ctrl->qids || !ctrl->timer || !ctrl->patience || !nvme_retry_init(ctrl) ||
-	    !nvme_ns_init(ctrl) || !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
+	if (!ctrl->qids || !ctrl->timer || !ctrl->admin_timer || !ctrl->patience ||
+	    !nvme_retry_init(ctrl) || !nvme_ns_init(ctrl) ||
+	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
 		goto fail;
 	err = params->dev->ops->watch(params->dev, params->loop, on_device_event, ctrl);
 	if (err)
