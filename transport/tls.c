@@ -40,7 +40,9 @@ int tls_ctx_new(struct keyring *keys, struct tls_ctx **ret_ctx)
 	ctx->keys = keys;
 	ctx->ssl_ctx = SSL_CTX_new(TLS_server_method());
 	if (!ctx->ssl_ctx || !configure(ctx->ssl_ctx)) {
-		log_err("TLS cannot be set up: %s", ERR_reason_error_string(ERR_get_error()));
+		const char *why = ERR_reason_error_string(ERR_get_error());
+
+		log_err("TLS cannot be set up: %s", why ? why : strerror(ENOMEM));
 		tls_ctx_free(ctx);
 		return -ENOMEM;
 	}
@@ -68,13 +70,12 @@ int tls_new(struct tls_ctx *ctx, int fd, struct tls **ret_tls)
 	tls->ctx = ctx;
 	tls->fd = fd;
 	tls->ssl = SSL_new(ctx->ssl_ctx);
-	if (!tls->ssl || SSL_set_fd(tls->ssl, fd) != 1) {
+	if (!tls->ssl || SSL_set_fd(tls->ssl, fd) != 1 || !tls_psk_begin(tls)) {
 		ERR_clear_error();
 		SSL_free(tls->ssl);
 		free(tls);
 		return -ENOMEM;
 	}
-	tls_psk_begin(tls);
 	SSL_set_accept_state(tls->ssl);
 	*ret_tls = tls;
 	return 0;

@@ -64,7 +64,7 @@ void tls_psk_setup(SSL_CTX *ssl_ctx);
  * memory. */
 SSL_SESSION *tls_psk_session(const struct tls *tls);
 /* For tls_new(). */
-void tls_psk_begin(struct tls *tls);
+bool tls_psk_begin(struct tls *tls); /* false: no memory */
 /* The handshake is over, either way. */
 void tls_psk_end(struct tls *tls);
 

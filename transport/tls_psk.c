@@ -249,11 +249,13 @@ void tls_psk_setup(SSL_CTX *ssl_ctx)
 	SSL_CTX_set_keylog_callback(ssl_ctx, on_secret);
 }
 
-void tls_psk_begin(struct tls *tls)
+bool tls_psk_begin(struct tls *tls)
 {
-	SSL_set_app_data(tls->ssl, tls);
+	if (SSL_set_app_data(tls->ssl, tls) != 1)
+		return false;
 	SSL_set_msg_callback(tls->ssl, on_message);
 	SSL_set_msg_callback_arg(tls->ssl, tls);
+	return true;
 }
 
 void tls_psk_end(struct tls *tls)
