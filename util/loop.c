@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "util/check.h"
 #include "util/num.h"
+
+#define TIMERS 1024u /* at a time: memory for so many is there from the start */
 
 /* A gap longer than this many times the longest look counts as this many: a pause between two
  * bursts is soon forgotten, a handful of them is not. */
@@ -256,6 +259,13 @@ void loop_run(struct loop *loop)
 		loop_turn(loop, true);
 }
 
+static void on_reserved(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
 static struct event_base *base_new(void)
 {
 	struct event_config *config = event_config_new();
@@ -272,6 +282,32 @@ static struct event_base *base_new(void)
 	return base;
 }
 
+/*
+ * To arm a timer must not fail: what waits for it would wait for ever. libevent grows its heap of
+ * timers when it is full, and never shrinks it.
+ */
+static int reserve_timers(struct event_base *base)
+{
+	const struct timeval later = { .tv_sec = 3600 };
+	const size_t size = event_get_struct_event_size();
+	char *timers = calloc(TIMERS, size);
+	unsigned n = 0;
+
+	if (!timers)
+		return -ENOMEM;
+	for (; n < TIMERS; n++) {
+		struct event *timer = (struct event *)(void *)(timers + n * size);
+
+		if (evtimer_assign(timer, base, on_reserved, NULL) < 0 ||
+		    evtimer_add(timer, &later) < 0)
+			break;
+	}
+	for (unsigned i = 0; i < n; i++)
+		evtimer_del((struct event *)(void *)(timers + i * size));
+	free(timers);
+	return n == TIMERS ? 0 : -ENOMEM;
+}
+
 int loop_init(struct loop *loop)
 {
 	int err;
@@ -283,7 +319,7 @@ int loop_init(struct loop *loop)
 	STAILQ_INIT(&loop->mail);
 	pthread_mutex_init(&loop->mail_lock, NULL);
 	loop->base = base_new();
-	if (!loop->base) {
+	if (!loop->base || reserve_timers(loop->base)) {
 		err = -ENOMEM;
 		goto fail;
 	}
