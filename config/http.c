@@ -120,11 +120,13 @@ static struct client *take_place(struct http *http, uint64_t now_ns)
 
 static void breath_over(evutil_socket_t fd, short what, void *arg)
 {
+	const struct timeval second = { .tv_sec = 1 };
 	const struct http *http = arg;
 
 	(void)fd;
 	(void)what;
-	evconnlistener_enable(http->listener);
+	if (evconnlistener_enable(http->listener) < 0)
+		evtimer_add(http->breath, &second);
 }
 
 /* Accepts no more than one connection in a wake-up: requests that are here already are answered

@@ -56,10 +56,9 @@ static void rest_over(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (acceptor->for_hosts && !hosts_have_one(acceptor))
+	if ((acceptor->for_hosts && !hosts_have_one(acceptor)) ||
+	    evconnlistener_enable(acceptor->listener) < 0)
 		rest(acceptor);
-	else
-		evconnlistener_enable(acceptor->listener);
 }
 
 void acceptor_took(struct acceptor *acceptor, int fd)
@@ -99,6 +98,13 @@ int acceptor_init(struct acceptor *acceptor, struct event_base *base,
 	acceptor->rest = evtimer_new(base, rest_over, acceptor);
 	if (!acceptor->rest)
 		return -ENOMEM;
+	/* A new listener does not say whether it listens: one that cannot be watched is returned
+	 * all the same. To enable it once more is nothing, or does. */
+	if (evconnlistener_enable(listener) < 0) {
+		event_free(acceptor->rest);
+		acceptor->rest = NULL;
+		return -ENOMEM;
+	}
 	LIST_INSERT_HEAD(&acceptors, acceptor, link);
 	evconnlistener_set_error_cb(listener, on_error);
 	return 0;
