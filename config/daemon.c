@@ -338,12 +338,13 @@ static void on_libevent_log(int severity, const char *text)
 		    "libevent: %s", text);
 }
 
-/* Files that cannot be used are a matter of the configuration. */
+/* Files that cannot be used are a matter of the configuration; a machine that cannot read them is
+ * not. */
 static int load_keys(struct daemon *daemon)
 {
 	int err = conf_load_keys(daemon->conf, &daemon->keys);
 
-	if (err && err != -ENOMEM)
+	if (err == -EINVAL)
 		daemon->status = EX_CONFIG;
 	return err;
 }

@@ -97,6 +97,13 @@ int keyring_add(struct keyring *ring, const char *hostnqn, const char *subnqn, e
 	return 0;
 }
 
+/* Whether the file, its place or its mode must change; other failures are the machine's, and may be
+ * over the next time. */
+static bool is_of_the_file(int err)
+{
+	return err != -EMFILE && err != -ENFILE && err != -ENOMEM && err != -EIO && err != -EINTR;
+}
+
 int keyring_load(struct keyring *ring)
 {
 	struct entry *entry;
@@ -106,10 +113,13 @@ int keyring_load(struct keyring *ring)
 		enum key_kind kind = entry->use == KEY_USE_TLS ? KEY_TLS : KEY_DHCHAP;
 		struct key_set set;
 		char why[512];
+		int err;
 
-		if (key_file_read(entry->path, kind, &set, why, sizeof(why))) {
+		err = key_file_read(entry->path, kind, &set, why, sizeof(why));
+		if (err) {
 			log_err("keys of host %s: %s", entry->hostnqn, why);
-			result = -EINVAL;
+			if (result != -EINVAL)
+				result = is_of_the_file(err) ? -EINVAL : err;
 			continue;
 		}
 		pthread_mutex_lock(&ring->lock);

@@ -34,7 +34,8 @@ int keyring_add(struct keyring *ring, const char *hostnqn, const char *subnqn, e
 
 /*
  * Reads all files (again). A file that cannot be used keeps the keys that it had; it is logged, and
- * the result is -EINVAL.
+ * the result is -EINVAL; or, if all that failed is the machine's fault and may go well the next
+ * time (no descriptor, an I/O error), -errno.
  */
 int keyring_load(struct keyring *ring);
 
