@@ -355,8 +355,11 @@ static int start(struct daemon *daemon)
 
 	event_set_log_callback(on_libevent_log);
 	err = loop_init(&daemon->loop);
-	if (err)
+	if (err) {
+		log_err("the event loop cannot be set up: %s%s", strerror(-err),
+			err == -EMFILE ? " (ulimit -Hn, LimitNOFILE=)" : "");
 		return err;
+	}
 	daemon->loop_made = true;
 	raise_limits(daemon->conf);
 	err = make_signals(daemon);

@@ -247,7 +247,7 @@ int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned ind
 	}
 	if (!share)
 		return err;
-	if (!ssd->sharing_logged) {
+	if (!n_free && !ssd->sharing_logged) {
 		ssd->sharing_logged = true;
 		log_warn("%s: its %u I/O queue pairs are all in use: hosts' queues share them now",
 			 nvme_ctrl_name(ssd->ctrl), nvme_ctrl_info(ssd->ctrl)->n_queues);

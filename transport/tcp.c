@@ -130,6 +130,7 @@ int tcp_admit(struct nvme_tcp *tcp, struct nvmet_port *port, int fd,
 	conn = conn_new(tcp, tw, port, fd, addr);
 	if (!conn) {
 		peers_leave(&tcp->peers, &peer, true);
+		refuse(tcp, port, addr, strerror(ENOMEM));
 		return -ENOMEM;
 	}
 	tw->n_given++;

@@ -252,8 +252,10 @@ int emul_options_parse(const char *spec, struct emul_options *ret, char *err, si
 		return -EINVAL;
 	}
 	copy = strdup(spec + sizeof(prefix) - 1);
-	if (!copy)
+	if (!copy) {
+		snprintf(err, err_size, "%s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	for (rest = copy; result == 0 && (pair = strsep(&rest, ",")) != NULL;) {
 		if (*pair)
 			result = parse_pair(pair, &options, err, err_size);
