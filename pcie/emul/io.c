@@ -311,7 +311,6 @@ static void slot_ranges(struct emul_slot *slot, const struct extent *extents, un
 	slot->left = extents[0].len;
 }
 
-/* All ranges are checked before the first is touched. */
 /* Blocks of a range that are looked at: what is beyond the limits is not, and nobody is told (NVM
  * Command Set 3.2.3.1). */
 static uint32_t dsm_blocks(const struct emul_options *options, unsigned range, uint32_t nlb,
@@ -326,6 +325,7 @@ static uint32_t dsm_blocks(const struct emul_options *options, unsigned range, u
 	return nlb;
 }
 
+/* All ranges are checked before the first is touched. */
 static uint16_t dsm(struct emul_sq *sq, const struct nvme_sqe *sqe)
 {
 	struct emul *emul = sq->emul;
