@@ -160,8 +160,10 @@ void nvme_ctrl_ns_done(struct nvme_ctrl *ctrl)
 		return;
 	}
 	ctrl->known = true;
+	ctrl->out_of_patience = ctrl->was_gone = false; /* of tries before: no command was there */
 	nvme_admin_arm_aers(ctrl);
 	nvme_ctrl_set_state(ctrl, NVME_CTRL_READY);
+	nvme_retry_ready(ctrl);
 	log_info("%s: ready: %u namespaces, %u I/O queue pairs of up to %u entries, %u interrupt "
 		 "vectors, transfers up to %zu KiB%s",
 		 ctrl->name, ctrl->n_ns, ctrl->info.n_queues, ctrl->info.max_entries, ctrl->n_irqs,
@@ -238,6 +240,17 @@ void nvme_ctrl_disable(struct nvme_ctrl *ctrl)
 	wait_until(ctrl, NVME_CTRL_DISABLING, cap_timeout_ms(ctrl));
 }
 
+/* What a try before has found: it was never READY, so this may be another SSD. */
+static void forget(struct nvme_ctrl *ctrl)
+{
+	nvme_qpair_free(ctrl->adminq, ctrl->params.pool);
+	ctrl->adminq = NULL;
+	nvme_vectors_fini(ctrl);
+	nvme_ns_forget(ctrl);
+	ctrl->info = (struct nvme_ctrl_info){ 0 };
+	ctrl->shadow_on = false;
+}
+
 /* Whatever a predecessor left: a fatal error needs a reset, an enabled controller is disabled. */
 void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 {
@@ -251,6 +264,8 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl)
 	}
 	if ((csts & NVME_CSTS_CFS) && dev->ops->reset(dev))
 		log_warn("%s: it reports a fatal error and cannot be reset", dev->name);
+	if (!ctrl->known)
+		forget(ctrl);
 	cap = mmio_read64(dev, NVME_REG_CAP);
 	if (ctrl->known && cap != ctrl->info.cap) {
 		nvme_ctrl_fail(ctrl, "another SSD is in its place (CAP)");
@@ -321,15 +336,22 @@ static void on_device_event(void *arg, enum pcie_device_event event)
 	}
 }
 
+static int take_device(struct nvme_ctrl *ctrl, struct pcie_device *dev)
+{
+	ctrl->dev = dev;
+	dev->looks_after_doorbell = true; /* nvme_qpair's work_run() */
+	if (!ctrl->known)                 /* else it is the same, and queue pairs' owners read it */
+		snprintf(ctrl->name, sizeof(ctrl->name), "%s", dev->name);
+	return dev->ops->watch(dev, ctrl->params.loop, on_device_event, ctrl);
+}
+
 void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev)
 {
 	must(ctrl->state == NVME_CTRL_ABSENT);
-	log_info("%s: it is there again", ctrl->name);
+	log_info("%s: it is there%s", ctrl->name, ctrl->known ? " again" : "");
 	if (ctrl->dev != dev) {
-		int err = dev->ops->watch(dev, ctrl->params.loop, on_device_event, ctrl);
+		int err = take_device(ctrl, dev);
 
-		ctrl->dev = dev;
-		dev->looks_after_doorbell = true;
 		if (err)
 			log_warn("%s: its events cannot be watched: %s", ctrl->name,
 				 strerror(-err));
@@ -349,9 +371,11 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	if (!ctrl)
 		return -ENOMEM;
 	ctrl->params = *params;
-	ctrl->dev = params->dev;
-	ctrl->dev->looks_after_doorbell = true; /* nvme_qpair's work_run() */
-	snprintf(ctrl->name, sizeof(ctrl->name), "%s", ctrl->dev->name);
+	if (!params->dev) {
+		ctrl->state = NVME_CTRL_ABSENT;
+		ctrl->why = "it was not there, or could not be opened, at the start";
+		snprintf(ctrl->name, sizeof(ctrl->name), "%s", params->name);
+	}
 	nvme_admin_init(ctrl);
 	nvme_recovery_init(ctrl);
 	ctrl->qids = calloc(BITS_WORDS(UINT16_MAX), sizeof(ctrl->qids[0]));
@@ -360,7 +384,7 @@ int nvme_ctrl_new(const struct nvme_ctrl_params *params, struct nvme_ctrl **ret_
 	    !nvme_retry_init(ctrl) || !nvme_ns_init(ctrl) ||
 	    !dma_alloc(params->pool, NVME_IDENTIFY_SIZE, &ctrl->buf))
 		goto fail;
-	err = params->dev->ops->watch(params->dev, params->loop, on_device_event, ctrl);
+	err = params->dev ? take_device(ctrl, params->dev) : 0;
 	if (err)
 		goto fail;
 	*ret_ctrl = ctrl;

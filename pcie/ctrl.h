@@ -10,6 +10,9 @@
  * NAMESPACES → REQUEUING → READY. Queue pairs stay the same objects; commands that were under way
  * are issued again. One that is gone waits in ABSENT for its return, and one that does not come up
  * is tried again from FAILED (retry.c). Queue pairs can be made and deleted all the while.
+ *
+ * An SSD that was never READY stays FAILED, unless it is awaited: then it is tried again and waits
+ * in ABSENT like one that was, and may be there from then on only (nvme_ctrl_params.dev NULL).
  */
 #ifndef NVMETD_PCIE_CTRL_H
 #define NVMETD_PCIE_CTRL_H
@@ -80,7 +83,9 @@ struct nvme_ctrl_events {
 
 struct nvme_ctrl_params {
 	struct loop *loop;           /* main */
-	struct pcie_device *dev;     /* DMA is already mapped */
+	struct pcie_device *dev;     /* DMA is already mapped. NULL: ABSENT, and awaited */
+	const char *name;            /* for the log, while there is no device */
+	bool awaited;                /* nobody needs it now: what fails before READY may pass */
 	struct dma_pool *pool;       /* main's: rings, PRP lists, admin data */
 	size_t max_transfer;         /* our own limit, bytes: power of two, 4096 .. 1 MiB */
 	unsigned max_queues;         /* most I/O queue pairs to ask for, 1 .. 65534 */
@@ -117,11 +122,12 @@ void nvme_ctrl_start(struct nvme_ctrl *ctrl);
  * then stopped(). */
 void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
 
-/* The device is there again (DMA is mapped): brings it up. It must be the same SSD, with the same
- * namespaces. After events->absent(). */
+/* The device is there again (DMA is mapped): brings it up. If it was READY once it must be the same
+ * SSD, with the same namespaces. After events->absent(), or when there was none. */
 void nvme_ctrl_take_up(struct nvme_ctrl *ctrl, struct pcie_device *dev);
 
-/* Tries an SSD that was READY once and has FAILED again, at once. 0, or -ENODEV: it is not one. */
+/* Tries an SSD that has FAILED again, at once, if it was READY once or is awaited. 0, or -ENODEV:
+ * it is not one. */
 int nvme_ctrl_retry(struct nvme_ctrl *ctrl);
 
 bool nvme_ctrl_is_ready(const struct nvme_ctrl *ctrl);

@@ -33,7 +33,7 @@
  *   REQUEUING    READY
  *   READY        PAUSING, SHUTDOWN
  *   PAUSING      DISABLING: reset; ABSENT; FAILED
- *   ABSENT       DISABLING: taken up
+ *   ABSENT       DISABLING: taken up. The first state where there is no device
  *   FAILED       DISABLING: tried again; ABSENT, by way of PAUSING
  *   SHUTDOWN     STOPPED
  */
@@ -157,6 +157,11 @@ struct nvme_ctrl {
 void nvme_ctrl_set_state(struct nvme_ctrl *ctrl, enum nvme_ctrl_state state);
 /* Whether the registers are there; false (all ones) for one that is gone. */
 bool nvme_ctrl_responds(const struct nvme_ctrl *ctrl);
+/* Whether it is tried again and looked for: it was READY once, or is awaited. */
+static inline bool nvme_ctrl_may_return(const struct nvme_ctrl *ctrl)
+{
+	return ctrl->known || ctrl->params.awaited;
+}
 /* CC.EN = 0 and the wait for it: the beginning of each bring-up. */
 void nvme_ctrl_disable(struct nvme_ctrl *ctrl);
 /* All namespaces are known. */
@@ -177,7 +182,7 @@ void nvme_recovery_fini(struct nvme_ctrl *ctrl);
 void nvme_ctrl_fail(struct nvme_ctrl *ctrl, const char *why);
 /* Something is wrong that a reset may cure; before the first READY, and after too many: fails. */
 void nvme_ctrl_recover(struct nvme_ctrl *ctrl, const char *why);
-/* The device is gone, or has to be given back. */
+/* The device is gone, or has to be given back; fails if nobody knows it or waits for it. */
 void nvme_ctrl_gone(struct nvme_ctrl *ctrl, const char *why);
 /* Makes sure that the SSD writes to our memory no more. */
 void nvme_recovery_quiesce(struct nvme_ctrl *ctrl);
@@ -239,6 +244,8 @@ void nvme_queues_deletion_continue(struct nvme_qpair *qp);
 void nvme_ns_scan(struct nvme_ctrl *ctrl);
 bool nvme_ns_init(struct nvme_ctrl *ctrl); /* false: no memory */
 void nvme_ns_fini(struct nvme_ctrl *ctrl);
+/* Never READY: nobody knows of what was found, and the next time it may be others. */
+void nvme_ns_forget(struct nvme_ctrl *ctrl);
 /* Whether the command is a Format that changes the blocks of a namespace. */
 bool nvme_ns_is_changed_by(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe);
 /* READY: what scans have found since the last time, if anything, goes to events->namespaces(). */

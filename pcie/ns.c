@@ -399,14 +399,21 @@ bool nvme_ns_init(struct nvme_ctrl *ctrl)
 	       dma_alloc(ctrl->params.pool, NVME_IDENTIFY_SIZE, &ctrl->scan.buf);
 }
 
+void nvme_ns_forget(struct nvme_ctrl *ctrl)
+{
+	for (unsigned i = 0; i < ctrl->n_ns; i++)
+		free(ctrl->ns[i]);
+	free(ctrl->ns);
+	ctrl->ns = NULL;
+	ctrl->n_ns = 0;
+}
+
 void nvme_ns_fini(struct nvme_ctrl *ctrl)
 {
 	if (ctrl->scan.timer)
 		event_free(ctrl->scan.timer);
 	dma_free(ctrl->params.pool, &ctrl->scan.buf);
-	for (unsigned i = 0; i < ctrl->n_ns; i++)
-		free(ctrl->ns[i]);
-	free(ctrl->ns);
+	nvme_ns_forget(ctrl);
 }
 
 int nvme_ctrl_rescan(struct nvme_ctrl *ctrl)

@@ -366,7 +366,7 @@ void nvme_ctrl_gone(struct nvme_ctrl *ctrl, const char *why)
 {
 	if (ctrl->state == NVME_CTRL_STOPPED || ctrl->state == NVME_CTRL_ABSENT)
 		return;
-	if (!ctrl->known || ctrl->state == NVME_CTRL_SHUTDOWN) {
+	if (!nvme_ctrl_may_return(ctrl) || ctrl->state == NVME_CTRL_SHUTDOWN) {
 		nvme_ctrl_fail(ctrl, why);
 		return;
 	}

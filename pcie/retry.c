@@ -3,8 +3,9 @@
  * An SSD that was given up (FAILED) is tried again, for what was wrong may pass or be put right: it
  * was too hot, another one was in its slot, its firmware hung until it lost power. A try is one
  * bring-up behind a reset of the function, and READY only if it is the same SSD; hosts' commands
- * end with Host Path Error until then. Pauses between tries double, so that an SSD that is broken
- * for good costs a few lines of the log in NVME_RETRY_MAX_MS. Main thread.
+ * end with Host Path Error until then. One that is awaited and was never READY may be any SSD, and
+ * no host knows of it. Pauses between tries double, so that an SSD that is broken for good costs a
+ * few lines of the log in NVME_RETRY_MAX_MS. Main thread.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -39,7 +40,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 int nvme_ctrl_retry(struct nvme_ctrl *ctrl)
 {
-	if (ctrl->state != NVME_CTRL_FAILED || !ctrl->known)
+	if (ctrl->state != NVME_CTRL_FAILED || !nvme_ctrl_may_return(ctrl))
 		return -ENODEV;
 	ctrl->retry.pause_ms = 0;
 	try_again(ctrl);
@@ -61,7 +62,7 @@ void nvme_retry_later(struct nvme_ctrl *ctrl)
 	unsigned first = ctrl->params.retry_ms;
 	struct timeval pause;
 
-	if (!first || !ctrl->known || ctrl->leaving)
+	if (!first || !nvme_ctrl_may_return(ctrl) || ctrl->leaving)
 		return;
 	if (!retry->pause_ms || had_recovered(ctrl))
 		retry->pause_ms = first;

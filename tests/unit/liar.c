@@ -276,6 +276,8 @@ void liar_start(const char *spec, lie_fn *lie)
 		.max_queues = 8,
 		.command_timeout_ms = liar.command_timeout_ms ? liar.command_timeout_ms : 1000,
 		.retry_ms = liar.retry_ms,
+		.name = "absent",
+		.awaited = liar.awaited,
 		.events = &events,
 	};
 	struct emul_options options;
@@ -294,10 +296,19 @@ void liar_start(const char *spec, lie_fn *lie)
 	if (liar.bar_len)
 		liar.dev.bar0_len = liar.bar_len;
 	assert_int_equal(dma_arena_map(arena, &liar.dev), 0);
-	params.dev = &liar.dev;
+	params.dev = liar.absent ? NULL : &liar.dev;
 	params.pool = pool;
 	assert_int_equal(nvme_ctrl_new(&params, &liar_ctrl), 0);
+	if (liar.absent)
+		return;
 	nvme_ctrl_start(liar_ctrl);
+	while (!seen.ready && !seen.failed)
+		liar_run();
+}
+
+void liar_arrive(void)
+{
+	nvme_ctrl_take_up(liar_ctrl, &liar.dev);
 	while (!seen.ready && !seen.failed)
 		liar_run();
 }

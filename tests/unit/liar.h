@@ -44,6 +44,8 @@ struct liar {
 	unsigned vectors;            /* that the machine has left; 0: as many as are asked for */
 	unsigned command_timeout_ms; /* nvme_ctrl_params', 0: 1000 */
 	unsigned retry_ms;           /* nvme_ctrl_params' */
+	bool awaited;                /* the same */
+	bool absent;                 /* until liar_arrive() */
 	int refused; /* opcode of an admin command that it does not know; -1: none */
 	lie_fn *lie;
 };
@@ -67,8 +69,11 @@ static inline bool is_identify(const struct nvme_sqe *sqe, enum nvme_cns cns)
 
 /* The truth again. A cmocka setup function, too. */
 int liar_reset(void **state);
-/* Brings an emulated SSD up; READY or FAILED has been reported when it returns. */
+/* Brings an emulated SSD up; READY or FAILED has been reported when it returns, but of one that is
+ * absent. */
 void liar_start(const char *spec, lie_fn *lie);
+/* It is there now; the same. */
+void liar_arrive(void);
 /* Runs the loop until something is reported; a test fails when nothing is for 10 s. */
 void liar_run(void);
 /* Runs the loop for some time, whatever is reported. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An SSD that was given up is tried again: by itself, when somebody asks for it, and ever less
- * often. */
+ * often. One that was never ready only if it is awaited. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -109,6 +109,115 @@ static void begins_anew(void **state)
 	liar_end();
 }
 
+/* It was never READY, but somebody waits for it. */
+static void awaited(void **state)
+{
+	(void)state;
+	liar.awaited = true;
+	liar.retry_ms = 20;
+	liar_start("emulated:size=1M,fault.never_ready=1,fault.ready_again=3", NULL);
+	assert_int_equal(seen.failed, 1);
+	assert_int_equal(seen.ready, 0);
+	run_until_ready();
+	assert_int_equal(seen.ready, 1);
+	assert_int_equal(nvme_ctrl_n_retries(liar_ctrl), 2);
+	assert_null(nvme_ctrl_why(liar_ctrl));
+	liar_create();
+	assert_int_equal(seen.created_err, 0);
+	assert_false(liar_ctrl->out_of_patience || liar_ctrl->was_gone);
+	liar_delete();
+	liar_end();
+}
+
+static void awaited_and_asked_for(void **state)
+{
+	(void)state;
+	liar.awaited = true;
+	liar_start("emulated:size=1M,fault.never_ready=1,fault.ready_again=2", NULL);
+	liar_run_for(50);
+	assert_int_equal(nvme_ctrl_n_retries(liar_ctrl), 0);
+	assert_int_equal(nvme_ctrl_retry(liar_ctrl), 0);
+	run_until_ready();
+	liar_end();
+}
+
+/* Its second namespace is described when it breaks down. */
+static void break_down(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
+{
+	(void)data;
+	(void)cqe;
+	if (is_identify(sqe, NVME_CNS_NS_DESC_LIST) && le32_get(sqe->nsid) == 2)
+		liar.tell(liar.tell_arg, PCIE_DEVICE_ERROR);
+}
+
+static void other_namespaces(const struct nvme_sqe *sqe, uint8_t *data, struct nvme_cqe *cqe)
+{
+	(void)cqe;
+	if (is_identify(sqe, NVME_CNS_ACTIVE_NS_LIST)) {
+		((le32 *)(void *)data)[0] = le32_set(2);
+		((le32 *)(void *)data)[1] = le32_set(0);
+	}
+}
+
+/* What was found of an SSD that was never READY holds for no other. */
+static void another_one_meanwhile(void **state)
+{
+	(void)state;
+	liar.awaited = true;
+	liar.vectors = 2;
+	liar_start("emulated:size=1M,namespaces=2", break_down);
+	assert_int_equal(seen.failed, 1);
+	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
+	assert_int_equal(liar_ctrl->n_irqs, 2);
+	liar.vectors = 0;
+	liar.dev.n_vectors = 5;
+	liar.lie = other_namespaces;
+	assert_int_equal(nvme_ctrl_retry(liar_ctrl), 0);
+	run_until_ready();
+	assert_int_equal(nvme_ctrl_n_ns(liar_ctrl), 1);
+	assert_int_equal(nvme_ctrl_ns(liar_ctrl, 0)->nsid, 2);
+	assert_int_equal(liar_ctrl->n_irqs, 5);
+	liar_end();
+}
+
+static void not_there_at_first(void **state)
+{
+	(void)state;
+	liar.awaited = liar.absent = true;
+	liar.retry_ms = 5;
+	liar_start("emulated:size=1M", NULL);
+	assert_string_equal(nvme_ctrl_state_name(liar_ctrl), "absent");
+	assert_string_equal(nvme_ctrl_name(liar_ctrl), "absent");
+	assert_non_null(nvme_ctrl_why(liar_ctrl));
+	assert_int_equal(nvme_ctrl_retry(liar_ctrl), -ENODEV);
+	liar_arrive();
+	assert_int_equal(seen.ready, 1);
+	assert_string_equal(nvme_ctrl_name(liar_ctrl), liar.dev.name);
+	liar_end();
+}
+
+static void never_there(void **state)
+{
+	(void)state;
+	liar.awaited = liar.absent = true;
+	liar_start("emulated:size=1M", NULL);
+	liar_end();
+}
+
+/* The kernel wants it back while nothing can be done with it. */
+static void gone_when_failed(void **state)
+{
+	(void)state;
+	liar.awaited = true;
+	liar_start("emulated:size=1M,fault.never_ready=1,fault.ready_again=2", NULL);
+	liar.tell(liar.tell_arg, PCIE_DEVICE_REQUEST);
+	liar_run_for(20);
+	assert_string_equal(nvme_ctrl_state_name(liar_ctrl), "absent");
+	liar.tell(liar.tell_arg, PCIE_DEVICE_BACK);
+	run_until_ready();
+	liar_end();
+}
+
 /* The end: not tried again while it is freed, nor one that was never ready. */
 static void over(void **state)
 {
@@ -129,6 +238,12 @@ int main(void)
 		cmocka_unit_test_setup(when_asked, liar_reset),
 		cmocka_unit_test_setup(less_and_less_often, liar_reset),
 		cmocka_unit_test_setup(begins_anew, liar_reset),
+		cmocka_unit_test_setup(awaited, liar_reset),
+		cmocka_unit_test_setup(awaited_and_asked_for, liar_reset),
+		cmocka_unit_test_setup(another_one_meanwhile, liar_reset),
+		cmocka_unit_test_setup(not_there_at_first, liar_reset),
+		cmocka_unit_test_setup(never_there, liar_reset),
+		cmocka_unit_test_setup(gone_when_failed, liar_reset),
 		cmocka_unit_test_setup(over, liar_reset),
 	};
 
