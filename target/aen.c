@@ -13,6 +13,7 @@
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/target.h"
+#include "util/bits.h"
 #include "util/check.h"
 #include "util/log.h"
 
@@ -97,6 +98,13 @@ void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0)
 	aen->masked |= mask_bit(NVME_AER_LID(dw0));
 	aen->pending_dw0[aen->n_pending++] = dw0;
 	send_pending(ctrl);
+}
+
+void nvmet_aen_namespace(struct nvmet_ctrl *ctrl, uint32_t nsid)
+{
+	bits_set(ctrl->changed_ns, nsid);
+	nvmet_aen_raise(ctrl, NVME_AER_DW0(NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED,
+					   NVME_LOG_CHANGED_NS));
 }
 
 void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid)

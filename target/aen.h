@@ -18,6 +18,8 @@ void nvmet_aen_request(struct nvmet_ctrl *ctrl, struct nvmet_req *req);
 /* Something happened: sent now, or kept until an AER comes; dropped when the host did not enable it
  * or when one of its kind is pending or not yet read. dw0 as NVME_AER_DW0(). */
 void nvmet_aen_raise(struct nvmet_ctrl *ctrl, uint32_t dw0);
+/* A namespace came, went or changed: noted in the list of changed ones, and raised. */
+void nvmet_aen_namespace(struct nvmet_ctrl *ctrl, uint32_t nsid);
 /* The host read the log page without RAE: events that point to it may be sent again, and one that
  * no AER has carried yet is old news. */
 void nvmet_aen_log_read(struct nvmet_ctrl *ctrl, uint8_t lid);

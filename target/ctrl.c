@@ -12,7 +12,6 @@
 #include "target/aen.h"
 #include "target/assoc.h"
 #include "target/auth.h"
-#include "target/fuse.h"
 #include "target/host.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -123,7 +122,8 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	ctrl->subsys = subsys;
 	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
 	ctrl->cap = make_cap(subsys);
-	ctrl->fuses = nvmet_fuse_offered(subsys);
+	nvmet_promise_make(subsys, &ctrl->promise);
+	ctrl->n_ssds = subsys->n_ssds;
 	entry = nvmet_subsystem_host(subsys, ctrl->hostnqn);
 	ctrl->access = entry ? &entry->access : NULL;
 	ctrl->max_qid = subsys->max_queues;

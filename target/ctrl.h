@@ -15,6 +15,7 @@
 
 #include "target/ns.h"
 #include "target/nvmf.h"
+#include "target/promise.h"
 #include "target/subsystem.h"
 #include "util/bits.h"
 
@@ -54,7 +55,12 @@ struct nvmet_ctrl {
 	bool dead;   /* the admin queue is gone, or a fatal error happened */
 	bool proven; /* the host has authenticated once, or need not: counts as this host's */
 
-	bool fuses; /* fused pairs were offered: constant, workers look at it */
+	struct nvmet_promise promise; /* what its host was told: constant, workers look at it */
+	/* Of the subsystem's SSDs, from the first on, those whose namespaces it sees: its I/O
+	 * queues have paths to them. Grows (arrival.h); workers look at it. */
+	_Atomic unsigned n_ssds;
+	unsigned n_arriving; /* I/O queues that are getting a path to the next one */
+	bool stays_behind;   /* it does not get any more */
 
 	uint64_t cap; /* properties, Base 3.1.3 */
 	uint32_t cc;
@@ -117,12 +123,18 @@ void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req);
 /* "ctrl 3 of HOSTNQN at SUBNQN": for log lines. Valid until the next call. */
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl);
 
+/* Whether a namespace of the subsystem is there for this host. Worker or main thread. */
+static inline bool nvmet_ctrl_sees(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns)
+{
+	return ns->path < atomic_load_explicit(&ctrl->n_ssds, memory_order_acquire) &&
+	       nvmet_access_sees(ctrl->access, ns->nsid);
+}
 /* A namespace as this host sees it. Worker or main thread. NULL: it is not there, or not for it. */
 static inline struct nvmet_ns *nvmet_ctrl_ns(const struct nvmet_ctrl *ctrl, uint32_t nsid)
 {
 	struct nvmet_ns *ns = nvmet_subsystem_ns(ctrl->subsys, nsid);
 
-	return ns && nvmet_access_sees(ctrl->access, nsid) ? ns : NULL;
+	return ns && nvmet_ctrl_sees(ctrl, ns) ? ns : NULL;
 }
 /* Whether this host may change its contents. Worker or main thread. */
 static inline bool nvmet_ctrl_may_write(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns)

@@ -141,7 +141,7 @@ uint16_t nvmet_fuse_arrive(struct nvmet_req *req)
 		return 0;
 	/* Until it is live, QID and controller are the main thread's. */
 	if (!queue->live || queue->qid == 0 || req->cmd.opcode == NVME_OPCODE_FABRICS ||
-	    !queue->ctrl->fuses || (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
+	    !queue->ctrl->promise.fuses || (half != NVME_FUSE_FIRST && half != NVME_FUSE_SECOND)) {
 		if (first && half == NVME_FUSE_SECOND)
 			fail(first, NVME_SC_ABORTED_FUSED_MISSING);
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, flags));

@@ -14,7 +14,6 @@
 #include "target/fuse.h"
 #include "target/host.h"
 #include "target/identify.h"
-#include "target/nvm.h"
 #include "target/passthru.h"
 #include "target/queue.h"
 #include "target/req.h"
@@ -41,7 +40,7 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	nvme_text_set(id->sn, sizeof(id->sn), subsys->serial);
 	nvme_text_set(id->mn, sizeof(id->mn), subsys->model);
 	nvme_text_set(id->fr, sizeof(id->fr), NVMETD_VERSION);
-	id->mdts = (uint8_t)(num_log2_up(subsys->max_transfer) - NVME_PAGE_SHIFT);
+	id->mdts = (uint8_t)(num_log2_up(ctrl->promise.max_transfer) - NVME_PAGE_SHIFT);
 	id->cntlid = le16_set(ctrl->cntlid);
 	id->ver = le32_set(NVMET_VERSION);
 	id->ctratt = le32_set(NVME_CTRATT_HOSTID128 | NVME_CTRATT_TBKAS);
@@ -70,34 +69,12 @@ static uint16_t common_acwu(const struct nvmet_subsystem *subsys)
 	return subsys->n_ns ? acwu : 0;
 }
 
-static bool has_write_cache(const struct nvmet_subsystem *subsys)
-{
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		if (nvme_ctrl_info(subsys->ssds[i]->ctrl)->volatile_write_cache)
-			return true;
-	}
-	return false;
-}
-
-/* Blocks that are written whole or not at all, 0's based: what every SSD does. */
-static void atomic_fields(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id)
-{
-	uint16_t awun = UINT16_MAX, awupf = UINT16_MAX;
-
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->id;
-
-		awun = num_min(awun, le16_get(ssd->awun));
-		awupf = num_min(awupf, le16_get(ssd->awupf));
-	}
-	id->awun = le16_set(subsys->n_ssds ? awun : 0);
-	id->awupf = le16_set(subsys->n_ssds ? awupf : 0);
-}
-
 static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
+	struct nvmet_promise now;
 
+	nvmet_promise_make(subsys, &now);
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->cmic = NVME_CMIC_MULTI_CTRL | NVME_CMIC_MULTI_PORT; /* listeners come and go */
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
@@ -109,14 +86,14 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->cqes = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
 	id->nn = le32_set(NVMET_MAX_NSID);
 	id->mnan = le32_set(NVMET_MAX_NSID);
-	id->oncs = le16_set(nvmet_nvm_oncs(subsys));
-	if (nvmet_fuse_offered(subsys) && (le16_get(id->oncs) & NVME_ONCS_COMPARE)) {
+	id->oncs = le16_set(now.oncs);
+	if (ctrl->promise.fuses && now.fuses && (le16_get(id->oncs) & NVME_ONCS_COMPARE)) {
 		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
 		id->acwu = le16_set(common_acwu(subsys));
 	}
 	if (le16_get(id->oncs) & NVME_ONCS_COPY)
 		id->ocfs = le16_set(NVME_OCFS_FORMAT0);
-	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (has_write_cache(subsys) ? NVME_VWC_PRESENT : 0));
+	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (now.write_cache ? NVME_VWC_PRESENT : 0));
 	id->ofcs = le16_set(OFCS_DISCONNECT);
 	if (subsys->n_ssds) {
 		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[0]->ctrl)->id;
@@ -128,7 +105,8 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 		id->wctemp = ssd->wctemp;
 		id->cctemp = ssd->cctemp;
 	}
-	atomic_fields(subsys, id);
+	id->awun = le16_set(now.awun);
+	id->awupf = le16_set(now.awupf);
 	nvmet_passthru_identify(subsys, id);
 }
 

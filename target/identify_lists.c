@@ -12,12 +12,9 @@
 #include "target/commands.h"
 #include "target/ctrl.h"
 #include "target/identify.h"
-#include "target/nvm.h"
 #include "target/queue.h"
 #include "target/req.h"
-#include "target/ssd.h"
 #include "target/subsystem.h"
-#include "util/num.h"
 
 #define THIS_CTRL UINT16_C(0xffff)
 
@@ -179,62 +176,20 @@ void nvmet_identify_ns_ctrl_list(struct nvmet_req *req)
 
 /* --- I/O command sets ------------------------------------------------------------------------- */
 
-/* The least of the limits that SSDs have; 0 is none. In units of 2^n pages of 4 KiB. */
-static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)
-{
-	uint8_t least = 0;
-
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		const struct nvme_ctrl_info *info = nvme_ctrl_info(subsys->ssds[i]->ctrl);
-		uint8_t limit = ((const uint8_t *)&info->nvm)[offset];
-
-		if (limit)
-			limit = (uint8_t)num_min(limit + NVME_CAP_MPSMIN(info->cap), 63u);
-		if (limit && (!least || limit < least))
-			least = limit;
-	}
-	return least;
-}
-
-/* The lesser of two limits of Dataset Management, where 0 is none. */
-static uint64_t lesser(uint64_t a, uint64_t b)
-{
-	return a && b ? num_min(a, b) : a | b;
-}
-
-/* NVM Command Set 3.2.3.1: an SSD passes over what is beyond these, and says nothing. Either all of
- * them are set or none, and if they are then the command is offered. */
-static void dsm_limits(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl_nvm *id)
-{
-	uint64_t dmrl = 0, dmrsl = 0, dmsl = 0;
-
-	if (!(nvmet_nvm_oncs(subsys) & NVME_ONCS_DSM))
-		return;
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
-		const struct nvme_id_ctrl_nvm *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->nvm;
-
-		dmrl = lesser(dmrl, ssd->dmrl);
-		dmrsl = lesser(dmrsl, le32_get(ssd->dmrsl));
-		dmsl = lesser(dmsl, le64_get(ssd->dmsl));
-	}
-	if (!dmrl && !dmrsl && !dmsl)
-		return;
-	id->dmrl = (uint8_t)lesser(dmrl, UINT8_MAX);
-	id->dmrsl = le32_set((uint32_t)lesser(dmrsl, UINT32_MAX));
-	id->dmsl = le64_set(lesser(dmsl, UINT64_MAX));
-}
-
 /* NVM Command Set 4.1.5.4: how much a command without data may cover. */
 void nvmet_identify_cs_ctrl(struct nvmet_req *req)
 {
-	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
 	struct nvme_id_ctrl_nvm *id = req->data.va;
+	struct nvmet_promise now;
 
+	nvmet_promise_make(req->queue->ctrl->subsys, &now);
 	memset(id, 0, sizeof(*id));
-	id->vsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, vsl));
-	id->wzsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wzsl));
-	id->wusl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wusl));
-	dsm_limits(subsys, id);
+	id->vsl = now.vsl;
+	id->wzsl = now.wzsl;
+	id->wusl = now.wusl;
+	id->dmrl = now.dmrl;
+	id->dmrsl = le32_set(now.dmrsl);
+	id->dmsl = le64_set(now.dmsl);
 	nvmet_req_complete(req, 0);
 }
 

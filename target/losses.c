@@ -146,6 +146,13 @@ static void owe(struct nvmet_path *path, const struct nvmet_subsystem *subsys,
 	}
 }
 
+static bool owes_any(const struct nvmet_loss_host *host)
+{
+	static const struct nvmet_ns_set none;
+
+	return memcmp(&host->untold, &none, sizeof(none)) != 0;
+}
+
 void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		       const struct nvmet_ctrl *ctrl)
 {
@@ -161,6 +168,11 @@ void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		host->n_paths++;
 	else
 		losses->forgot = true;
+	if (path->late) {
+		/* queue->untold is its worker's: it takes whatever is owed for a loss of now. */
+		path->losses_known -= host ? owes_any(host) : losses->untold;
+		return;
+	}
 	if (host)
 		owe(path, ctrl->subsys, &host->untold);
 	else if (losses->untold)

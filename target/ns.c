@@ -14,7 +14,6 @@
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/target.h"
-#include "util/bits.h"
 #include "util/log.h"
 #include "util/num.h"
 
@@ -29,10 +28,12 @@ static int take_path(struct nvmet_subsystem *subsys, struct nvmet_ssd *ssd)
 		return path;
 	if (subsys->n_ssds == NVMET_MAX_SSDS)
 		return -ENOSPC;
-	subsys->ssds[subsys->n_ssds] = ssd;
+	path = (int)subsys->n_ssds;
+	subsys->ssds[path] = ssd;
 	subsys->max_transfer = (uint32_t)num_min((size_t)subsys->max_transfer,
 						 nvme_ctrl_info(ssd->ctrl)->max_transfer);
-	return (int)subsys->n_ssds++;
+	subsys->n_ssds++;
+	return path;
 }
 
 static bool is_zero(const uint8_t id[16])
@@ -171,11 +172,8 @@ static void announce(const struct nvmet_ns *ns)
 	struct nvmet_ctrl *ctrl;
 
 	TAILQ_FOREACH (ctrl, &ns->subsys->ctrls, link) {
-		if (!nvmet_access_sees(ctrl->access, ns->nsid))
-			continue;
-		bits_set(ctrl->changed_ns, ns->nsid);
-		nvmet_aen_raise(ctrl, NVME_AER_DW0(NVME_AER_NOTICE, NVME_AER_NOTICE_NS_CHANGED,
-						   NVME_LOG_CHANGED_NS));
+		if (nvmet_ctrl_sees(ctrl, ns))
+			nvmet_aen_namespace(ctrl, ns->nsid);
 	}
 }
 

@@ -114,7 +114,7 @@ void nvmet_queue_release_continue(struct nvmet_queue *queue)
 	if (queue->control_outstanding || queue->paths_left || queue->released_posted)
 		return;
 	/* Every put() is asynchronous, so this loop is through before the first one comes back. */
-	for (unsigned i = 0; i < queue->n_paths; i++) {
+	for (unsigned i = 0; i < NVMET_MAX_SSDS; i++) { /* one that came late may not count yet */
 		if (queue->paths[i].share && !queue->paths[i].putting) {
 			queue->paths_left++;
 			nvmet_ssd_put(queue, i, path_put);

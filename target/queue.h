@@ -56,6 +56,7 @@ struct nvmet_path {
 	TAILQ_ENTRY(nvmet_path) link; /* users of the share, or the SSD's waiters */
 	uint32_t entries;             /* wanted, while it waits */
 	bool putting;                 /* counted in share->n_putting */
+	bool late;                    /* it came when its queue was live (arrival.h) */
 	struct loop_msg msg;
 	void (*got)(struct nvmet_queue *queue, int err);
 	void (*put)(struct nvmet_queue *queue);
@@ -122,6 +123,8 @@ struct nvmet_queue {
 	struct loop_msg look_msg;
 	struct loop_msg close_msg;
 	const char *close_why;
+	struct loop_msg arrival_msg; /* a path that came late, there and back */
+	int arrival_err;
 
 	/* Release, there and back. */
 	struct loop_msg release_msg;

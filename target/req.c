@@ -88,7 +88,7 @@ static uint16_t check_sgl(struct nvmet_req *req, enum nvmet_dir dir)
 /* What Identify's MDTS says; before Connect has told which subsystem it is, our own limit. */
 static uint32_t max_transfer(const struct nvmet_queue *queue)
 {
-	return queue->live ? queue->ctrl->subsys->max_transfer : queue->target->max_transfer;
+	return queue->live ? queue->ctrl->promise.max_transfer : queue->target->max_transfer;
 }
 
 uint16_t nvmet_req_expect_range(struct nvmet_req *req, enum nvmet_dir dir, uint64_t min,

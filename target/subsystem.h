@@ -55,7 +55,8 @@ struct nvmet_subsystem {
 	uint16_t max_queues;  /* I/O queues a controller may have, 1 .. NVMET_MAX_QUEUES */
 
 	struct nvmet_ssd *ssds[NVMET_MAX_SSDS];
-	unsigned n_ssds;
+	_Atomic unsigned n_ssds;  /* grows; workers look at it */
+	bool expects;             /* SSDs that were never seen, and have namespaces of it */
 	uint32_t max_transfer;    /* bytes: the least that the target and all SSDs can do at once */
 	struct nvmet_ssd *all_of; /* all its namespaces are exported, later ones too; or NULL */
 	/* By host NSID; 0 is unused. Entries are added while workers read, never taken away. */

@@ -26,6 +26,16 @@ static struct nvmet_path *begin(unsigned i, const struct nvmet_ctrl *ctrl)
 	return &queues[i].paths[0];
 }
 
+/* Of a queue that is live: it is at work with what it has to tell. */
+static struct nvmet_path *begin_late(unsigned i, const struct nvmet_ctrl *ctrl)
+{
+	queues[i] = (struct nvmet_queue){ .ctrl = NULL };
+	queues[i].paths[0].queue = &queues[i];
+	queues[i].paths[0].late = true;
+	nvmet_losses_join(&losses, &queues[i].paths[0], ctrl);
+	return &queues[i].paths[0];
+}
+
 static bool told_later(struct nvmet_path *path, uint32_t nsid, unsigned seconds)
 {
 	return nvmet_losses_tell(&losses, path, nvmet_subsystem_ns(subsys, nsid),
@@ -56,6 +66,26 @@ static int teardown(void **state)
 	(void)state;
 	nvmet_losses_fini(&losses);
 	return 0;
+}
+
+/* A path that comes late leaves the queue's own alone; what is owed is told all the same. */
+static void who_is_there_already(void **state)
+{
+	static const struct nvmet_ns_set none;
+	struct nvmet_path *one, *two = begin_late(1, &host);
+
+	(void)state;
+	assert_false(told(two, 1));
+	nvmet_losses_add(&losses);
+	one = begin_late(0, &host);
+	assert_memory_equal(&queues[0].untold, &none, sizeof(none));
+	for (uint32_t nsid = 1; nsid <= 2; nsid++) {
+		assert_true(told(one, nsid));
+		assert_false(told(one, nsid));
+		assert_true(told(two, nsid));
+	}
+	end(one);
+	end(two);
 }
 
 /* Once each queue and namespace, and once more for the next loss. */
@@ -243,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(who_is_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_there_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_may_not_have_seen_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_was_forgotten, setup, teardown),

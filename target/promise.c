@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What hosts rely on; see promise.h. */
+#include "target/promise.h"
+
+#include <stddef.h>
+
+#include "pcie/ctrl.h"
+#include "target/fuse.h"
+#include "target/nvm.h"
+#include "target/ssd.h"
+#include "target/subsystem.h"
+#include "util/num.h"
+
+#define UNSEEN_TRANSFER (128u << 10) /* bytes */
+
+static bool has_write_cache(const struct nvmet_subsystem *subsys)
+{
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		if (nvme_ctrl_info(subsys->ssds[i]->ctrl)->volatile_write_cache)
+			return true;
+	}
+	return false;
+}
+
+/* The least of the limits that SSDs have; 0 is none. */
+static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)
+{
+	uint8_t least = 0;
+
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		const struct nvme_ctrl_info *info = nvme_ctrl_info(subsys->ssds[i]->ctrl);
+		uint8_t limit = ((const uint8_t *)&info->nvm)[offset];
+
+		if (limit)
+			limit = (uint8_t)num_min(limit + NVME_CAP_MPSMIN(info->cap), 63u);
+		if (limit && (!least || limit < least))
+			least = limit;
+	}
+	return least;
+}
+
+/* Blocks that are written whole or not at all: what every SSD does. */
+static void least_atomic(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+{
+	ret->awun = ret->awupf = subsys->n_ssds ? UINT16_MAX : 0;
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->id;
+
+		ret->awun = num_min(ret->awun, le16_get(ssd->awun));
+		ret->awupf = num_min(ret->awupf, le16_get(ssd->awupf));
+	}
+}
+
+/* The lesser of two limits, where 0 is none. */
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a && b ? num_min(a, b) : a | b;
+}
+
+/* NVM Command Set 3.2.3.1: either all of them are set or none, and if they are then the command is
+ * offered. */
+static void least_dsm(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+{
+	uint64_t dmrl = 0, dmrsl = 0, dmsl = 0;
+
+	if (!(ret->oncs & NVME_ONCS_DSM))
+		return;
+	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+		const struct nvme_id_ctrl_nvm *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->nvm;
+
+		dmrl = lesser(dmrl, ssd->dmrl);
+		dmrsl = lesser(dmrsl, le32_get(ssd->dmrsl));
+		dmsl = lesser(dmsl, le64_get(ssd->dmsl));
+	}
+	if (!dmrl && !dmrsl && !dmsl)
+		return;
+	ret->dmrl = (uint8_t)lesser(dmrl, UINT8_MAX);
+	ret->dmrsl = (uint32_t)lesser(dmrsl, UINT32_MAX);
+	ret->dmsl = lesser(dmsl, UINT64_MAX);
+}
+
+void nvmet_promise_make(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+{
+	*ret = (struct nvmet_promise){
+		.max_transfer = subsys->max_transfer,
+		.oncs = nvmet_nvm_oncs(subsys),
+		.write_cache = subsys->expects || has_write_cache(subsys),
+		.fuses = nvmet_fuse_offered(subsys),
+		.vsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, vsl)),
+		.wzsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wzsl)),
+		.wusl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wusl)),
+	};
+	least_atomic(subsys, ret);
+	least_dsm(subsys, ret);
+	if (subsys->expects && !subsys->n_ssds)
+		ret->max_transfer = num_min(ret->max_transfer, UNSEEN_TRANSFER);
+}
+
+/* Of a command that hosts were offered. */
+static bool limit_holds(const struct nvmet_promise *promise, uint16_t oncs, uint64_t limit,
+			uint64_t now)
+{
+	return !(promise->oncs & oncs) || !now || (limit && limit <= now);
+}
+
+static bool limits_hold(const struct nvmet_promise *promise, const struct nvmet_promise *now)
+{
+	return limit_holds(promise, NVME_ONCS_VERIFY, promise->vsl, now->vsl) &&
+	       limit_holds(promise, NVME_ONCS_WRITE_ZEROES, promise->wzsl, now->wzsl) &&
+	       limit_holds(promise, NVME_ONCS_WRITE_UNCORRECTABLE, promise->wusl, now->wusl) &&
+	       limit_holds(promise, NVME_ONCS_DSM, promise->dmrl, now->dmrl) &&
+	       limit_holds(promise, NVME_ONCS_DSM, promise->dmrsl, now->dmrsl) &&
+	       limit_holds(promise, NVME_ONCS_DSM, promise->dmsl, now->dmsl);
+}
+
+bool nvmet_promise_holds(const struct nvmet_promise *promise, const struct nvmet_promise *now)
+{
+	return promise->max_transfer <= now->max_transfer && !(promise->oncs & ~now->oncs) &&
+	       (promise->write_cache || !now->write_cache) && (!promise->fuses || now->fuses) &&
+	       promise->awun <= now->awun && promise->awupf <= now->awupf &&
+	       limits_hold(promise, now);
+}
