@@ -21,6 +21,7 @@
 #include "security/hash.h"
 #include "security/sandbox.h"
 #include "target/aen.h"
+#include "target/arrival.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "target/worker.h"
@@ -107,48 +108,43 @@ int apply_memory(struct daemon *daemon)
 
 /* --- SSDs ------------------------------------------------------------------------------------- */
 
-static int open_device(const struct conf_ssd *conf, struct pcie_device **ret_dev)
+static bool is_emulated(const struct daemon_ssd *ssd)
 {
-	struct emul_options options;
+	return strncmp(ssd->conf->spec, "emulated:", strlen("emulated:")) == 0;
+}
+
+static int emul_options(const struct daemon_ssd *ssd, struct emul_options *ret)
+{
 	char why[256];
 
-	if (strncmp(conf->spec, "emulated:", strlen("emulated:")) != 0)
-		return vfio_device_open(conf->spec, ret_dev);
-	if (emul_options_parse(conf->spec, &options, why, sizeof(why))) {
-		log_err("ssd %s: %s", conf->name, why);
+	if (emul_options_parse(ssd->conf->spec, ret, why, sizeof(why))) {
+		log_err("ssd %s: %s", ssd->conf->name, why);
 		return -EINVAL;
 	}
-	return emul_device_open(&options, ret_dev);
-}
-
-static void begin_failed(struct daemon_ssd *ssd, const char *step, int err)
-{
-	log_err("ssd %s (%s): %s: %s", ssd->conf->name, ssd->conf->spec, step, strerror(-err));
-}
-
-int apply_open_ssds(struct daemon *daemon)
-{
-	for (unsigned i = 0; i < daemon->conf->n_ssds; i++) {
-		struct daemon_ssd *ssd = &daemon->ssds[i];
-		int err;
-
-		ssd->daemon = daemon;
-		ssd->conf = &daemon->conf->ssds[i];
-		ssd->numa_node = numa_node_of(ssd->conf->spec);
-		daemon->n_ssds = i + 1;
-		err = open_device(ssd->conf, &ssd->dev);
-		if (err) {
-			begin_failed(ssd, "cannot be opened", err);
-			return err;
-		}
-		err = dma_arena_map(daemon->arena, ssd->dev);
-		if (err) {
-			begin_failed(ssd, "DMA memory cannot be mapped", err);
-			return err;
-		}
-		ssd->mapped = true;
-	}
+	ret->at_once = ssd->daemon->state != DAEMON_STARTING; /* hosts wait for this thread */
 	return 0;
+}
+
+static int open_device(struct daemon_ssd *ssd)
+{
+	struct emul_options options;
+	int err;
+
+	if (!is_emulated(ssd))
+		return vfio_device_open(ssd->conf->spec, &ssd->dev);
+	err = emul_options(ssd, &options);
+	return err ? err : emul_device_open(&options, &ssd->dev);
+}
+
+/* Whether to open it is worth trying: it answers under its address and vfio-pci has it, or its file
+ * is there, which is made at the start only. */
+static bool device_present(const struct daemon_ssd *ssd)
+{
+	struct emul_options options;
+
+	if (!is_emulated(ssd))
+		return vfio_device_present(ssd->conf->spec);
+	return emul_options(ssd, &options) == 0 && emul_device_present(&options);
 }
 
 static void close_ssd(struct daemon_ssd *ssd)
@@ -161,6 +157,42 @@ static void close_ssd(struct daemon_ssd *ssd)
 	ssd->dev = NULL;
 }
 
+/* With what is in the way in the log. */
+static int open_ssd(struct daemon_ssd *ssd)
+{
+	const char *step = "cannot be opened";
+	int err = open_device(ssd);
+
+	if (!err) {
+		step = "DMA memory cannot be mapped";
+		err = dma_arena_map(ssd->daemon->arena, ssd->dev);
+		ssd->mapped = !err;
+	}
+	if (err) {
+		log_err("ssd %s (%s): %s: %s", ssd->conf->name, ssd->conf->spec, step,
+			strerror(-err));
+		close_ssd(ssd);
+	}
+	return err;
+}
+
+int apply_open_ssds(struct daemon *daemon)
+{
+	for (unsigned i = 0; i < daemon->conf->n_ssds; i++) {
+		struct daemon_ssd *ssd = &daemon->ssds[i];
+		int err;
+
+		ssd->daemon = daemon;
+		ssd->conf = &daemon->conf->ssds[i];
+		ssd->numa_node = numa_node_of(ssd->conf->spec);
+		daemon->n_ssds = i + 1;
+		err = open_ssd(ssd);
+		if (err && !ssd->conf->optional)
+			return err;
+	}
+	return 0;
+}
+
 /* In vain: it was there, and could not be used. */
 static void look_again(struct daemon_ssd *ssd, bool in_vain)
 {
@@ -171,7 +203,12 @@ static void look_again(struct daemon_ssd *ssd, bool in_vain)
 	evtimer_add(ssd->look_timer, &pause);
 }
 
-/* It answers again under its address, and vfio-pci has it. */
+/* It is bound and can be opened, and no more: its registers read all ones. */
+static bool came_to_nothing(const struct daemon_ssd *ssd)
+{
+	return ssd->taken_up_ns && clock_now_ns() - ssd->taken_up_ns < LOOK_MAX_S * NSEC_PER_SEC;
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon_ssd *ssd = arg;
@@ -180,26 +217,42 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (ssd->daemon->state == DAEMON_STOPPING)
 		return;
-	if (!vfio_device_present(ssd->conf->spec)) {
+	if (!device_present(ssd)) {
 		look_again(ssd, false);
 		return;
 	}
-	if (open_device(ssd->conf, &ssd->dev) == 0 &&
-	    dma_arena_map(ssd->daemon->arena, ssd->dev) == 0) {
-		ssd->mapped = true;
+	if (open_ssd(ssd) == 0) {
 		ssd->taken_up_ns = clock_now_ns();
+		ssd->numa_node = numa_node_of(ssd->conf->spec);
 		nvme_ctrl_take_up(ssd->ctrl, ssd->dev);
 		return;
 	}
-	log_warn("ssd %s: it is there again, but cannot be opened yet", ssd->conf->name);
-	close_ssd(ssd);
+	log_warn("ssd %s: it is there, but cannot be opened yet%s", ssd->conf->name,
+		 ssd->daemon->conf && ssd->daemon->conf->user[0]
+			 ? ", by the user that nvmetd has become: what takes more is open to it "
+			   "at its start only"
+			 : "");
 	look_again(ssd, true);
 }
 
-/* It is bound and can be opened, and no more: its registers read all ones. */
-static bool came_to_nothing(const struct daemon_ssd *ssd)
+void apply_look_for(struct daemon_ssd *ssd)
 {
-	return ssd->taken_up_ns && clock_now_ns() - ssd->taken_up_ns < LOOK_MAX_S * NSEC_PER_SEC;
+	if (!ssd->look_timer)
+		ssd->look_timer = evtimer_new(ssd->daemon->loop.base, on_look, ssd);
+	if (ssd->look_timer)
+		look_again(ssd, came_to_nothing(ssd));
+	else
+		log_err("ssd %s: no memory to look for its return", ssd->conf->name);
+}
+
+int apply_look_now(struct daemon_ssd *ssd)
+{
+	if (!ssd->look_timer || !evtimer_pending(ssd->look_timer, NULL))
+		return -ENODEV;
+	evtimer_del(ssd->look_timer);
+	ssd->look_s = 0;
+	event_active(ssd->look_timer, EV_TIMEOUT, 0);
+	return 0;
 }
 
 void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
@@ -210,12 +263,7 @@ void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg)
 	close_ssd(ssd);
 	log_warn("ssd %s (%s): given back; taken up again when it is back, bound to vfio-pci",
 		 ssd->conf->name, ssd->conf->spec);
-	if (!ssd->look_timer)
-		ssd->look_timer = evtimer_new(ssd->daemon->loop.base, on_look, ssd);
-	if (ssd->look_timer)
-		look_again(ssd, came_to_nothing(ssd));
-	else
-		log_err("ssd %s: no memory to look for its return", ssd->conf->name);
+	apply_look_for(ssd);
 }
 
 /* --- Exports ---------------------------------------------------------------------------------- */
@@ -291,6 +339,26 @@ static int first_cntlid(uint16_t *ret_cntlid)
 	return err;
 }
 
+/* Whether it has namespaces on SSDs that were never seen. */
+static bool expects(const struct daemon *daemon, const struct conf_subsystem *conf)
+{
+	for (unsigned i = 0; i < conf->n_ns; i++) {
+		if (!daemon->ssds[conf->ns[i].ssd].ssd)
+			return true;
+	}
+	return false;
+}
+
+static int export_if_there(struct nvmet_subsystem *subsys, const struct conf_ns *conf,
+			   struct daemon_ssd *ssd)
+{
+	if (ssd->ssd)
+		return export_ns(subsys, conf->nsid, ssd, conf->ssd_nsid, conf->read_only);
+	log_warn("%s: namespace %u comes when ssd %s is there", subsys->nqn, conf->nsid,
+		 ssd->conf->name);
+	return 0;
+}
+
 static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *conf)
 {
 	struct nvmet_subsystem *subsys;
@@ -322,10 +390,37 @@ static int apply_subsystem(struct daemon *daemon, const struct conf_subsystem *c
 	}
 	if (conf->n_ns == 0 && conf->all_of_ssd >= 0)
 		return export_all(subsys, &daemon->ssds[conf->all_of_ssd]);
+	subsys->expects = expects(daemon, conf);
 	for (unsigned i = 0; i < conf->n_ns && !err; i++)
-		err = export_ns(subsys, conf->ns[i].nsid, &daemon->ssds[conf->ns[i].ssd],
-				conf->ns[i].ssd_nsid, conf->ns[i].read_only);
+		err = export_if_there(subsys, &conf->ns[i], &daemon->ssds[conf->ns[i].ssd]);
 	return err;
+}
+
+static int make_ssd(struct daemon_ssd *ssd)
+{
+	return nvmet_ssd_new(&ssd->daemon->target, ssd->ctrl, ssd->conf->name, &ssd->ssd);
+}
+
+void apply_late_exports(struct daemon_ssd *ssd)
+{
+	struct daemon *daemon = ssd->daemon;
+	const struct conf *conf = daemon->conf;
+
+	if (make_ssd(ssd)) {
+		log_err("ssd %s: no memory to export it", ssd->conf->name);
+		return;
+	}
+	for (unsigned i = 0; i < conf->n_subsystems; i++) {
+		const struct conf_subsystem *from = &conf->subsystems[i];
+		struct nvmet_subsystem *subsys = nvmet_target_find(&daemon->target, from->nqn);
+
+		for (unsigned n = 0; n < from->n_ns; n++) {
+			if (&daemon->ssds[from->ns[n].ssd] == ssd)
+				export_if_there(subsys, &from->ns[n], ssd);
+		}
+		subsys->expects = expects(daemon, from);
+	}
+	nvmet_ssd_arrived(ssd->ssd);
 }
 
 int apply_exports(struct daemon *daemon)
@@ -333,8 +428,7 @@ int apply_exports(struct daemon *daemon)
 	int err;
 
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
-		err = nvmet_ssd_new(&daemon->target, daemon->ssds[i].ctrl,
-				    daemon->ssds[i].conf->name, &daemon->ssds[i].ssd);
+		err = daemon->ssds[i].ready ? make_ssd(&daemon->ssds[i]) : 0;
 		if (err)
 			return err;
 	}

@@ -21,11 +21,12 @@ static json_t *rescan(struct daemon *daemon, const json_t *request)
 		return report_error("expected \"ssd\": a name, or nothing for all");
 
 	for (unsigned i = 0; i < daemon->n_ssds; i++) {
-		const struct daemon_ssd *ssd = &daemon->ssds[i];
+		struct daemon_ssd *ssd = &daemon->ssds[i];
 
 		if (name && strcmp(name, ssd->conf->name) != 0)
 			continue;
-		if (nvme_ctrl_rescan(ssd->ctrl) == 0 || nvme_ctrl_retry(ssd->ctrl) == 0)
+		if (nvme_ctrl_rescan(ssd->ctrl) == 0 || nvme_ctrl_retry(ssd->ctrl) == 0 ||
+		    apply_look_now(ssd) == 0)
 			n++;
 		else if (name)
 			return report_error("the SSD is not ready");

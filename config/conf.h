@@ -41,6 +41,7 @@ struct conf_ssd {
 	unsigned io_timeout_ms;       /* I/O commands */
 	unsigned recovery_timeout_ms; /* how long commands wait for an SSD that is away */
 	unsigned retry_pause_ms;      /* before the first try of an SSD that was given up */
+	bool optional;                /* the daemon starts without it, and waits for it */
 };
 
 #define CONF_SSD_DEFAULTS                                                       \

@@ -151,6 +151,7 @@ static int read_ssd(const struct conf_reader *reader, const config_setting_t *se
 		{ "io_timeout", CONF_DURATION, SSD(io_timeout_ms), 200, 600000, NULL },
 		{ "recovery_timeout", CONF_DURATION, SSD(recovery_timeout_ms), 1, 600000, NULL },
 		{ "retry_pause", CONF_DURATION, SSD(retry_pause_ms), 1000, 600000, NULL },
+		{ "optional", CONF_BOOL, SSD(optional), 0, 0, NULL },
 	};
 	struct conf *conf = reader->conf;
 	struct conf_ssd ssd = { CONF_SSD_DEFAULTS };

@@ -2,8 +2,9 @@
 /*
  * The life of the daemon.
  *
- * STARTING: SSDs are brought up, side by side; when the last is ready, exports and listeners are
- * made. LIVE: hosts come and go. STOPPING: connections are drained and closed, then SSDs shut down,
+ * STARTING: SSDs are brought up, side by side; when the last is ready, or missing though optional,
+ * exports and listeners are made. LIVE: hosts come and go, and SSDs that were missing may come.
+ * STOPPING: connections are drained and closed, then SSDs shut down,
  * then everything is freed.
  *
  * Each step that waits goes on in a callback from the loop. What fails while STARTING stops the
@@ -38,6 +39,7 @@
 #include "util/version.h"
 
 #define DRAIN_MS     5000
+#define LOOKED_FOR   "looked for every second, and brought up when it is there"
 #define OTHER_LOCKED (64u << 20) /* bytes that io_urings and page tables may count as locked */
 
 static void notify(const char *state)
@@ -155,19 +157,38 @@ static void go_live(struct daemon *daemon)
 	log_ready(daemon);
 }
 
+static void go_live_if_settled(struct daemon *daemon)
+{
+	if (daemon->state != DAEMON_STARTING)
+		return;
+	for (unsigned i = 0; i < daemon->n_ssds; i++) {
+		if (!daemon->ssds[i].ready && !daemon->ssds[i].missing)
+			return;
+	}
+	go_live(daemon);
+}
+
 static void ssd_ready(struct nvme_ctrl *ctrl, void *arg)
 {
 	struct daemon_ssd *ssd = arg;
-	struct daemon *daemon = ssd->daemon;
 
 	(void)ctrl;
 	ssd->ready = true;
-	for (unsigned i = 0; i < daemon->n_ssds; i++) {
-		if (!daemon->ssds[i].ready)
-			return;
-	}
-	if (daemon->state == DAEMON_STARTING)
-		go_live(daemon);
+	ssd->missing = false;
+	if (ssd->daemon->state == DAEMON_LIVE)
+		apply_late_exports(ssd);
+	else
+		go_live_if_settled(ssd->daemon);
+}
+
+/* Said once: what is wrong is in the log already. */
+static void ssd_missing(struct daemon_ssd *ssd, const char *what_follows)
+{
+	if (ssd->missing)
+		return;
+	ssd->missing = true;
+	log_warn("ssd %s (%s): optional: starting without it; %s; nvmetctl rescan %s: at once",
+		 ssd->conf->name, ssd->conf->spec, what_follows, ssd->conf->name);
 }
 
 static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
@@ -175,6 +196,11 @@ static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 	struct daemon_ssd *ssd = arg;
 
 	(void)ctrl;
+	if (ssd->daemon->state == DAEMON_STARTING && ssd->conf->optional) {
+		ssd_missing(ssd, "tried again after retry_pause, and less and less often");
+		go_live_if_settled(ssd->daemon);
+		return;
+	}
 	if (ssd->daemon->state == DAEMON_STARTING) {
 		log_err("ssd %s (%s): not usable: %s", ssd->conf->name, ssd->conf->spec, why);
 		ssd->stopped = true;
@@ -186,6 +212,17 @@ static void ssd_failed(struct nvme_ctrl *ctrl, const char *why, void *arg)
 		ssd->stopped = true;
 		stop_if_all_stopped(ssd->daemon);
 	}
+}
+
+static void ssd_absent(struct nvme_ctrl *ctrl, void *arg)
+{
+	struct daemon_ssd *ssd = arg;
+
+	apply_ssd_absent(ctrl, ssd);
+	if (ssd->daemon->state != DAEMON_STARTING)
+		return;
+	ssd_missing(ssd, LOOKED_FOR);
+	go_live_if_settled(ssd->daemon);
 }
 
 static void ssd_stopped(struct nvme_ctrl *ctrl, void *arg)
@@ -250,11 +287,13 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		.unavailable = ssd_unavailable,
 		.available = ssd_available,
 		.cache_lost = ssd_cache_lost,
-		.absent = apply_ssd_absent,
+		.absent = ssd_absent,
 	};
 	const struct nvme_ctrl_params params = {
 		.loop = &daemon->loop,
 		.dev = ssd->dev,
+		.name = ssd->conf->name,
+		.awaited = ssd->conf->optional,
 		.pool = daemon->pool,
 		.max_transfer = daemon->conf->max_transfer,
 		.max_queues = ssd->conf->max_queues,
@@ -271,7 +310,12 @@ static int start_ssd(struct daemon *daemon, struct daemon_ssd *ssd)
 		log_err("ssd %s: %s", ssd->conf->name, strerror(-err));
 		return err;
 	}
-	nvme_ctrl_start(ssd->ctrl);
+	if (ssd->dev) {
+		nvme_ctrl_start(ssd->ctrl);
+	} else {
+		ssd_missing(ssd, LOOKED_FOR);
+		apply_look_for(ssd);
+	}
 	return 0;
 }
 
@@ -391,6 +435,7 @@ int daemon_run(const struct conf *conf)
 			daemon.status = start_ssd(&daemon, &daemon.ssds[i]) ? 1 : 0;
 		if (daemon.status)
 			daemon_stop(&daemon, 1);
+		go_live_if_settled(&daemon); /* none may be there to wait for */
 		loop_run(&daemon.loop);
 	}
 	apply_undo(&daemon);

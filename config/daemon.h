@@ -37,6 +37,7 @@ struct daemon_ssd {
 	unsigned look_s;          /* its pause; longer each time that the return came to nothing */
 	uint64_t taken_up_ns;     /* when it last returned; 0: never */
 	bool ready;
+	bool missing; /* optional, and not usable at the start: it is waited for, not ready yet */
 	bool stopped;
 };
 
@@ -73,13 +74,19 @@ int daemon_run(const struct conf *conf);
 /* apply.c: the objects of a configuration. 0 or -errno (logged). */
 /* DMA memory, the workers that share it, and an empty target. */
 int apply_memory(struct daemon *daemon);
-/* The SSDs' devices, with the memory mapped for each. */
+/* The SSDs' devices, with the memory mapped for each; an optional one may be left without. */
 int apply_open_ssds(struct daemon *daemon);
+/* Opens the device of an SSD that has none as soon as it is there, and takes it up. */
+void apply_look_for(struct daemon_ssd *ssd);
+/* Looks now. 0, or -ENODEV: it is not looked for. */
+int apply_look_now(struct daemon_ssd *ssd);
 /* The device of an SSD is gone: closes it, and takes it up again once it is back. The arguments are
  * nvme_ctrl_events.absent()'s; `arg` is a struct daemon_ssd. */
 void apply_ssd_absent(struct nvme_ctrl *ctrl, void *arg);
-/* All SSDs are ready: what hosts see, and the addresses they see it at. */
+/* SSDs are ready or missing: what hosts see, and the addresses they see it at. */
 int apply_exports(struct daemon *daemon);
+/* One that was missing is ready: hosts see it too. What cannot be exported is logged. */
+void apply_late_exports(struct daemon_ssd *ssd);
 int apply_listeners(struct daemon *daemon);
 /* Gives up what is not needed any more, and starts the workers. */
 int apply_sandbox(struct daemon *daemon);

@@ -181,7 +181,8 @@ static void add_ssds(const struct daemon *daemon, struct evbuffer *out)
 		const char *name, *type, *help;
 		unsigned (*get)(const struct daemon_ssd *ssd);
 	} rows[] = {
-		{ "ssd_ready", "gauge", "1: it takes commands; 0: it is reset, gone or failed.",
+		{ "ssd_ready", "gauge",
+		  "1: it takes commands; 0: it is reset, gone, failed or was never there.",
 		  ssd_is_ready },
 		{ "ssd_resets", "counter", "Resets.", ssd_resets },
 		{ "ssd_retries", "counter", "Tries of an SSD that was given up.", ssd_retries },

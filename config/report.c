@@ -152,6 +152,44 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 			 report_text(ns->ssd->name), "ssd_nsid", (json_int_t)ns->nvme_ns->nsid);
 }
 
+/* One that is configured, on an SSD that was never seen. */
+static json_t *missing_ns_item(const struct daemon *daemon, const struct conf_ns *conf)
+{
+	return json_pack("{s:i, s:b, s:n, s:n, s:n, s:o, s:I}", "nsid", conf->nsid, "active", false,
+			 "blocks", "block_size", "uuid", "ssd",
+			 report_text(daemon->conf->ssds[conf->ssd].name), "ssd_nsid",
+			 (json_int_t)conf->ssd_nsid);
+}
+
+/* What is configured for the subsystem, by NSID; NULL: nothing. */
+static void find_configured(const struct daemon *daemon, const struct nvmet_subsystem *subsys,
+			    const struct conf_ns *configured[NVMET_MAX_NSID + 1])
+{
+	for (unsigned i = 0; i < daemon->conf->n_subsystems; i++) {
+		const struct conf_subsystem *conf = &daemon->conf->subsystems[i];
+
+		if (strcmp(conf->nqn, subsys->nqn) != 0)
+			continue;
+		for (unsigned n = 0; n < conf->n_ns; n++)
+			configured[conf->ns[n].nsid] = &conf->ns[n];
+	}
+}
+
+static json_t *namespaces_of(const struct daemon *daemon, const struct nvmet_subsystem *subsys)
+{
+	const struct conf_ns *configured[NVMET_MAX_NSID + 1] = { NULL };
+	json_t *list = json_array();
+
+	find_configured(daemon, subsys, configured);
+	for (uint32_t nsid = 1; nsid <= NVMET_MAX_NSID; nsid++) {
+		if (subsys->ns[nsid] != NULL)
+			json_array_append_new(list, ns_item(subsys->ns[nsid]));
+		else if (configured[nsid])
+			json_array_append_new(list, missing_ns_item(daemon, configured[nsid]));
+	}
+	return list;
+}
+
 static json_t *queue_item(const struct nvmet_queue *queue)
 {
 	json_t *item = json_pack("{s:i, s:i, s:s, s:i, s:s, s:s}", "qid", queue->qid, "entries",
@@ -177,23 +215,19 @@ static json_t *ctrl_item(const struct nvmet_ctrl *ctrl)
 			 (json_int_t)ctrl->kato_ms, "queues", queues);
 }
 
-static json_t *subsystem_item(const struct nvmet_subsystem *subsys)
+static json_t *subsystem_item(const struct daemon *daemon, const struct nvmet_subsystem *subsys)
 {
-	json_t *namespaces = json_array(), *ctrls = json_array(), *hosts = json_array();
+	json_t *ctrls = json_array(), *hosts = json_array();
 	const struct nvmet_host_entry *host;
 	const struct nvmet_ctrl *ctrl;
 
-	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
-		if (subsys->ns[nsid] != NULL)
-			json_array_append_new(namespaces, ns_item(subsys->ns[nsid]));
-	}
 	TAILQ_FOREACH (ctrl, &subsys->ctrls, link)
 		json_array_append_new(ctrls, ctrl_item(ctrl));
 	TAILQ_FOREACH (host, &subsys->hosts, link)
 		json_array_append_new(hosts, report_text(host->nqn));
 	return json_pack("{s:o, s:b, s:o, s:o, s:o}", "nqn", report_text(subsys->nqn),
 			 "allow_any_host", subsys->allow_any_host || subsys->discovery, "hosts",
-			 hosts, "namespaces", namespaces, "controllers", ctrls);
+			 hosts, "namespaces", namespaces_of(daemon, subsys), "controllers", ctrls);
 }
 
 static json_t *report_list(const struct daemon *daemon, const json_t *request)
@@ -203,7 +237,7 @@ static json_t *report_list(const struct daemon *daemon, const json_t *request)
 
 	(void)request;
 	TAILQ_FOREACH (subsys, &daemon->target.subsystems, link)
-		json_array_append_new(list, subsystem_item(subsys));
+		json_array_append_new(list, subsystem_item(daemon, subsys));
 	return json_pack("{s:o}", "subsystems", list);
 }
 

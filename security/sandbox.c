@@ -140,6 +140,7 @@ static const int main_calls[] = {
 	SCMP_SYS(stat),
 	SCMP_SYS(lstat),
 	SCMP_SYS(statx),
+	SCMP_SYS(fstatfs), /* where the file of an emulated SSD is that comes late */
 	SCMP_SYS(access),
 	SCMP_SYS(faccessat),
 	SCMP_SYS(faccessat2),

@@ -406,6 +406,11 @@ static void set_identity(struct emul *emul, unsigned index)
 	}
 }
 
+bool emul_device_present(const struct emul_options *options)
+{
+	return !options->file[0] || access(options->file, F_OK) == 0 || errno == EACCES;
+}
+
 int emul_device_open(const struct emul_options *options, struct pcie_device **ret_dev)
 {
 	static unsigned opened; /* main thread */

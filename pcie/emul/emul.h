@@ -108,11 +108,16 @@ struct emul_options {
 	unsigned pi;   /* protection information: type 1 .. 3, or 0 */
 	bool separate; /* metadata has a buffer of its own */
 	bool cache;
+	bool at_once; /* a file that somebody else has is not waited for; not in SPEC */
 	struct emul_faults faults;
 };
 
 /* Parses "emulated:…". 0, or -EINVAL with a sentence in err (what was found, what was expected). */
 int emul_options_parse(const char *spec, struct emul_options *ret, char *err, size_t err_size);
+
+/* Whether its file is there, or in a folder that we may not look into; true without one:
+ * emul_device_open() is worth trying. Logs nothing. */
+bool emul_device_present(const struct emul_options *options);
 
 /* Makes the device. 0 or -errno (logged). */
 int emul_device_open(const struct emul_options *options, struct pcie_device **ret_dev);

@@ -89,7 +89,7 @@ static int medium_size(int fd, const struct emul_options *options, uint64_t *ret
  * what is on it. Of a process that was killed the kernel lets go only when its last request has
  * ended.
  */
-static int open_alone(const char *path, int flags)
+static int open_alone(const char *path, int flags, unsigned wait_ms)
 {
 	const struct timespec pause = { .tv_nsec = ALONE_LOOK_MS * 1000000L };
 	int fd = -1, err = -EBUSY;
@@ -98,8 +98,7 @@ static int open_alone(const char *path, int flags)
 	/* A block device: no file system, no swap, no device mapper may have it. */
 	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
 		flags = (flags & ~O_CREAT) | O_EXCL;
-	for (unsigned waited = 0; err == -EBUSY && waited < ALONE_WAIT_MS;
-	     waited += ALONE_LOOK_MS) {
+	for (unsigned waited = 0; err == -EBUSY && waited <= wait_ms; waited += ALONE_LOOK_MS) {
 		if (waited)
 			nanosleep(&pause, NULL);
 		fd = open(path, flags, 0600);
@@ -133,7 +132,7 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 	int flags = O_RDWR | O_CLOEXEC | (options->size ? O_CREAT : 0), err;
 	struct statfs fs;
 
-	media->fd = open_alone(options->file, flags);
+	media->fd = open_alone(options->file, flags, options->at_once ? 0 : ALONE_WAIT_MS);
 	if (media->fd < 0) {
 		err = media->fd;
 		log_err("emulated SSD: cannot open %s: %s", options->file,
