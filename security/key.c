@@ -33,7 +33,8 @@ static uint32_t crc32(const uint8_t *bytes, size_t len)
 	return ~crc;
 }
 
-bool key_valid(enum key_kind kind, enum hash_id hash, size_t len)
+/* Whether a key of this kind may have this hash and length. */
+static bool is_valid(enum key_kind kind, enum hash_id hash, size_t len)
 {
 	return (hash == HASH_NONE || (hash_len(hash) && hash <= kinds[kind].max_hash)) &&
 	       (len == 32 || len == 48 || len == 64) && len <= kinds[kind].max_len;
@@ -74,7 +75,7 @@ int key_parse(enum key_kind kind, const char *text, struct secret *ret_key, cons
 		return wrong(ret_why, "its third field is no base64 of a key");
 	key.len = (size_t)n < CRC_SIZE ? 0 : (size_t)n - CRC_SIZE;
 	memcpy(key.bytes, decoded, key.len);
-	if (!key_valid(kind, key.hash, key.len))
+	if (!is_valid(kind, key.hash, key.len))
 		err = wrong(ret_why, "its length or its hash is not one that such keys have");
 	else if (crc32(decoded, key.len) != le32_load(decoded + key.len))
 		err = wrong(ret_why, "its checksum is wrong: mistyped?");
@@ -90,7 +91,7 @@ void key_format(enum key_kind kind, const struct secret *key, char *text)
 	uint8_t bytes[KEY_MAX + CRC_SIZE];
 	char encoded[BASE64_SIZE(sizeof(bytes))];
 
-	must(key_valid(kind, key->hash, key->len));
+	must(is_valid(kind, key->hash, key->len));
 	memcpy(bytes, key->bytes, key->len);
 	le32_store(bytes + key->len, crc32(key->bytes, key->len));
 	base64_encode(bytes, key->len + CRC_SIZE, encoded);
@@ -101,7 +102,7 @@ void key_format(enum key_kind kind, const struct secret *key, char *text)
 
 int key_generate(enum key_kind kind, enum hash_id hash, size_t len, struct secret *ret_key)
 {
-	if (!key_valid(kind, hash, len))
+	if (!is_valid(kind, hash, len))
 		return -EINVAL;
 	*ret_key = (struct secret){ .hash = hash, .len = len };
 	return secret_random(ret_key->bytes, len);

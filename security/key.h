@@ -29,9 +29,7 @@ struct secret {
 int key_parse(enum key_kind kind, const char *text, struct secret *ret_key, const char **ret_why);
 /* `text` holds KEY_TEXT_MAX. */
 void key_format(enum key_kind kind, const struct secret *key, char *text);
-/* Whether a key of this kind may have this length and hash. */
-bool key_valid(enum key_kind kind, enum hash_id hash, size_t len);
-/* A new random key. -EINVAL: see key_valid(); -ENOMEM. */
+/* A new random key. -EINVAL: no key of this kind has this hash or length; -ENOMEM. */
 int key_generate(enum key_kind kind, enum hash_id hash, size_t len, struct secret *ret_key);
 
 #endif
