@@ -60,7 +60,8 @@ def test_files_of_ssds(tmp_path, monkeypatch, spec, text):
 
 
 def test_documented():
-    """Every key is in nvmet.conf(5) and in the example, every option in nvmetd(8) and --help."""
+    """Every key is in nvmet.conf(5) and in the example, every option in nvmetd(8) and --help, every key of an
+    emulated SSD in nvmetd(8) and in its header."""
     manual, example = ((TOP / name).read_text() for name in ("docs/nvmet.conf.5", "nvmet.conf.example"))
     source = (TOP / "config/conf_file.c").read_text() + (TOP / "config/conf_hosts.c").read_text()
     keys = set(re.findall(r'^\t+{ "(\w+)",\s+CONF_', source, re.M))
@@ -76,6 +77,11 @@ def test_documented():
     for option in options:
         assert f".It Fl -{option} " in manual or f", Fl -{option}" in manual, option
         assert f"--{option}" in usage, option
+    keys = set(re.findall(r'^\t{ "([\w.]+)", KEY_', (TOP / "pcie/emul/spec.c").read_text(), re.M))
+    assert {"size", "wzsl", "fault.hang"} <= keys
+    for key in keys:
+        assert re.search(rf"^\.Ql (emulated:)?{re.escape(key)}\b", manual, re.M), key
+        assert f"{key}=" in (TOP / "pcie/emul/emul.h").read_text(), key
 
 
 def test_good(tmp_path):
