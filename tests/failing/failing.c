@@ -131,8 +131,8 @@ static void look_up_stack(uint64_t where[DEPTH])
 	}
 }
 
-/* Notes it, if it is new. */
-static bool is_new(const struct plan *plan, const uint64_t where[DEPTH])
+/* Notes it, if it is new. NULL: it is not. */
+static uint64_t *note_new(const struct plan *plan, const uint64_t where[DEPTH])
 {
 	uint64_t hash = (uint64_t)(plan - shared->plans) + 1;
 
@@ -143,32 +143,36 @@ static bool is_new(const struct plan *plan, const uint64_t where[DEPTH])
 
 		if (__atomic_compare_exchange_n(seen, &none, hash | 1, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
-			return true;
+			return seen;
 		if (none == (hash | 1))
-			return false;
+			return NULL;
 	}
-	return false;
+	return NULL;
 }
 
-/* For this thread, until it is known whether the place is new. */
-static bool claim_place(struct plan *plan)
+/* Another thread, or the test, may be faster: then this place has not failed. */
+static bool is_next_place(struct plan *plan, const uint64_t where[DEPTH])
 {
-	uint64_t n = __atomic_load_n(&plan->places, __ATOMIC_ACQUIRE);
+	uint64_t n = __atomic_load_n(&plan->places, __ATOMIC_ACQUIRE), *noted;
 
-	return n && __atomic_compare_exchange_n(&plan->places, &n, n - 1, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_RELAXED);
+	noted = n ? note_new(plan, where) : NULL;
+	if (!noted)
+		return false;
+	if (__atomic_compare_exchange_n(&plan->places, &n, n - 1, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED))
+		return true;
+	__atomic_store_n(noted, 0, __ATOMIC_RELEASE);
+	return false;
 }
 
 static bool is_due(struct plan *plan, uint64_t n)
 {
 	uint64_t where[DEPTH];
 
-	if (claim_place(plan)) {
+	if (__atomic_load_n(&plan->places, __ATOMIC_ACQUIRE)) {
 		look_up_stack(where);
-		if (!is_new(plan, where)) {
-			__atomic_add_fetch(&plan->places, 1, __ATOMIC_RELEASE);
+		if (!is_next_place(plan, where))
 			return false;
-		}
 	} else if (n >= __atomic_load_n(&plan->from, __ATOMIC_ACQUIRE) &&
 		   n < __atomic_load_n(&plan->to, __ATOMIC_ACQUIRE)) {
 		look_up_stack(where);
