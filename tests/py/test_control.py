@@ -120,7 +120,7 @@ def test_json_keys(start):
             arguments = {"top": (1, 1), "enable": (NQN, 1), "disable": (NQN, 1)}.get(command, ())
             assert keys_of(daemon.ctl(command, *arguments)) == promised[command], command
         for command in "latency", "histograms":
-            assert keys_of(daemon.ctl(command, NQN, 1, 1)) == promised[command]
+            assert keys_of(daemon.ctl(command, NQN, host.admin.cntlid, 1)) == promised[command]
     usage = nvmetctl(daemon.control, "--help").stdout
     assert {name for name in re.findall(r"^  (\w+)", usage, re.M)} - {"key"} == promised.keys()
 
