@@ -238,8 +238,8 @@ def test_wide_names(start):
             assert max(map(columns, top.splitlines())) <= 80
             rows = top[top.index("host "):].splitlines()
             assert {row.split()[0] for row in rows[1:]} == {"漢" * 8, MARKED[-32:]}
-            assert {columns(row[:re.search(r" +[12] +1 +0 ", row).start()]) for row in rows[1:]} == {16}
-            assert {columns(row[:re.search(r" +[12] +1 ", row).end()]) for row in rows[1:]} == {27}
+            assert {columns(row[:re.search(r" +\d+ +1 +0 ", row).start()]) for row in rows[1:]} == {16}
+            assert {columns(row[:re.search(r" +\d+ +1 ", row).end()]) for row in rows[1:]} == {27}
         assert WIDE in nvmetctl(daemon.control, "list").stdout
     for name in "nqn.a\x1b[2J", "nqn.a\u009b2J", "nqn.a\u202eb", "nqn.a\u2028b":
         with Queue(daemon.address) as queue, pytest.raises(Status):
