@@ -235,7 +235,7 @@ static unsigned generated_psks(struct keyring *ring, const struct psk_identity *
 	expire_generated(ring, now_ns);
 	TAILQ_FOREACH (generated, &ring->psks, link) {
 		if (same_names(&generated->identity, identity) &&
-		    generated->identity.hash == identity->hash)
+		    generated->identity.hash == identity->hash) /* NOLINT: it left the list */
 			psk = generated->psk;
 	}
 	pthread_mutex_unlock(&ring->lock);
