@@ -175,13 +175,14 @@ static bool same_names(const struct psk_identity *a, const struct psk_identity *
 	return strcmp(a->hostnqn, b->hostnqn) == 0 && strcmp(a->subnqn, b->subnqn) == 0;
 }
 
-/* Those that have lived for long enough. Under the lock. */
+/* Those that have lived for long enough. Under the lock, which has been waited for: one may have
+ * been made after `now_ns`. */
 static void expire_generated(struct keyring *ring, uint64_t now_ns)
 {
 	struct generated *psk, *next;
 
 	TAILQ_FOREACH_SAFE (psk, &ring->psks, link, next) {
-		if (now_ns - psk->made_ns < GENERATED_LIFE)
+		if (now_ns < psk->made_ns + GENERATED_LIFE)
 			break;
 		forget_generated(ring, psk);
 	}
