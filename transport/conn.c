@@ -272,12 +272,13 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict)
 }
 
 /* Commands that cannot end before the host sends more: data that it was asked for, the rest of a
- * capsule, the other half of a pair. */
+ * capsule, the other half of a pair; and Disconnect, which ends behind these. */
 static unsigned n_due_from_host(const struct nvme_tcp_conn *conn)
 {
 	bool in_capsule = conn->rx_cmd && conn->rx_cmd->state == CMD_CAPSULE;
 
-	return conn->n_receiving + conn->queue.fuse.n_parked + in_capsule;
+	return conn->n_receiving + conn->queue.fuse.n_parked + in_capsule +
+	       (conn->queue.disconnect != NULL);
 }
 
 void conn_stop_reading(struct nvme_tcp_conn *conn)
@@ -412,7 +413,7 @@ static void op_look(struct nvmet_queue *queue)
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 
-	if (queue->disconnected) {
+	if (queue->disconnected && !queue->disconnect) {
 		conn_close(conn, "its host has disconnected it and comes anew");
 		return;
 	}

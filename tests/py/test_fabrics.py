@@ -293,6 +293,37 @@ def test_cut_behind_a_disconnect(start):
         daemon.expect_clean()
 
 
+def test_new_controller_behind_a_disconnect(start):
+    """What a queue still owes its host comes, though the host connects another controller meanwhile."""
+    daemon = start("--ssd", "emulated:size=64M,fault.delay=1,fault.delay_ms=300", "--listen", "127.0.0.1:0",
+                   "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        late = queue.start(2, nsid=1, read=512, **io_fields(0, 1))
+        end = queue.start(0x7F, nsid=8)
+        with Host(daemon.address, NQN, queues=0):
+            queue.wait(late, end)
+        assert late.cqe.status == end.cqe.status == 0
+
+
+def test_stop_behind_a_disconnect(start):
+    """A daemon that stops does not wait for a Disconnect that waits for data which will not come."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN) as host:
+        queue = host.io[0]
+        late = queue.start(1, nsid=1, write=bytes(16384), **io_fields(0, 32))
+        late.auto = False
+        while late.ttag is None:
+            queue.pump()
+        queue.start(0x7F, nsid=8)
+        begin = time.monotonic()
+        while daemon.counters()["requests"] < 2:
+            assert time.monotonic() - begin < 30
+        begin = time.monotonic()
+        daemon.stop()
+        assert time.monotonic() - begin < 4  # a connection has 5 s to end what it is about
+
+
 def test_number_of_a_disconnected_queue(host):
     """Its queue is no more, though its connection may be: the number is free, and the connection goes."""
     old = host.io[0]
