@@ -126,7 +126,7 @@ static void take_next(struct nvmet_ctrl *ctrl)
 
 	if (ctrl->dead || ctrl->stays_behind || ctrl->n_arriving || index == subsys->n_ssds)
 		return;
-	nvmet_promise_make(subsys, &now);
+	nvmet_promise_make(subsys, index + 1, &now);
 	if (!nvmet_promise_holds(&ctrl->promise, &now)) {
 		stay_behind(ctrl, "it can do less than this host was told: largest transfer, write "
 				  "cache, or commands");

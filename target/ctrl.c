@@ -122,8 +122,8 @@ int nvmet_ctrl_new(struct nvmet_subsystem *subsys, const struct nvmf_connect_dat
 	ctrl->subsys = subsys;
 	memcpy(ctrl->hostid, data->hostid, sizeof(ctrl->hostid));
 	ctrl->cap = make_cap(subsys);
-	nvmet_promise_make(subsys, &ctrl->promise);
 	ctrl->n_ssds = subsys->n_ssds;
+	nvmet_promise_make(subsys, ctrl->n_ssds, &ctrl->promise);
 	entry = nvmet_subsystem_host(subsys, ctrl->hostnqn);
 	ctrl->access = entry ? &entry->access : NULL;
 	ctrl->max_qid = subsys->max_queues;

@@ -55,7 +55,7 @@ struct nvmet_ctrl {
 	bool dead;   /* the admin queue is gone, or a fatal error happened */
 	bool proven; /* the host has authenticated once, or need not: counts as this host's */
 
-	struct nvmet_promise promise; /* what its host was told: constant, workers look at it */
+	struct nvmet_promise promise; /* what its host relies on: constant, workers look at it */
 	/* Of the subsystem's SSDs, from the first on, those whose namespaces it sees: its I/O
 	 * queues have paths to them. Grows (arrival.h); workers look at it. */
 	_Atomic unsigned n_ssds;
@@ -123,6 +123,12 @@ void nvmet_ctrl_log_error(struct nvmet_ctrl *ctrl, const struct nvmet_req *req);
 /* "ctrl 3 of HOSTNQN at SUBNQN": for log lines. Valid until the next call. */
 const char *nvmet_ctrl_name(const struct nvmet_ctrl *ctrl);
 
+/* Of the subsystem's SSDs, from the first on, those that a new I/O queue gets paths to: also one
+ * that is just arriving, if the controller will see it. Main thread. */
+static inline unsigned nvmet_ctrl_ssds_ahead(const struct nvmet_ctrl *ctrl)
+{
+	return ctrl->stays_behind ? ctrl->n_ssds : ctrl->subsys->n_ssds;
+}
 /* Whether a namespace of the subsystem is there for this host. Worker or main thread. */
 static inline bool nvmet_ctrl_sees(const struct nvmet_ctrl *ctrl, const struct nvmet_ns *ns)
 {

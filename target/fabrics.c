@@ -290,20 +290,20 @@ static void connect_undo(struct nvmet_queue *queue, uint16_t status)
 /* One SSD has answered; goes on with the next, or answers the host. */
 static void connect_got_path(struct nvmet_queue *queue, int err)
 {
-	const struct nvmet_subsystem *subsys = queue->ctrl->subsys;
+	const struct nvmet_ctrl *ctrl = queue->ctrl;
 
 	while (!err) {
-		if (queue->dying || queue->ctrl->dead) {
+		if (queue->dying || ctrl->dead) {
 			connect_undo(queue, NVME_SC_CONNECT_INVALID_PARAM);
 			return;
 		}
-		if (queue->n_paths == subsys->n_ssds) {
+		if (queue->n_paths >= nvmet_ctrl_ssds_ahead(ctrl)) {
 			nvmet_connect_finish(queue->connect, 0);
 			return;
 		}
 		queue->n_paths++;
-		err = nvmet_ssd_get(subsys->ssds[queue->n_paths - 1], queue, queue->n_paths - 1,
-				    queue->entries, connect_got_path);
+		err = nvmet_ssd_get(ctrl->subsys->ssds[queue->n_paths - 1], queue,
+				    queue->n_paths - 1, queue->entries, connect_got_path);
 	}
 	if (err != -EINPROGRESS)
 		connect_undo(queue, NVME_SC_CONNECT_BUSY); /* no DNR: the host tries again */

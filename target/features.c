@@ -29,7 +29,7 @@
 
 enum feature_owner { FEATURE_NONE, FEATURE_OURS, FEATURE_SSD };
 
-static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t fid)
+static enum feature_owner owner_of(const struct nvmet_ctrl *ctrl, uint8_t fid)
 {
 	switch (fid) {
 	case NVME_FEAT_AEC:
@@ -37,14 +37,14 @@ static enum feature_owner owner_of(const struct nvmet_subsystem *subsys, uint8_t
 		return FEATURE_OURS;
 	case NVME_FEAT_NUM_QUEUES:
 	case NVME_FEAT_HOST_ID:
-		return subsys->discovery ? FEATURE_NONE : FEATURE_OURS;
+		return ctrl->subsys->discovery ? FEATURE_NONE : FEATURE_OURS;
 	case NVME_FEAT_VWC:
 	case NVME_FEAT_ARBITRATION:
 	case NVME_FEAT_POWER:
 	case NVME_FEAT_TEMP_THRESHOLD:
 	case NVME_FEAT_ERROR_RECOVERY:
 	case NVME_FEAT_WRITE_ATOMICITY:
-		return subsys->n_ssds ? FEATURE_SSD : FEATURE_NONE;
+		return ctrl->n_ssds ? FEATURE_SSD : FEATURE_NONE;
 	default:
 		return FEATURE_NONE;
 	}
@@ -58,7 +58,7 @@ static bool is_of_ns(uint8_t fid)
 
 uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
 {
-	if (owner_of(ctrl->subsys, fid) == FEATURE_NONE)
+	if (owner_of(ctrl, fid) == FEATURE_NONE)
 		return 0;
 	return FSUPP | (is_of_ns(fid) ? SCOPE_NAMESPACE : SCOPE_CONTROLLER);
 }
@@ -66,11 +66,12 @@ uint32_t nvmet_feature_effects(const struct nvmet_ctrl *ctrl, uint8_t fid)
 /* --- Number of queues ------------------------------------------------------------------------- */
 
 /* What every SSD has left, so that the host's queues get queue pairs of their own. At least one. */
-static uint16_t queues_left(const struct nvmet_subsystem *subsys)
+static uint16_t queues_left(const struct nvmet_ctrl *ctrl)
 {
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	unsigned n = subsys->max_queues;
 
-	for (unsigned i = 0; i < subsys->n_ssds; i++)
+	for (unsigned i = 0; i < nvmet_ctrl_ssds_ahead(ctrl); i++)
 		n = num_min(n, nvmet_ssd_queues_available(subsys->ssds[i]));
 	return (uint16_t)num_max(n, 1u);
 }
@@ -85,7 +86,7 @@ static uint16_t set_number_of_queues(struct nvmet_req *req)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
 	if (nvmet_ctrl_has_io_queues(ctrl))
 		return NVME_SC_CMD_SEQUENCE | NVME_STATUS_DNR;
-	granted = num_min(num_min(nsqr, ncqr) + 1, (uint32_t)queues_left(ctrl->subsys));
+	granted = num_min(num_min(nsqr, ncqr) + 1, (uint32_t)queues_left(ctrl));
 	if (ctrl->access && ctrl->access->max_queues)
 		granted = num_min(granted, (uint32_t)ctrl->access->max_queues);
 	ctrl->max_qid = (uint16_t)granted;
@@ -139,7 +140,7 @@ uint16_t nvmet_parse_set_features(struct nvmet_req *req)
 {
 	uint8_t fid = nvmet_cdw10(req) & 0xff;
 	uint16_t status;
-	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
+	enum feature_owner owner = owner_of(req->queue->ctrl, fid);
 
 	if (owner == FEATURE_NONE)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));
@@ -227,7 +228,7 @@ static void get_features(struct nvmet_req *req)
 static void get_capabilities(struct nvmet_req *req)
 {
 	uint8_t fid = nvmet_cdw10(req) & 0xff;
-	bool ours = owner_of(req->queue->ctrl->subsys, fid) == FEATURE_OURS;
+	bool ours = owner_of(req->queue->ctrl, fid) == FEATURE_OURS;
 
 	req->cqe.dw0 = le32_set((ours && fid != NVME_FEAT_HOST_ID ? CAP_CHANGEABLE : 0) |
 				(is_of_ns(fid) ? CAP_OF_NS : 0));
@@ -237,7 +238,7 @@ static void get_capabilities(struct nvmet_req *req)
 uint16_t nvmet_parse_get_features(struct nvmet_req *req)
 {
 	uint8_t fid = nvmet_cdw10(req) & 0xff, sel = nvmet_cdw10(req) >> 8 & 7;
-	enum feature_owner owner = owner_of(req->queue->ctrl->subsys, fid);
+	enum feature_owner owner = owner_of(req->queue->ctrl, fid);
 
 	if (owner == FEATURE_NONE || sel > SEL_SUPPORTED)
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw10));

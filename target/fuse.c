@@ -25,9 +25,9 @@
 
 /* --- What is offered -------------------------------------------------------------------------- */
 
-bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys)
+bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys, unsigned n_ssds)
 {
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	for (unsigned i = 0; i < n_ssds; i++) {
 		const struct nvme_ctrl_info *info = nvme_ctrl_info(subsys->ssds[i]->ctrl);
 
 		/* A ring of n entries holds n - 1 commands. */
@@ -35,7 +35,7 @@ bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys)
 		    !(info->oncs & NVME_ONCS_COMPARE) || info->max_entries < 3)
 			return false;
 	}
-	return subsys->n_ssds > 0;
+	return n_ssds > 0;
 }
 
 uint16_t nvmet_fuse_acwu(const struct nvmet_ns *ns)

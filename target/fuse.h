@@ -35,8 +35,9 @@ struct nvmet_fuse {
 	unsigned n_parked;       /* of them, those that have all they need but the other half */
 };
 
-/* Whether controllers of the subsystem offer it (FUSES bit 0): all SSDs must. Any thread. */
-bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys);
+/* Whether controllers with the subsystem's first n SSDs offer it (FUSES bit 0): all must. Any
+ * thread. */
+bool nvmet_fuse_offered(const struct nvmet_subsystem *subsys, unsigned n_ssds);
 /* ACWU, NACWU: blocks of a pair on this namespace that are written as one, 0's based. */
 uint16_t nvmet_fuse_acwu(const struct nvmet_ns *ns);
 

@@ -56,14 +56,15 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 }
 
 /* Blocks of a fused pair, 0's based: what suits every namespace. */
-static uint16_t common_acwu(const struct nvmet_subsystem *subsys)
+static uint16_t common_acwu(const struct nvmet_ctrl *ctrl)
 {
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	uint16_t acwu = UINT16_MAX;
 
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
 		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
 
-		if (ns)
+		if (ns && ns->path < ctrl->n_ssds)
 			acwu = num_min(acwu, nvmet_fuse_acwu(ns));
 	}
 	return subsys->n_ns ? acwu : 0;
@@ -73,8 +74,9 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	struct nvmet_promise now;
+	bool write_cache;
 
-	nvmet_promise_make(subsys, &now);
+	nvmet_promise_make(subsys, ctrl->n_ssds, &now);
 	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->cmic = NVME_CMIC_MULTI_CTRL | NVME_CMIC_MULTI_PORT; /* listeners come and go */
 	id->oaes = le32_set(NVME_OAES_NS_ATTR);
@@ -89,13 +91,15 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->oncs = le16_set(now.oncs);
 	if (ctrl->promise.fuses && now.fuses && (le16_get(id->oncs) & NVME_ONCS_COMPARE)) {
 		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
-		id->acwu = le16_set(common_acwu(subsys));
+		id->acwu = le16_set(common_acwu(ctrl));
 	}
 	if (le16_get(id->oncs) & NVME_ONCS_COPY)
 		id->ocfs = le16_set(NVME_OCFS_FORMAT0);
-	id->vwc = (uint8_t)(VWC_NO_FLUSH_OF_ALL | (now.write_cache ? NVME_VWC_PRESENT : 0));
+	/* As it was told, also when what might have had a cache came without one. */
+	write_cache = ctrl->promise.write_cache || now.write_cache;
+	id->vwc = VWC_NO_FLUSH_OF_ALL | (write_cache ? NVME_VWC_PRESENT : 0);
 	id->ofcs = le16_set(OFCS_DISCONNECT);
-	if (subsys->n_ssds) {
+	if (ctrl->n_ssds) {
 		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[0]->ctrl)->id;
 
 		id->vid = ssd->vid;
@@ -107,7 +111,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	}
 	id->awun = le16_set(now.awun);
 	id->awupf = le16_set(now.awupf);
-	nvmet_passthru_identify(subsys, id);
+	nvmet_passthru_identify(ctrl, id);
 }
 
 static void identify_ctrl(struct nvmet_req *req)

@@ -180,9 +180,10 @@ void nvmet_identify_ns_ctrl_list(struct nvmet_req *req)
 void nvmet_identify_cs_ctrl(struct nvmet_req *req)
 {
 	struct nvme_id_ctrl_nvm *id = req->data.va;
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
 	struct nvmet_promise now;
 
-	nvmet_promise_make(req->queue->ctrl->subsys, &now);
+	nvmet_promise_make(ctrl->subsys, ctrl->n_ssds, &now);
 	memset(id, 0, sizeof(*id));
 	id->vsl = now.vsl;
 	id->wzsl = now.wzsl;

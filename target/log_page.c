@@ -82,11 +82,10 @@ static void smart_done(void *arg, const struct nvme_cqe *cqe)
 /* The SSD of the namespace that is named; of the first one, when none is. */
 static struct nvmet_ssd *smart_ssd(const struct nvmet_ctrl *ctrl, uint32_t nsid)
 {
-	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	const struct nvmet_ns *ns = nvmet_ctrl_ns(ctrl, nsid);
 
 	if (nsid == 0 || nsid == NVME_NSID_ALL)
-		return subsys->n_ssds ? subsys->ssds[0] : NULL;
+		return ctrl->n_ssds ? ctrl->subsys->ssds[0] : NULL;
 	return ns ? ns->ssd : NULL;
 }
 
@@ -147,16 +146,16 @@ static void log_effects(struct nvmet_req *req)
 					 NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
 					 NVME_ADMIN_GET_FEATURES, NVME_ADMIN_AER,
 					 NVME_ADMIN_KEEP_ALIVE };
-	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
 	struct nvme_effects_log page = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(admin); i++) {
-		if (admin[i] != NVME_ADMIN_ABORT || !subsys->discovery)
+		if (admin[i] != NVME_ADMIN_ABORT || !ctrl->subsys->discovery)
 			page.acs[admin[i]] = le32_set(NVME_EFFECTS_CSUPP | NVME_EFFECTS_SCOPE_CTRL);
 	}
-	if (!subsys->discovery) {
-		nvmet_nvm_effects(subsys, page.iocs);
-		nvmet_passthru_effects(subsys, &page);
+	if (!ctrl->subsys->discovery) {
+		nvmet_nvm_effects(ctrl, page.iocs);
+		nvmet_passthru_effects(ctrl, &page);
 	}
 	answer(req, &page, sizeof(page));
 }

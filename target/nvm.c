@@ -245,26 +245,26 @@ uint16_t nvmet_nvm_ssd_oncs(const struct nvme_ctrl_info *ssd)
 	return copies ? ssd->oncs : ssd->oncs & (uint16_t)~NVME_ONCS_COPY;
 }
 
-uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys)
+uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys, unsigned n_ssds)
 {
 	uint16_t oncs = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
 		oncs |= ops[i].oncs;
-	for (unsigned i = 0; i < subsys->n_ssds; i++)
+	for (unsigned i = 0; i < n_ssds; i++)
 		oncs &= nvmet_nvm_ssd_oncs(nvme_ctrl_info(subsys->ssds[i]->ctrl));
 	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
 		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
 
-		if (ns)
+		if (ns && ns->path < n_ssds)
 			oncs &= ns->format.oncs;
 	}
-	return subsys->n_ssds ? oncs : 0;
+	return n_ssds ? oncs : 0;
 }
 
-void nvmet_nvm_effects(const struct nvmet_subsystem *subsys, le32 iocs[256])
+void nvmet_nvm_effects(const struct nvmet_ctrl *ctrl, le32 iocs[256])
 {
-	uint16_t oncs = nvmet_nvm_oncs(subsys);
+	uint16_t oncs = nvmet_nvm_oncs(ctrl->subsys, ctrl->n_ssds);
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		if (ops[i].parse && (ops[i].oncs & oncs) == ops[i].oncs)

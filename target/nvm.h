@@ -11,6 +11,7 @@
 #include "util/le.h"
 
 struct nvme_ctrl_info;
+struct nvmet_ctrl;
 struct nvmet_req;
 struct nvmet_subsystem;
 
@@ -30,9 +31,10 @@ struct nvmet_nvm_op {
 
 /* Optional commands (ONCS) of an SSD that can be offered. Any thread. */
 uint16_t nvmet_nvm_ssd_oncs(const struct nvme_ctrl_info *ssd);
-/* ONCS of a controller: what all its SSDs and namespaces can do and we forward. Any thread. */
-uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys);
+/* ONCS of a controller that sees the subsystem's first n SSDs: what all these and their namespaces
+ * can do and we forward. Any thread. */
+uint16_t nvmet_nvm_oncs(const struct nvmet_subsystem *subsys, unsigned n_ssds);
 /* The I/O half of the commands supported and effects log, which agrees with that. */
-void nvmet_nvm_effects(const struct nvmet_subsystem *subsys, le32 iocs[256]);
+void nvmet_nvm_effects(const struct nvmet_ctrl *ctrl, le32 iocs[256]);
 
 #endif

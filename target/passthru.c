@@ -8,7 +8,7 @@
  * most SSDs' Format) needs an SSD that no other subsystem exports, and a host that sees and may
  * write all that this one does. A new block size needs an SSD without queue pairs until it is
  * known, because commands under way were measured with the old one. And a command without a
- * namespace needs a subsystem of one SSD, or nobody would know which.
+ * namespace needs a controller that sees one SSD, or nobody would know which.
  */
 #include "target/passthru.h"
 
@@ -103,11 +103,14 @@ static bool ssd_has(const struct nvmet_ssd *ssd, const struct command *command)
 	return (le16_get(id->oacs) & command->oacs) == command->oacs;
 }
 
-static bool offered(const struct nvmet_subsystem *subsys, const struct command *command)
+static bool offered(const struct nvmet_ctrl *ctrl, const struct command *command)
 {
-	if (!(subsys->permissions & command->permission) || subsys->n_ssds == 0)
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
+	unsigned n_ssds = ctrl->n_ssds;
+
+	if (!(subsys->permissions & command->permission) || n_ssds == 0)
 		return false;
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	for (unsigned i = 0; i < n_ssds; i++) {
 		if (!ssd_has(subsys->ssds[i], command))
 			return false;
 	}
@@ -125,13 +128,13 @@ struct destination {
 
 static uint16_t find_destination(struct nvmet_req *req, struct destination *ret)
 {
-	const struct nvmet_subsystem *subsys = req->queue->ctrl->subsys;
+	const struct nvmet_ctrl *ctrl = req->queue->ctrl;
 	uint32_t nsid = le32_get(req->cmd.nsid);
 
-	ret->ns = nvmet_ctrl_ns(req->queue->ctrl, nsid);
-	ret->ssd = ret->ns ? ret->ns->ssd : subsys->ssds[0];
+	ret->ns = nvmet_ctrl_ns(ctrl, nsid);
+	ret->ssd = ret->ns ? ret->ns->ssd : ctrl->subsys->ssds[0];
 	ret->nsid = ret->ns ? ret->ns->nvme_ns->nsid : nsid;
-	if (ret->ns || ((nsid == 0 || nsid == NVME_NSID_ALL) && subsys->n_ssds == 1))
+	if (ret->ns || ((nsid == 0 || nsid == NVME_NSID_ALL) && ctrl->n_ssds == 1))
 		return 0;
 	return nvmet_req_invalid_ns(req);
 }
@@ -304,7 +307,7 @@ uint16_t nvmet_parse_passthru(struct nvmet_req *req)
 
 	/* Vendor commands with data in both directions at once have no place in a fabric. */
 	if (!command || req->queue->ctrl->subsys->discovery ||
-	    !offered(req->queue->ctrl->subsys, command) || DIRECTION(req->cmd.opcode) == BOTH_WAYS)
+	    !offered(req->queue->ctrl, command) || DIRECTION(req->cmd.opcode) == BOTH_WAYS)
 		return nvmet_req_invalid_opcode(req);
 	if (command->length == LENGTH_NDT && nvmet_cdw11(req)) /* NDM: a metadata buffer */
 		return nvmet_req_invalid_field(req, offsetof(struct nvme_sqe, cdw11));
@@ -347,16 +350,17 @@ void nvmet_passthru_log(struct nvmet_req *req)
 
 /* --- What hosts are told ---------------------------------------------------------------------- */
 
-void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id)
+void nvmet_passthru_identify(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
+	const struct nvmet_subsystem *subsys = ctrl->subsys;
 	const struct nvme_id_ctrl *ssd;
 	uint16_t oacs = 0;
 
-	if (!subsys->n_ssds)
+	if (!ctrl->n_ssds)
 		return;
 	ssd = &nvme_ctrl_info(subsys->ssds[0]->ctrl)->id;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (offered(subsys, &commands[i]))
+		if (offered(ctrl, &commands[i]))
 			oacs |= commands[i].oacs;
 	}
 	id->oacs = le16_set(oacs);
@@ -371,20 +375,20 @@ void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_i
 		id->fwug = ssd->fwug;
 		memcpy(id->fr, ssd->fr, sizeof(id->fr));
 	}
-	if (offered(subsys, find(NVME_ADMIN_SANITIZE)))
+	if (offered(ctrl, find(NVME_ADMIN_SANITIZE)))
 		id->sanicap = ssd->sanicap;
-	if (offered(subsys, &vendor))
+	if (offered(ctrl, &vendor))
 		id->avscc = NVME_AVSCC_STANDARD;
 	if (subsys->permissions & NVMET_ALLOW_TELEMETRY)
 		id->lpa |= ssd->lpa & NVME_LPA_TELEMETRY;
 }
 
-void nvmet_passthru_effects(const struct nvmet_subsystem *subsys, struct nvme_effects_log *log)
+void nvmet_passthru_effects(const struct nvmet_ctrl *ctrl, struct nvme_effects_log *log)
 {
 	for (unsigned opcode = 0; opcode < ARRAY_SIZE(log->acs); opcode++) {
 		const struct command *command = find((uint8_t)opcode);
 
-		if (command && DIRECTION(opcode) != BOTH_WAYS && offered(subsys, command))
+		if (command && DIRECTION(opcode) != BOTH_WAYS && offered(ctrl, command))
 			log->acs[opcode] = le32_set(NVME_EFFECTS_CSUPP | command->effects);
 	}
 }

@@ -11,8 +11,8 @@
 
 struct nvme_effects_log;
 struct nvme_id_ctrl;
+struct nvmet_ctrl;
 struct nvmet_req;
-struct nvmet_subsystem;
 
 /* What a subsystem permits: a bit each, struct nvmet_subsystem.permissions. */
 enum nvmet_permission {
@@ -37,7 +37,7 @@ uint32_t nvmet_passthru_log_permission(uint8_t lid);
 void nvmet_passthru_log(struct nvmet_req *req);
 
 /* What permitted commands add to Identify Controller and to the effects log page. Main thread. */
-void nvmet_passthru_identify(const struct nvmet_subsystem *subsys, struct nvme_id_ctrl *id);
-void nvmet_passthru_effects(const struct nvmet_subsystem *subsys, struct nvme_effects_log *log);
+void nvmet_passthru_identify(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id);
+void nvmet_passthru_effects(const struct nvmet_ctrl *ctrl, struct nvme_effects_log *log);
 
 #endif

@@ -13,9 +13,9 @@
 
 #define UNSEEN_TRANSFER (128u << 10) /* bytes */
 
-static bool has_write_cache(const struct nvmet_subsystem *subsys)
+static bool has_write_cache(const struct nvmet_subsystem *subsys, unsigned n_ssds)
 {
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	for (unsigned i = 0; i < n_ssds; i++) {
 		if (nvme_ctrl_info(subsys->ssds[i]->ctrl)->volatile_write_cache)
 			return true;
 	}
@@ -23,11 +23,11 @@ static bool has_write_cache(const struct nvmet_subsystem *subsys)
 }
 
 /* The least of the limits that SSDs have; 0 is none. */
-static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)
+static uint8_t least_limit(const struct nvmet_subsystem *subsys, unsigned n_ssds, size_t offset)
 {
 	uint8_t least = 0;
 
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	for (unsigned i = 0; i < n_ssds; i++) {
 		const struct nvme_ctrl_info *info = nvme_ctrl_info(subsys->ssds[i]->ctrl);
 		uint8_t limit = ((const uint8_t *)&info->nvm)[offset];
 
@@ -40,10 +40,11 @@ static uint8_t least_limit(const struct nvmet_subsystem *subsys, size_t offset)
 }
 
 /* Blocks that are written whole or not at all: what every SSD does. */
-static void least_atomic(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+static void least_atomic(const struct nvmet_subsystem *subsys, unsigned n_ssds,
+			 struct nvmet_promise *ret)
 {
-	ret->awun = ret->awupf = subsys->n_ssds ? UINT16_MAX : 0;
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	ret->awun = ret->awupf = n_ssds ? UINT16_MAX : 0;
+	for (unsigned i = 0; i < n_ssds; i++) {
 		const struct nvme_id_ctrl *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->id;
 
 		ret->awun = num_min(ret->awun, le16_get(ssd->awun));
@@ -59,13 +60,14 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 
 /* NVM Command Set 3.2.3.1: either all of them are set or none, and if they are then the command is
  * offered. */
-static void least_dsm(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+static void least_dsm(const struct nvmet_subsystem *subsys, unsigned n_ssds,
+		      struct nvmet_promise *ret)
 {
 	uint64_t dmrl = 0, dmrsl = 0, dmsl = 0;
 
 	if (!(ret->oncs & NVME_ONCS_DSM))
 		return;
-	for (unsigned i = 0; i < subsys->n_ssds; i++) {
+	for (unsigned i = 0; i < n_ssds; i++) {
 		const struct nvme_id_ctrl_nvm *ssd = &nvme_ctrl_info(subsys->ssds[i]->ctrl)->nvm;
 
 		dmrl = lesser(dmrl, ssd->dmrl);
@@ -79,20 +81,21 @@ static void least_dsm(const struct nvmet_subsystem *subsys, struct nvmet_promise
 	ret->dmsl = lesser(dmsl, UINT64_MAX);
 }
 
-void nvmet_promise_make(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret)
+void nvmet_promise_make(const struct nvmet_subsystem *subsys, unsigned n_ssds,
+			struct nvmet_promise *ret)
 {
 	*ret = (struct nvmet_promise){
 		.max_transfer = subsys->max_transfer,
-		.oncs = nvmet_nvm_oncs(subsys),
-		.write_cache = subsys->expects || has_write_cache(subsys),
-		.fuses = nvmet_fuse_offered(subsys),
-		.vsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, vsl)),
-		.wzsl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wzsl)),
-		.wusl = least_limit(subsys, offsetof(struct nvme_id_ctrl_nvm, wusl)),
+		.oncs = nvmet_nvm_oncs(subsys, n_ssds),
+		.write_cache = subsys->expects || has_write_cache(subsys, n_ssds),
+		.fuses = nvmet_fuse_offered(subsys, n_ssds),
+		.vsl = least_limit(subsys, n_ssds, offsetof(struct nvme_id_ctrl_nvm, vsl)),
+		.wzsl = least_limit(subsys, n_ssds, offsetof(struct nvme_id_ctrl_nvm, wzsl)),
+		.wusl = least_limit(subsys, n_ssds, offsetof(struct nvme_id_ctrl_nvm, wusl)),
 	};
-	least_atomic(subsys, ret);
-	least_dsm(subsys, ret);
-	if (subsys->expects && !subsys->n_ssds)
+	least_atomic(subsys, n_ssds, ret);
+	least_dsm(subsys, n_ssds, ret);
+	if (subsys->expects && !n_ssds)
 		ret->max_transfer = num_min(ret->max_transfer, UNSEEN_TRANSFER);
 }
 

@@ -26,11 +26,13 @@ struct nvmet_promise {
 };
 
 /*
- * What holds for a subsystem now. Of SSDs that are expected and were never seen nothing is known:
+ * What holds now for a controller that sees the first n_ssds SSDs of a subsystem; max_transfer is
+ * the least of all its SSDs. Of SSDs that are expected and were never seen nothing is known:
  * one of them may have a write cache; and where there is no other to go by, transfers are kept to
  * what nearly every SSD can do.
  */
-void nvmet_promise_make(const struct nvmet_subsystem *subsys, struct nvmet_promise *ret);
+void nvmet_promise_make(const struct nvmet_subsystem *subsys, unsigned n_ssds,
+			struct nvmet_promise *ret);
 
 /* Whether a host that was told `promise` may go on by it where `now` holds. */
 bool nvmet_promise_holds(const struct nvmet_promise *promise, const struct nvmet_promise *now);

@@ -97,6 +97,11 @@ def has_write_cache(host):
     return bool(host.identify(1)[525] & 1)
 
 
+def self_test(host):
+    """The status of one that begins and ends, without a namespace."""
+    return host.admin.status(0x14, nsid=0xFFFFFFFF, cdw10=1)
+
+
 def expect_uses(queue, nsid):
     """The queue reads what it writes."""
     block = os.urandom(512)
@@ -230,16 +235,24 @@ def test_none_is_there(start, tmp_path):
 def test_it_can_do_less(start, tmp_path, less):
     """Than hosts were told: those that are connected do not see it, and go on with what they have."""
     disk = tmp_path / "disk"
-    daemon = start("-c", conf(tmp_path, A, f"emulated:file={disk},{less}"))
-    with Host(daemon.address, NQN) as host:
+    path = conf(tmp_path, A + ",queues=16", f"emulated:file={disk},queues=1,{less}")
+    path.write_text(path.read_text().replace("allow_any_host", 'allow_commands = ( "self-test" ); allow_any_host'))
+    daemon = start("-c", path)
+    with Host(daemon.address, NQN) as host, Host(daemon.address, NQN, queues=0, hostid=b"\5" * 16) as idle:
         watcher = Watcher(host)
         before = host.identify(1)[77], host.identify(6)[1]
+        told = [host.identify(cns) for cns in (1, 6)] + [host.log_page(5, 4096)]
+        assert self_test(host) == 0
         make(disk)
         wait_ready(daemon, "b")
         assert "does not see the SSD b until its host connects anew" in daemon.log()
         assert host.active() == [1] and host.io[0].status(0, nsid=2) == INVALID_NS
-        assert host.identify(1)[77] == before[0]
+        assert [host.identify(cns) for cns in (1, 6)] + [host.log_page(5, 4096)] == told
         assert len(read(host.io[0], 0, 2048)) == 1 << 20
+        assert self_test(host) == 0  # there is still one SSD only that it can mean
+        assert idle.set_queues(4) == 4
+        idle.io.append(idle.queue(1))
+        assert idle.active() == [1] and ssds(daemon)["b"]["queue_pairs_used"] == 0
         with Host(daemon.address, NQN, hostid=b"\6" * 16) as new:
             assert new.active() == [1, 2]
             assert (new.identify(1)[77], new.identify(6)[1]) != before
