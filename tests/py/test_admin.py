@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from daemon import NQN
+from daemon import NQN, PATIENCE_S
 from hostile import start_write
 from nvmetcp import CMD, DISCOVERY_NQN, HOSTID, SGL_IN_CAPSULE, Cqe, Host, Queue, io_fields, sqe
 
@@ -326,7 +326,9 @@ def test_abort_of_a_cid_that_is_there_twice(target, host):
     raw = sqe(1, first.cid, 1, (0, 4096, SGL_IN_CAPSULE), **io_fields(900, 8))
     capsule = queue.conn.build(CMD, raw, bytes(4096))
     queue.conn.send(capsule[:2000])
+    end = time.monotonic() + PATIENCE_S
     while target.counters()["commands"] == before:
+        assert time.monotonic() < end, "half a capsule is no command"
         time.sleep(0.01)
     assert host.admin.run(8, cdw10=1 | first.cid << 16).cqe.dw0 & 1 == 0
     queue.conn.send(capsule[2000:])
