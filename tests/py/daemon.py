@@ -119,6 +119,18 @@ class Daemon:
             assert time.monotonic() < end, f"left over: {left}, fds {fds} instead of {self.base_fds}"
             time.sleep(0.02)
 
+    def wait_full(self):
+        """Until it can send no more to a host that does not read: it has something left to send, and has sent
+        nothing for half a second. No other host may have commands under way."""
+        end = time.monotonic() + PATIENCE_S
+        sends, n_looks = None, 0
+        while n_looks < 25:
+            now = self.counters()
+            n_looks = n_looks + 1 if now["sends"] == sends and now["requests"] else 0
+            sends = now["sends"]
+            assert time.monotonic() < end, f"sends {sends}, requests {now['requests']}"
+            time.sleep(0.02)
+
     def stop(self):
         """SIGTERM; it must leave with 0, and no sanitizer had anything to say."""
         self.process.terminate()

@@ -410,13 +410,14 @@ def test_cut_with_reads_under_way(start):
         daemon.expect_clean()
 
 
-def test_no_room_for_a_term_request(target):
+def test_no_room_for_a_term_request(target, bystander):
     """A fatal error while half an answer is in the socket: C2HTermReq cannot be sent, so the connection is reset."""
     with Host(target.address, NQN) as host:
         queue = host.io[0]
         for _ in range(16):
             queue.start(2, nsid=1, read=1 << 20, **io_fields(0, 2048))
-        time.sleep(0.5)
+        with bystander.quiet():
+            target.wait_full()
         queue.conn.send(header(9))
         with pytest.raises(ConnectionResetError):
             while queue.conn.sock.recv(1 << 20):

@@ -148,7 +148,7 @@ def test_slow_reader(target):
         queue, data = host.io[0], os.urandom(1 << 20)
         write(queue, 0, data)
         commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
-        time.sleep(0.5)
+        target.wait_full()
         queue.wait(*commands)
         assert all(command.data == data for command in commands)
 
@@ -205,7 +205,7 @@ def test_key_updates_of_a_slow_reader(target):
         queue, data = host.io[0], os.urandom(1 << 20)
         write(queue, 0, data)
         commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
-        time.sleep(0.3)
+        target.wait_full()
         for _ in range(4):
             queue.conn.sock.key_update()
             commands.append(queue.start(2, nsid=1, read=512))
