@@ -6,8 +6,8 @@
  * A test and the process share a file ($NVMETD_FAILING): a struct plan for each function that the
  * test is interested in, and what the process has seen. A plan says which calls fail, of any
  * thread, and how: those with these numbers, or the first one of each place that has not failed
- * yet. (A place is the daemon's own part of the call stack.) Both sides may look at it, and the
- * test may change it, at any time.
+ * with this error yet. (A place is the daemon's own part of the call stack.) Both sides may look at
+ * it, and the test may change it, at any time.
  *
  * tests/py/failing.py has the same layout.
  */
@@ -36,6 +36,7 @@
 #define PLACES   8192
 #define DEPTH    5  /* frames that make a place */
 #define STACK    32 /* frames of which these are */
+#define GONE     2  /* in place of a hash, which is odd */
 
 struct plan {
 	char function[40];
@@ -47,7 +48,7 @@ struct plan {
 };
 struct shared {
 	struct plan plans[PLANS];
-	uint64_t seen[PLACES]; /* hashes of places that have failed; 0: free */
+	uint64_t seen[PLACES]; /* hashes of places that have failed, and how; GONE; 0: free */
 	uint64_t where[DEPTH]; /* the last one: offsets in the program, or 0 */
 };
 
@@ -136,6 +137,7 @@ static uint64_t *note_new(const struct plan *plan, const uint64_t where[DEPTH])
 {
 	uint64_t hash = (uint64_t)(plan - shared->plans) + 1;
 
+	hash = (hash ^ (uint64_t)plan->error) * UINT64_C(0x9E3779B97F4A7C15);
 	for (unsigned i = 0; i < DEPTH; i++)
 		hash = (hash ^ where[i]) * UINT64_C(0x9E3779B97F4A7C15);
 	for (unsigned i = 0; i < PLACES; i++) {
@@ -150,7 +152,8 @@ static uint64_t *note_new(const struct plan *plan, const uint64_t where[DEPTH])
 	return NULL;
 }
 
-/* Another thread, or the test, may be faster: then this place has not failed. */
+/* Another thread, or the test, may be faster: then this place has not failed. What was noted behind
+ * it in the table still has, and is found: its slot is not free again. */
 static bool is_next_place(struct plan *plan, const uint64_t where[DEPTH])
 {
 	uint64_t n = __atomic_load_n(&plan->places, __ATOMIC_ACQUIRE), *noted;
@@ -161,7 +164,7 @@ static bool is_next_place(struct plan *plan, const uint64_t where[DEPTH])
 	if (__atomic_compare_exchange_n(&plan->places, &n, n - 1, false, __ATOMIC_ACQ_REL,
 					__ATOMIC_RELAXED))
 		return true;
-	__atomic_store_n(noted, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(noted, GONE, __ATOMIC_RELEASE);
 	return false;
 }
 

@@ -43,7 +43,7 @@ class Failing:
         return self._get(function, CALLS)
 
     def new_place(self, function, error):
-        """The next call from a place where none has failed yet fails."""
+        """The next call from a place where none has failed with this error yet fails."""
         self._arm(function, error, PLACES, 1)
 
     def next_call(self, function, error, count=1):

@@ -28,6 +28,7 @@ CHAP_KEY, CTRL_KEY = (key_text(bytes(range(n, n + 32)), 1) for n in (0, 8))
 WITH_TLS, WITH_CHAP = HOSTNQN, "nqn.2014-08.org.nvmexpress:chap"
 FREE, OTHER = "nqn.2014-08.org.nvmexpress:free", "nqn.2014-08.org.nvmexpress:other"
 EX_CONFIG = 78
+MANY_PLACES = 200  # more than any call has: without an end to them, something is wrong
 PRELOADED = "exitcode=99:abort_on_error=0:verify_asan_link_order=0"  # failing.so goes first
 
 
@@ -294,12 +295,14 @@ def test_later(daemon, what, function, error):
     (operate, "writev in libevent_core"), (operate, "readv in libevent_core")])
 def test_interrupted(daemon, what, function):
     """A call that a signal has cut short is made again: nobody notices."""
-    failing = daemon.failing
-    for _ in range(200):
+    failing, n_interrupted = daemon.failing, 0
+    while n_interrupted < MANY_PLACES:
         failing.new_place(function, "EINTR")
         assert fares(what, daemon), failing.where()
         if not failing.done(function):
             break
+        n_interrupted += 1
+    assert 0 < n_interrupted < MANY_PLACES
     daemon.expect_clean()
 
 
@@ -349,11 +352,14 @@ def test_rest_is_not_for_ever(daemon):
 def test_operator_may_wait_in_vain(daemon, what, function, error):
     """libevent does not always tell what failed: an operator may get no answer. The daemon lives, and gives
     the next one."""
-    for _ in range(100):
+    n_failed = 0
+    while n_failed < MANY_PLACES:
         daemon.failing.new_place(function, error)
         with contextlib.suppress(Closed, ConnectionError, TimeoutError):
             what(daemon, timeout=1)
         if not daemon.failing.done(function):
             break
         what(daemon)
+        n_failed += 1
+    assert 0 < n_failed < MANY_PLACES
     operate(daemon)
