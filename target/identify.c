@@ -55,21 +55,6 @@ static void common_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->msdbd = 1;
 }
 
-/* Blocks of a fused pair, 0's based: what suits every namespace. */
-static uint16_t common_acwu(const struct nvmet_ctrl *ctrl)
-{
-	const struct nvmet_subsystem *subsys = ctrl->subsys;
-	uint16_t acwu = UINT16_MAX;
-
-	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
-		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
-
-		if (ns && ns->path < ctrl->n_ssds)
-			acwu = num_min(acwu, nvmet_fuse_acwu(ns));
-	}
-	return subsys->n_ns ? acwu : 0;
-}
-
 static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	const struct nvmet_subsystem *subsys = ctrl->subsys;
@@ -91,7 +76,7 @@ static void io_ctrl_fields(const struct nvmet_ctrl *ctrl, struct nvme_id_ctrl *i
 	id->oncs = le16_set(now.oncs);
 	if (ctrl->promise.fuses && now.fuses && (le16_get(id->oncs) & NVME_ONCS_COMPARE)) {
 		id->fuses = le16_set(NVME_FUSES_COMPARE_AND_WRITE);
-		id->acwu = le16_set(common_acwu(ctrl));
+		id->acwu = le16_set((uint16_t)(now.fused_blocks ? now.fused_blocks - 1 : 0));
 	}
 	if (le16_get(id->oncs) & NVME_ONCS_COPY)
 		id->ocfs = le16_set(NVME_OCFS_FORMAT0);

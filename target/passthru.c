@@ -103,11 +103,9 @@ static bool ssd_has(const struct nvmet_ssd *ssd, const struct command *command)
 	return (le16_get(id->oacs) & command->oacs) == command->oacs;
 }
 
-static bool offered(const struct nvmet_ctrl *ctrl, const struct command *command)
+static bool all_have(const struct nvmet_subsystem *subsys, unsigned n_ssds,
+		     const struct command *command)
 {
-	const struct nvmet_subsystem *subsys = ctrl->subsys;
-	unsigned n_ssds = ctrl->n_ssds;
-
 	if (!(subsys->permissions & command->permission) || n_ssds == 0)
 		return false;
 	for (unsigned i = 0; i < n_ssds; i++) {
@@ -115,6 +113,23 @@ static bool offered(const struct nvmet_ctrl *ctrl, const struct command *command
 			return false;
 	}
 	return true;
+}
+
+static bool offered(const struct nvmet_ctrl *ctrl, const struct command *command)
+{
+	return all_have(ctrl->subsys, ctrl->n_ssds, command);
+}
+
+/* An SSD has all commands of one permission, or none. */
+uint32_t nvmet_passthru_offered(const struct nvmet_subsystem *subsys, unsigned n_ssds)
+{
+	uint32_t mask = all_have(subsys, n_ssds, &vendor) ? vendor.permission : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (all_have(subsys, n_ssds, &commands[i]))
+			mask |= commands[i].permission;
+	}
+	return mask;
 }
 
 /* --- Execution -------------------------------------------------------------------------------- */

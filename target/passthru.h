@@ -13,6 +13,7 @@ struct nvme_effects_log;
 struct nvme_id_ctrl;
 struct nvmet_ctrl;
 struct nvmet_req;
+struct nvmet_subsystem;
 
 /* What a subsystem permits: a bit each, struct nvmet_subsystem.permissions. */
 enum nvmet_permission {
@@ -27,6 +28,10 @@ enum nvmet_permission {
 
 /* The permission of that name; 0: there is none. */
 uint32_t nvmet_permission_by_name(const char *name);
+
+/* Which of these commands a controller offers that sees the subsystem's first n SSDs: those that
+ * are permitted and that all of the SSDs have, by their permissions. Main thread. */
+uint32_t nvmet_passthru_offered(const struct nvmet_subsystem *subsys, unsigned n_ssds);
 
 /* Checks a command that admin.c does not know; Invalid Opcode unless it is permitted. Worker. */
 uint16_t nvmet_parse_passthru(struct nvmet_req *req);

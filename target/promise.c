@@ -6,7 +6,9 @@
 
 #include "pcie/ctrl.h"
 #include "target/fuse.h"
+#include "target/ns.h"
 #include "target/nvm.h"
+#include "target/passthru.h"
 #include "target/ssd.h"
 #include "target/subsystem.h"
 #include "util/num.h"
@@ -81,6 +83,20 @@ static void least_dsm(const struct nvmet_subsystem *subsys, unsigned n_ssds,
 	ret->dmsl = lesser(dmsl, UINT64_MAX);
 }
 
+/* Blocks of a fused pair: what suits every namespace. */
+static uint32_t fused_blocks(const struct nvmet_subsystem *subsys, unsigned n_ssds)
+{
+	uint32_t least = 0;
+
+	for (uint32_t nsid = 1; nsid <= subsys->max_nsid; nsid++) {
+		const struct nvmet_ns *ns = nvmet_subsystem_ns(subsys, nsid);
+
+		if (ns && ns->path < n_ssds)
+			least = (uint32_t)lesser(least, nvmet_fuse_acwu(ns) + 1u);
+	}
+	return least;
+}
+
 void nvmet_promise_make(const struct nvmet_subsystem *subsys, unsigned n_ssds,
 			struct nvmet_promise *ret)
 {
@@ -88,6 +104,8 @@ void nvmet_promise_make(const struct nvmet_subsystem *subsys, unsigned n_ssds,
 		.max_transfer = subsys->max_transfer,
 		.oncs = nvmet_nvm_oncs(subsys, n_ssds),
 		.write_cache = subsys->expects || has_write_cache(subsys, n_ssds),
+		.admin = nvmet_passthru_offered(subsys, n_ssds),
+		.fused_blocks = fused_blocks(subsys, n_ssds),
 		.fuses = nvmet_fuse_offered(subsys, n_ssds),
 		.vsl = least_limit(subsys, n_ssds, offsetof(struct nvme_id_ctrl_nvm, vsl)),
 		.wzsl = least_limit(subsys, n_ssds, offsetof(struct nvme_id_ctrl_nvm, wzsl)),
@@ -116,10 +134,19 @@ static bool limits_hold(const struct nvmet_promise *promise, const struct nvmet_
 	       limit_holds(promise, NVME_ONCS_DSM, promise->dmsl, now->dmsl);
 }
 
+/* Where there is no namespace nobody was told of a size. */
+static bool fused_pairs_hold(const struct nvmet_promise *promise, const struct nvmet_promise *now)
+{
+	if (!promise->fuses)
+		return true;
+	return now->fuses && (!promise->fused_blocks || !now->fused_blocks ||
+			      promise->fused_blocks <= now->fused_blocks);
+}
+
 bool nvmet_promise_holds(const struct nvmet_promise *promise, const struct nvmet_promise *now)
 {
 	return promise->max_transfer <= now->max_transfer && !(promise->oncs & ~now->oncs) &&
-	       (promise->write_cache || !now->write_cache) && (!promise->fuses || now->fuses) &&
-	       promise->awun <= now->awun && promise->awupf <= now->awupf &&
-	       limits_hold(promise, now);
+	       (promise->write_cache || !now->write_cache) && fused_pairs_hold(promise, now) &&
+	       !(promise->admin & ~now->admin) && promise->awun <= now->awun &&
+	       promise->awupf <= now->awupf && limits_hold(promise, now);
 }

@@ -15,8 +15,10 @@ struct nvmet_subsystem;
 struct nvmet_promise {
 	uint32_t max_transfer; /* bytes: MDTS */
 	uint16_t oncs;
+	uint32_t admin;          /* enum nvmet_permission: commands for the whole SSD */
 	bool write_cache;        /* a volatile one: hosts must flush */
 	bool fuses;              /* fused pairs */
+	uint32_t fused_blocks;   /* of a pair that are written as one; 0: there is no namespace */
 	uint16_t awun, awupf;    /* blocks that are written whole or not at all, 0's based */
 	uint8_t vsl, wzsl, wusl; /* in units of 2^n pages of 4 KiB; 0: no limit */
 	/* Of Dataset Management: what is beyond is passed over. 0: no limit. */

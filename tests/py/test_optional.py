@@ -92,6 +92,11 @@ def mdts(host):
     return 4096 << host.identify(1)[77]
 
 
+def acwu(host):
+    """Blocks of a fused pair, 0's based."""
+    return struct.unpack_from("<H", host.identify(1), 532)[0]
+
+
 def has_write_cache(host):
     """VWC, bit 0."""
     return bool(host.identify(1)[525] & 1)
@@ -263,6 +268,20 @@ def test_it_can_do_less(start, tmp_path, less):
             assert new_watcher.event() == [2]
         assert host.admin.status(0x18) == 0 and not watcher.aer.cqe
     expect_unused(daemon)
+
+
+def test_fused_pairs_of_fewer_blocks(start, tmp_path):
+    """ACWU is what hosts lock with: it stays as large as they were told."""
+    late = "emulated:size=8M,fused=1,lba=4096,fault.never_ready=1,fault.ready_again=2"
+    daemon = start("-c", conf(tmp_path, "emulated:size=16M,fused=1", late, ssd='retry_pause = "10m";'))
+    with Host(daemon.address, NQN) as host:
+        assert acwu(host) == 15
+        assert ctl(daemon, "rescan", "b")[0] == 0
+        wait_ready(daemon, "b")
+        assert "does not see the SSD b until its host connects anew" in daemon.log()
+        assert host.active() == [1] and acwu(host) == 15
+        with Host(daemon.address, NQN, hostid=b"\6" * 16) as new:
+            assert new.active() == [1, 2] and acwu(new) == 1
 
 
 def test_a_write_cache_that_may_come(start, tmp_path):

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "pcie/nvme.h"
+#include "target/passthru.h"
 #include "target/promise.h"
 
 static const struct nvmet_promise told = {
@@ -14,6 +15,7 @@ static const struct nvmet_promise told = {
 	.awun = 7,
 	.awupf = 3,
 	.dmrsl = 1000,
+	.admin = NVMET_ALLOW_FORMAT | NVMET_ALLOW_SELF_TEST,
 };
 
 static bool holds(struct nvmet_promise now)
@@ -46,6 +48,7 @@ static void more(void **state)
 	assert_true(holds(WITH(now.awun = 8)));
 	assert_true(holds(WITH(now.awupf = 7)));
 	assert_true(holds(WITH(now.dmrsl = 0)));
+	assert_true(holds(WITH(now.admin |= NVMET_ALLOW_SANITIZE)));
 }
 
 static void less(void **state)
@@ -62,6 +65,7 @@ static void less(void **state)
 	assert_false(holds(WITH(now.dmrl = 255)));
 	assert_false(holds(WITH(now.dmrsl = 999)));
 	assert_false(holds(WITH(now.dmsl = 1000000)));
+	assert_false(holds(WITH(now.admin = NVMET_ALLOW_FORMAT)));
 }
 
 /* Limits of commands that were not offered bind nobody. */
@@ -91,12 +95,32 @@ static void what_was_there(void **state)
 	assert_true(nvmet_promise_holds(&before, &now));
 }
 
+/* ACWU is of those who were told of fused pairs, and of namespaces. */
+static void fused_blocks(void **state)
+{
+	struct nvmet_promise before = told, now = told;
+
+	(void)state;
+	before.fused_blocks = 16;
+	now.fused_blocks = 8;
+	assert_true(nvmet_promise_holds(&before, &now));
+	before.fuses = now.fuses = true;
+	assert_false(nvmet_promise_holds(&before, &now));
+	now.fused_blocks = 16;
+	assert_true(nvmet_promise_holds(&before, &now));
+	now.fused_blocks = 0;
+	assert_true(nvmet_promise_holds(&before, &now));
+	before.fused_blocks = 0;
+	now.fused_blocks = 1;
+	assert_true(nvmet_promise_holds(&before, &now));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_before),      cmocka_unit_test(more),
 		cmocka_unit_test(less),           cmocka_unit_test(not_offered),
-		cmocka_unit_test(what_was_there),
+		cmocka_unit_test(what_was_there), cmocka_unit_test(fused_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
