@@ -30,14 +30,15 @@ static const struct nvmet_ssd *next_ssd(const struct nvmet_ctrl *ctrl)
 	return ctrl->subsys->ssds[ctrl->n_ssds];
 }
 
-/* It is asked no more: its host has to connect anew. */
+/* It is asked no more, for SSDs have their order: the line is about all that come later, too. */
 static void stay_behind(struct nvmet_ctrl *ctrl, const char *why)
 {
 	static struct log_limit limit = LOG_LIMIT_INIT(20); /* main thread only */
 
 	ctrl->stays_behind = true;
 	log_limited(&limit, LOG_LEVEL_WARN,
-		    "%s: it does not see the SSD %s until its host connects anew (nvme reset): %s",
+		    "%s: it does not see the SSD %s until its host connects anew (nvme reset), "
+		    "nor later ones: %s",
 		    nvmet_ctrl_name(ctrl), next_ssd(ctrl)->name, why);
 }
 
@@ -60,7 +61,8 @@ static void use(struct nvmet_ctrl *ctrl)
 static void step_over(struct nvmet_ctrl *ctrl, int err)
 {
 	if (err && !ctrl->stays_behind)
-		stay_behind(ctrl, strerror(-err));
+		stay_behind(ctrl, err == -EBUSY ? "no queue pair is left for its queues"
+						: strerror(-err));
 	if (--ctrl->n_arriving || ctrl->dead || ctrl->stays_behind)
 		return;
 	use(ctrl);
@@ -128,8 +130,9 @@ static void take_next(struct nvmet_ctrl *ctrl)
 		return;
 	nvmet_promise_make(subsys, index + 1, &now);
 	if (!nvmet_promise_holds(&ctrl->promise, &now)) {
-		stay_behind(ctrl, "it can do less than this host was told: largest transfer, write "
-				  "cache, or commands");
+		stay_behind(ctrl,
+			    "it can do less than this host was told (MDTS, commands and their "
+			    "limits, atomic writes, fused pairs), or has a write cache");
 		return;
 	}
 	ctrl->n_arriving = 1; /* none is the last before all were asked */

@@ -100,6 +100,10 @@ struct nvmet_queue {
 	bool releasing;
 	struct nvmet_req *disconnect; /* Disconnect that waits for the answers to the others */
 	uint16_t sqhd;
+	/* Those below n_paths are in use. Both are the main thread's until Connect is answered, and
+	 * when the release has come to it. In between n_paths is the worker's, as are the paths
+	 * below it (see struct nvmet_path); the one that comes next stays the main thread's
+	 * until it hands it over for attaching (arrival.c). */
 	uint32_t n_paths;
 	struct nvmet_path paths[NVMET_MAX_SSDS];
 	struct nvmet_fuse fuse;

@@ -309,6 +309,7 @@ def test_too_few_queue_pairs(start, tmp_path):
         make(disk)
         assert watcher.event() == [2]
         assert host.active() == [1] and other.active() == [1, 2]
+        assert "nor later ones: no queue pair is left for its queues" in daemon.log()
         for queue in host.io:
             expect_uses(queue, 1)
             assert queue.status(0, nsid=2) == INVALID_NS
