@@ -11,6 +11,7 @@
 #include "config/conf_hosts.h"
 #include "config/conf_numbers.h"
 #include "config/conf_table.h"
+#include "config/conf_text.h"
 #include "pcie/pci.h"
 #include "target/ctrl.h"
 #include "target/passthru.h"
@@ -404,35 +405,41 @@ static const config_setting_t *culprit(const config_t *config, const char *key)
 	return setting ? setting : config_root_setting(config);
 }
 
+static int read_tree(const struct conf_reader *reader, const char *text, config_t *config)
+{
+	const config_setting_t *root = config_root_setting(config);
+	const char *key;
+	char why[256];
+	int err = conf_check_numbers(reader, text, root);
+
+	if (!err)
+		err = conf_read_group(reader, root, top_keys, ARRAY_SIZE(top_keys), reader->conf);
+	if (err)
+		return err;
+	err = conf_check(reader->conf, &key, why, sizeof(why));
+	return err ? conf_fail(reader, culprit(config, key), "%s", why) : 0;
+}
+
 int conf_read(struct conf *conf, const char *path, char *err, size_t err_size)
 {
 	const struct conf_reader reader = { conf, path, err, err_size };
-	const char *key;
 	config_t config;
-	char why[256];
-	int result = -EINVAL;
+	char *text;
+	int result = conf_text_read(&reader, &text);
 
+	if (result)
+		return result;
 	config_init(&config);
-	errno = 0;
-	if (config_read_file(&config, path)) {
-		result = conf_check_numbers(&reader, config_root_setting(&config));
-		if (!result)
-			result = conf_read_group(&reader, config_root_setting(&config), top_keys,
-						 ARRAY_SIZE(top_keys), conf);
-		if (!result) {
-			result = conf_check(conf, &key, why, sizeof(why));
-			if (result)
-				conf_fail(&reader, culprit(&config, key), "%s", why);
-		}
-	} else if (config_error_type(&config) == CONFIG_ERR_FILE_IO) {
-		snprintf(err, err_size, "%s: %s", path,
-			 errno ? strerror(errno) : "it is no regular file");
+	if (config_read_string(&config, text)) {
+		result = read_tree(&reader, text, &config);
 	} else {
 		const char *file = config_error_file(&config);
 
 		snprintf(err, err_size, "%s:%d: %s", file ? file : path, config_error_line(&config),
 			 config_error_text(&config));
+		result = -EINVAL;
 	}
 	config_destroy(&config);
+	free(text);
 	return result;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Numbers as they are written; see conf_numbers.h. The files are well-formed: libconfig has read
- * them. */
+/* Numbers as they are written, in text that libconfig has read; see conf_numbers.h. */
 #include "config/conf_numbers.h"
 
 #include <ctype.h>
@@ -11,22 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/conf_text.h"
+
 struct text {
-	FILE *file;
+	const char *at; /* ends with a NUL */
 	unsigned line;
 };
 
-static int take(struct text *text)
+static int peek(const struct text *text)
 {
-	int c = getc(text->file);
-
-	text->line += c == '\n';
-	return c;
+	return *text->at ? (unsigned char)*text->at : EOF;
 }
 
-static int peek(struct text *text)
+static int take(struct text *text)
 {
-	return ungetc(getc(text->file), text->file);
+	int c = peek(text);
+
+	text->at += c != EOF;
+	text->line += c == '\n';
+	return c;
 }
 
 static void skip_line(struct text *text)
@@ -51,12 +53,25 @@ static void skip_string(struct text *text)
 	}
 }
 
-/* A name, true or false, or a number. The longest number is cut off; it is too large as it is. */
+/* What there is of a number is one zero, behind a sign or 0x. */
+static bool is_zero(const char *number, size_t len)
+{
+	size_t at = number[0] == '-' || number[0] == '+';
+
+	if (len - at > 2 && number[at] == '0' && (number[at + 1] | 0x20) == 'x')
+		at += 2;
+	return len - at == 1 && number[at] == '0';
+}
+
+/* A name, true or false, or a number, without the zeros before it. The longest number is cut off;
+ * it is too large as it is. */
 static void take_word(struct text *text, char *word, size_t size)
 {
 	size_t len = 1;
 
 	for (int c = peek(text); c != EOF && (isalnum(c) || strchr("_*-+.", c)); c = peek(text)) {
+		if (is_zero(word, len) && isxdigit(c))
+			len--;
 		if (len < size - 1)
 			word[len++] = (char)c;
 		take(text);
@@ -100,45 +115,51 @@ static bool find_cut(struct text *text, char *word, size_t size)
 	return false;
 }
 
-static int check_file(const struct conf_reader *reader, const char *path)
+static int check_text(const struct conf_reader *reader, const char *path, const char *content)
 {
-	struct text text = { .file = fopen(path, "re"), .line = 1 };
+	struct text text = { .at = content, .line = 1 };
 	char word[64];
-	bool cut;
 
-	if (!text.file) {
-		snprintf(reader->err, reader->err_size, "%s: %s", path, strerror(errno));
-		return -EINVAL;
-	}
-	cut = find_cut(&text, word, sizeof(word));
-	fclose(text.file);
-	if (cut)
-		snprintf(reader->err, reader->err_size,
-			 "%s:%u: %s: expected a number of 32 bits, or one with an L behind it",
-			 path, text.line, word);
-	return cut ? -EINVAL : 0;
+	if (!find_cut(&text, word, sizeof(word)))
+		return 0;
+	snprintf(reader->err, reader->err_size,
+		 "%s:%u: %s: expected a number from %d to %d: beyond, it needs an L behind it",
+		 path, text.line, word, INT_MIN, INT_MAX);
+	return -EINVAL;
 }
 
-/* *checked: the file that the setting before this one was in. */
+static int check_included(const struct conf_reader *reader, const char *path)
+{
+	char *text;
+	int err = conf_text_read_again(reader, path, &text);
+
+	if (err)
+		return err;
+	err = check_text(reader, path, text);
+	free(text);
+	return err;
+}
+
+/* *checked: the file that the setting before this one was in; NULL: the one that includes. */
 static int check_below(const struct conf_reader *reader, const config_setting_t *setting,
 		       const char **checked)
 {
 	const char *file = config_setting_source_file(setting);
 	int err = 0;
 
-	if (!file)
-		file = reader->path;
-	if (!*checked || strcmp(file, *checked) != 0)
-		err = check_file(reader, file);
+	if (file && (!*checked || strcmp(file, *checked) != 0))
+		err = check_included(reader, file);
 	*checked = file;
 	for (int i = 0; !err && i < config_setting_length(setting); i++)
 		err = check_below(reader, config_setting_get_elem(setting, (unsigned)i), checked);
 	return err;
 }
 
-int conf_check_numbers(const struct conf_reader *reader, const config_setting_t *root)
+int conf_check_numbers(const struct conf_reader *reader, const char *text,
+		       const config_setting_t *root)
 {
 	const char *checked = NULL;
+	int err = check_text(reader, reader->path, text);
 
-	return check_below(reader, root, &checked);
+	return err ? err : check_below(reader, root, &checked);
 }

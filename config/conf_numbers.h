@@ -9,7 +9,9 @@
 
 #include "config/conf_table.h"
 
-/* Looks at the files that `root` and what is below it come from. As in conf_table.h. */
-int conf_check_numbers(const struct conf_reader *reader, const config_setting_t *root);
+/* Looks at the text that `root` was read from, and at the files that it includes. As in
+ * conf_table.h. */
+int conf_check_numbers(const struct conf_reader *reader, const char *text,
+		       const config_setting_t *root);
 
 #endif

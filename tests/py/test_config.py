@@ -289,14 +289,15 @@ def test_bad_globals(tmp_path, text, message):
 
 @pytest.mark.parametrize("number", ["4294967298", "-4294967294", "0x100000002", "18446744073709551618",
                                     "000000000000000000000000000000000000000000000000000000000000000000000000002",
-                                    "2147483648"])
+                                    "0" * 66 + "4294967298", "0x" + "0" * 66 + "100000002", "2147483648"])
 def test_numbers_that_libconfig_cuts(tmp_path, number):
-    """Each but the last two would be a 2 to it. With an L they are what they are."""
-    cut = len(number) < 70
+    """Each but the last would be a 2 to it. With an L they are what they are."""
+    cut = int(number, 0 if "x" in number else 10) != 2
+    told = re.sub("^(0x)?0{60,}", r"\1", number)
     status, error = check(tmp_path, f"{GOOD}\nworkers =\n  {number};\n")
-    assert (status, "32 bits, or one with an L behind it" in error) == (int(cut), cut)
+    assert (status, "from -2147483648 to 2147483647: beyond, it needs an L behind it" in error) == (int(cut), cut)
     if cut:
-        assert error.startswith(f"{tmp_path}/nvmet.conf:7: {number}: ")
+        assert error.startswith(f"{tmp_path}/nvmet.conf:7: {told}: ")
         assert "workers: expected a number from 1 to 64" in check(tmp_path, f"{GOOD}workers = {number}L;")[1]
 
 
@@ -315,7 +316,7 @@ def test_numbers_that_it_does_not_cut(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, text", [
-    (["-c", "/nonexistent/file"], "No such file"), (["-c", "/"], "/: it is no regular file"),
+    (["-c", "/nonexistent/file"], "No such file"), (["-c", "/"], "/: Is a directory"),
     (["--ssd", "emulated:size=16M"], "no address to listen on"),
     (["--listen", "127.0.0.1:0"], "no SSD is named"),
     (["--ssd", "emulated:size=16M", "--listen", "nowhere"], 'expected "192.0.2.1:4420"'),
