@@ -4,8 +4,7 @@
  *
  * STARTING: SSDs are brought up, side by side; when the last is ready, or missing though optional,
  * exports and listeners are made. LIVE: hosts come and go, and SSDs that were missing may come.
- * STOPPING: connections are drained and closed, then SSDs shut down,
- * then everything is freed.
+ * STOPPING: connections are drained and closed, then SSDs shut down, then everything is freed.
  *
  * Each step that waits goes on in a callback from the loop. What fails while STARTING stops the
  * daemon with the message of the step that failed and exit status 1: the machine was not ready, and

@@ -152,7 +152,7 @@ static json_t *ns_item(const struct nvmet_ns *ns)
 			 report_text(ns->ssd->name), "ssd_nsid", (json_int_t)ns->nvme_ns->nsid);
 }
 
-/* One that is configured, on an SSD that was never seen. */
+/* One that is configured and not there: its SSD was never seen, or has no such namespace. */
 static json_t *missing_ns_item(const struct daemon *daemon, const struct conf_ns *conf)
 {
 	return json_pack("{s:i, s:b, s:n, s:n, s:n, s:o, s:I}", "nsid", conf->nsid, "active", false,

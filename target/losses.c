@@ -146,13 +146,6 @@ static void owe(struct nvmet_path *path, const struct nvmet_subsystem *subsys,
 	}
 }
 
-static bool owes_any(const struct nvmet_loss_host *host)
-{
-	static const struct nvmet_ns_set none;
-
-	return memcmp(&host->untold, &none, sizeof(none)) != 0;
-}
-
 void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		       const struct nvmet_ctrl *ctrl)
 {
@@ -170,7 +163,7 @@ void nvmet_losses_join(struct nvmet_losses *losses, struct nvmet_path *path,
 		losses->forgot = true;
 	if (path->late) {
 		/* queue->untold is its worker's: it takes whatever is owed for a loss of now. */
-		path->losses_known -= host ? owes_any(host) : losses->untold;
+		path->losses_known -= host ? !is_empty(&host->untold) : losses->untold;
 		return;
 	}
 	if (host)

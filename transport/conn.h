@@ -149,8 +149,8 @@ void rx_unblock(struct nvme_tcp_conn *conn);
 void tx_init(struct nvme_tcp_conn *conn);
 /* Queues ICResp with these digests (NVME_TCP_DGST_…). */
 void tx_icresp(struct nvme_tcp_conn *conn, uint8_t dgst);
-/* Sends C2HTermReq at once. False: it cannot be sent, for half a PDU is in the socket or there is
- * no room. */
+/* Sends C2HTermReq at once and shuts our side of the connection down. False: it cannot be sent, for
+ * half a PDU is in the socket or there is no room. */
 bool tx_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
 /* Queues the response to a command, after the data of a read; then the slot is free again. */
 void tx_response(struct nvme_tcp_cmd *cmd);

@@ -205,8 +205,9 @@ static ssize_t nothing(struct tls *tls, int result)
 	if (error == SSL_ERROR_SYSCALL) {
 		tls->broken = errno ? errno : ECONNRESET;
 	} else {
-		log_limited(&limit, LOG_LEVEL_INFO, "TLS: %s",
-			    ERR_reason_error_string(ERR_peek_error()));
+		const char *why = ERR_reason_error_string(ERR_peek_error());
+
+		log_limited(&limit, LOG_LEVEL_INFO, "TLS: %s", why ? why : "no reason given");
 		tls->broken = EPROTO;
 	}
 	return still_broken(tls);
