@@ -57,13 +57,19 @@ static const char *explain(uint16_t status, uint32_t dw0)
 {
 	const uint32_t subnqn = NVMF_CONNECT_IATTR_DATA |
 				(uint32_t)offsetof(struct nvmf_connect_data, subnqn);
+	const uint32_t qid = (uint32_t)offsetof(struct nvmf_connect_cmd, qid);
 
 	switch (status & ~(NVME_STATUS_DNR | NVME_STATUS_MORE | NVME_STATUS_CRD_MASK)) {
 	case NVME_SC_CONNECT_INVALID_HOST:
 		return "the subsystem is not for this host (hosts, --allow-host), or not without "
 		       "TLS";
 	case NVME_SC_CONNECT_INVALID_PARAM:
-		return dw0 == subnqn ? "there is no such subsystem" : "a field is not valid";
+		if (dw0 == subnqn)
+			return "there is no such subsystem";
+		if (dw0 == qid)
+			return "its controller has no queue of this number, is not enabled, shuts "
+			       "down or was given no entry sizes (CC)";
+		return "a field is not valid";
 	case NVME_SC_CONNECT_BUSY:
 		return "limits.controllers, limits.controllers_per_host or the SSDs' queues are "
 		       "used up, an older connection of this host is still being closed, or an SSD "

@@ -188,6 +188,17 @@ def test_entry_sizes_are_set_later(target):
                 assert found.value.code == 0x002
 
 
+def test_io_queues_come_too_early(start):
+    """The log says what is missing, for each way to come too early."""
+    daemon = start("--ssd", "emulated:size=1M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    with Host(daemon.address, NQN, enable=False) as host:
+        for cc in (0x00460000, 0x00000001):
+            host.admin.property_set(0x14, cc)
+            with pytest.raises(Status):
+                host.queue(1)
+    assert daemon.log().count("is not enabled, shuts down or was given no entry sizes") == 2
+
+
 @pytest.mark.parametrize("cc", [0x00000001, 0x00460001, 0x00360001])
 def test_discovery_controllers_have_no_entry_sizes(target, cc):
     """They have no I/O queues: the fields are reserved, whatever a host writes there."""
