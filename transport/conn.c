@@ -53,6 +53,7 @@ static void set_state(struct nvme_tcp_conn *conn, enum conn_state state, const c
 
 /* --- Timers ----------------------------------------------------------------------------------- */
 
+#define TIMER_FAILED EV_READ /* what on_timer() is told then */
 /* Bytes a second that must move, where bytes must move: a byte now and then is no progress. */
 #define LEAST_RATE 1024
 
@@ -79,7 +80,9 @@ static void arm(struct nvme_tcp_conn *conn, unsigned ms)
 	conn->rx_bytes_seen = conn->rx_bytes;
 	conn->granted_seen = conn->n_receiving ? conn->granted_bytes : UINT64_MAX;
 	conn->tx_acked_seen = conn->want_write ? acked(conn) : UINT64_MAX;
-	evtimer_add(conn->timer, &timeout);
+	/* Closed by on_timer(): whoever arms the timer goes on to use the connection. */
+	if (evtimer_add(conn->timer, &timeout) < 0)
+		event_active(conn->timer, TIMER_FAILED, 0);
 }
 
 /* Half a PDU is here, or half a fused pair. */
@@ -143,8 +146,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	struct nvme_tcp_conn *conn = arg;
 
 	(void)fd;
-	(void)what;
 	conn->timer_armed = false;
+	if (what & TIMER_FAILED)
+		conn_close(conn, "no memory for its timer");
 	switch (conn->state) {
 	case CONN_TLS:
 		conn_close(conn, "no TLS handshake in time");
@@ -156,10 +160,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		live_timer(conn);
 		break;
 	case CONN_TERM:
-		conn_close(conn, NULL);
-		break;
 	case CONN_CLOSED:
-		break;
+		conn_close(conn, NULL);
 	}
 }
 

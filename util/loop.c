@@ -284,7 +284,8 @@ static struct event_base *base_new(void)
 
 /*
  * To arm a timer must not fail: what waits for it would wait for ever. libevent grows its heap of
- * timers when it is full, and never shrinks it.
+ * timers when it is full, and never shrinks it. A worker may have more connections than this; one
+ * whose timer cannot be set ends.
  */
 static int reserve_timers(struct event_base *base)
 {

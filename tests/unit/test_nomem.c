@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "pcie/ctrl.h"
@@ -355,6 +356,50 @@ static void makers(void **state)
 	fail_from = fail_to = UINT32_MAX;
 }
 
+/* --- Timers ----------------------------------------------------------------------------------- */
+
+static event_callback_fn conn_timer; /* NULL: the next timer is a connection's */
+static unsigned n_armed, arm_fails;  /* how often it was armed; when that fails, from 1 */
+
+int __real_event_add(struct event *event, const struct timeval *after);
+int __wrap_event_add(struct event *event, const struct timeval *after);
+
+int __wrap_event_add(struct event *event, const struct timeval *after)
+{
+	if (after && !conn_timer)
+		conn_timer = event_get_callback(event);
+	if (after && event_get_callback(event) == conn_timer && ++n_armed == arm_fails)
+		return -1;
+	return __real_event_add(event, after);
+}
+
+/* A connection that has no deadline could stay for ever: it ends, whenever that is found. */
+static void no_timer(void **state)
+{
+	unsigned n;
+	char byte;
+	int fd;
+
+	(void)state;
+	conn_timer = NULL;
+	n_armed = 0;
+	arm_fails = 1;
+	fd = rig_connect();
+	settle();
+	assert_int_equal(n_armed, 1);
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+	close(fd);
+	n_armed = arm_fails = 0;
+	hosts_come_and_go();
+	n = n_armed;
+	assert_true(n > HOSTS);
+	for (arm_fails = 1; arm_fails <= n; arm_fails++) {
+		n_armed = 0;
+		hosts_come_and_go();
+	}
+	arm_fails = 0;
+}
+
 static int flock_errno;
 
 int __wrap_flock(int fd, int operation);
@@ -393,6 +438,7 @@ int main(void)
 		cmocka_unit_test(all_fail_for_a_while),
 		cmocka_unit_test(refused_and_sent_again),
 		cmocka_unit_test(makers),
+		cmocka_unit_test(no_timer),
 		cmocka_unit_test(no_lock),
 	};
 	int failed;
