@@ -361,15 +361,24 @@ static const struct pcie_device_ops emul_ops = {
 
 /* --- Opening ---------------------------------------------------------------------------------- */
 
-/* What tells this machine from others (machine-id(5)); empty if it does not know. */
-static void machine_id(char ret_id[33])
+/* What tells this machine from others (machine-id(5)); empty if it has no such thing. 0 or -errno
+ * (logged): it has one, and with none the SSD would be another one to hosts. */
+static int machine_id(char ret_id[33])
 {
 	FILE *file = fopen("/etc/machine-id", "re");
+	int err = !file && errno != ENOENT ? -errno : 0;
 
-	if (!file || fscanf(file, "%32[0-9a-f]", ret_id) != 1)
-		ret_id[0] = '\0';
-	if (file)
+	ret_id[0] = '\0';
+	if (file) {
+		errno = 0;
+		if (fscanf(file, "%32[0-9a-f]", ret_id) != 1 && ferror(file))
+			err = errno ? -errno : -EIO;
 		fclose(file);
+	}
+	if (err)
+		log_err("/etc/machine-id cannot be read: %s; an SSD with serial= needs it not",
+			strerror(-err));
+	return err;
 }
 
 /*
@@ -377,7 +386,7 @@ static void machine_id(char ret_id[33])
  * to another machine. Otherwise it is this machine's alone: a host that uses files of the same name
  * on two machines must not take them for two paths to one namespace.
  */
-static void set_identity(struct emul *emul, unsigned index)
+static int set_identity(struct emul *emul, unsigned index)
 {
 	static const uint8_t space[16] = { 0x63, 0x1b, 0x4e, 0x0c, 0x93, 0x27, 0x4e, 0x6b,
 					   0xa0, 0x4f, 0x55, 0x9d, 0x1c, 0x62, 0x07, 0x33 };
@@ -385,7 +394,10 @@ static void set_identity(struct emul *emul, unsigned index)
 	uuid_t id;
 
 	if (!emul->options.serial[0]) {
-		machine_id(machine);
+		int err = machine_id(machine);
+
+		if (err)
+			return err;
 		snprintf(name, sizeof(name), "%s|%s", emul->options.file, machine);
 		uuid_generate_sha1(id, space, name, strlen(name));
 		snprintf(emul->options.serial, sizeof(emul->options.serial),
@@ -404,6 +416,7 @@ static void set_identity(struct emul *emul, unsigned index)
 		uuid_generate_sha1(emul->ns_uuid[i], space, name, len + 1);
 		name[len] = '\0';
 	}
+	return 0;
 }
 
 bool emul_device_present(const struct emul_options *options)
@@ -437,6 +450,8 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 		log_err("%s: too small for %u namespaces", emul->dev.name, options->namespaces);
 		err = -EINVAL;
 	}
+	if (!err)
+		err = set_identity(emul, opened);
 	if (err) {
 		close_device(&emul->dev);
 		return err;
@@ -445,7 +460,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	emul->n_ns = options->namespaces - (options->faults.attach_after ? 1 : 0);
 	emul->faulty = emul_fault_any(&options->faults);
 	memcpy(emul->firmware, "1.0     ", sizeof(emul->firmware));
-	set_identity(emul, opened++);
+	opened++;
 	*ret_dev = &emul->dev;
 	return 0;
 }

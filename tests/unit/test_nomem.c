@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -431,6 +432,41 @@ static void no_lock(void **state)
 	unlink(options.file);
 }
 
+static int fopen_errno; /* for /etc/machine-id */
+
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen64(const char *path, const char *mode);
+
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+	errno = fopen_errno;
+	return fopen_errno && strcmp(path, "/etc/machine-id") == 0 ? NULL
+								   : __real_fopen(path, mode);
+}
+
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	return __wrap_fopen(path, mode);
+}
+
+/* A machine may have no id; but one that cannot be read now would make another SSD of it. */
+static void no_machine_id(void **state)
+{
+	struct emul_options options;
+	struct pcie_device *dev;
+	char why[128];
+
+	(void)state;
+	assert_int_equal(emul_options_parse("emulated:size=1M", &options, why, sizeof(why)), 0);
+	fopen_errno = EMFILE;
+	assert_int_equal(emul_device_open(&options, &dev), -EMFILE);
+	fopen_errno = ENOENT;
+	assert_int_equal(emul_device_open(&options, &dev), 0);
+	dev->ops->close(dev);
+	fopen_errno = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,6 +476,7 @@ int main(void)
 		cmocka_unit_test(makers),
 		cmocka_unit_test(no_timer),
 		cmocka_unit_test(no_lock),
+		cmocka_unit_test(no_machine_id),
 	};
 	int failed;
 
