@@ -226,6 +226,7 @@ int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned ind
 	struct nvmet_path *path = &queue->paths[index];
 	struct nvmet_qpair_share *share = least_used(ssd, queue->worker);
 	unsigned n_free = nvme_ctrl_queues_free(ssd->ctrl);
+	bool refused_one = false;
 	int err = -EBUSY;
 
 	if (!nvme_ctrl_blocks_known(ssd->ctrl))
@@ -236,6 +237,7 @@ int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned ind
 		if (!err)
 			return -EINPROGRESS;
 		path->got = NULL;
+		refused_one = true;
 		log_limited(&refused, LOG_LEVEL_WARN, "%s: no new queue pair: %s",
 			    nvme_ctrl_name(ssd->ctrl), strerror(-err));
 	}
@@ -247,9 +249,10 @@ int nvmet_ssd_get(struct nvmet_ssd *ssd, struct nvmet_queue *queue, unsigned ind
 	}
 	if (!share)
 		return err;
-	if (!n_free && !ssd->sharing_logged) {
+	if (!refused_one && !ssd->sharing_logged) {
 		ssd->sharing_logged = true;
-		log_warn("%s: its %u I/O queue pairs are all in use: hosts' queues share them now",
+		log_warn("%s: its %u I/O queue pairs are all in use or kept for other workers: "
+			 "hosts' queues share them now",
 			 nvme_ctrl_name(ssd->ctrl), nvme_ctrl_info(ssd->ctrl)->n_queues);
 	}
 	join(share, path);
