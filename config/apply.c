@@ -212,6 +212,8 @@ static bool came_to_nothing(const struct daemon_ssd *ssd)
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon_ssd *ssd = arg;
+	bool forbidden;
+	int err;
 
 	(void)fd;
 	(void)what;
@@ -221,17 +223,18 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 		look_again(ssd, false);
 		return;
 	}
-	if (open_ssd(ssd) == 0) {
+	err = open_ssd(ssd);
+	if (!err) {
 		ssd->taken_up_ns = clock_now_ns();
 		ssd->numa_node = numa_node_of(ssd->conf->spec);
 		nvme_ctrl_take_up(ssd->ctrl, ssd->dev);
 		return;
 	}
+	forbidden = (err == -EACCES || err == -EPERM) && ssd->daemon->state == DAEMON_LIVE;
 	log_warn("ssd %s: it is there, but cannot be opened yet%s", ssd->conf->name,
-		 ssd->daemon->conf && ssd->daemon->conf->user[0]
-			 ? ", by the user that nvmetd has become: what takes more is open to it "
-			   "at its start only"
-			 : "");
+		 forbidden ? ", by the user that nvmetd is: what takes more is open to it at its "
+			     "start only, if it is started as root"
+			   : "");
 	look_again(ssd, true);
 }
 

@@ -180,10 +180,11 @@ static void ssd_ready(struct nvme_ctrl *ctrl, void *arg)
 		go_live_if_settled(ssd->daemon);
 }
 
-/* Said once: what is wrong is in the log already. */
+/* Said once: what is wrong is in the log already. Not of one that was ready, and went while others
+ * are still coming up: it is exported, and waited for as after the start. */
 static void ssd_missing(struct daemon_ssd *ssd, const char *what_follows)
 {
-	if (ssd->missing)
+	if (ssd->missing || ssd->ready)
 		return;
 	ssd->missing = true;
 	log_warn("ssd %s (%s): optional: starting without it; %s; nvmetctl rescan %s: at once",

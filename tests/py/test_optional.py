@@ -407,7 +407,7 @@ def test_what_the_user_may_not_open(tmp_path, anybodys, monkeypatch, start):
         anybodys.chmod(0o700)
         make(disk)
         end = time.monotonic() + 20
-        while "cannot be opened yet, by the user" not in daemon.log():
+        while "cannot be opened yet, by the user that nvmetd is" not in daemon.log():
             assert time.monotonic() < end, daemon.log()
             time.sleep(0.05)
         assert "no permission" in daemon.log()
