@@ -124,8 +124,7 @@ static void slow_ssd(void **state)
 	assert_int_equal(parts(NVME_IO_READ, BATCH, NULL, EARLY_WAIT_NS), 2);
 }
 
-/* The connection ends with the first part; nobody looks at the other. Returns the commands in it.
- */
+/* The connection ends with the first part; nobody looks at the other. Its commands. */
 static uint64_t first_part(uint16_t n)
 {
 	const struct linger abort_it = { .l_onoff = 1 };
