@@ -24,6 +24,12 @@ static bool has_write_cache(const struct nvmet_subsystem *subsys, unsigned n_ssd
 	return false;
 }
 
+/* The lesser of two limits, where 0 is none. */
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a && b ? num_min(a, b) : a | b;
+}
+
 /* The least of the limits that SSDs have; 0 is none. */
 static uint8_t least_limit(const struct nvmet_subsystem *subsys, unsigned n_ssds, size_t offset)
 {
@@ -35,8 +41,7 @@ static uint8_t least_limit(const struct nvmet_subsystem *subsys, unsigned n_ssds
 
 		if (limit)
 			limit = (uint8_t)num_min(limit + NVME_CAP_MPSMIN(info->cap), 63u);
-		if (limit && (!least || limit < least))
-			least = limit;
+		least = (uint8_t)lesser(least, limit);
 	}
 	return least;
 }
@@ -52,12 +57,6 @@ static void least_atomic(const struct nvmet_subsystem *subsys, unsigned n_ssds,
 		ret->awun = num_min(ret->awun, le16_get(ssd->awun));
 		ret->awupf = num_min(ret->awupf, le16_get(ssd->awupf));
 	}
-}
-
-/* The lesser of two limits, where 0 is none. */
-static uint64_t lesser(uint64_t a, uint64_t b)
-{
-	return a && b ? num_min(a, b) : a | b;
 }
 
 /* NVM Command Set 3.2.3.1: either all of them are set or none, and if they are then the command is
