@@ -142,13 +142,20 @@ def test_data(target, digests):
             assert read(queue, 100, size // 512) == data[:size]
 
 
+def more_than_fits(target, queue):
+    """Reads that the host does not receive, and whose answers fill the socket → the data of each, and the commands."""
+    data = os.urandom(1 << 20)
+    write(queue, 0, data)
+    commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
+    target.wait_full()
+    return data, commands
+
+
 def test_slow_reader(target):
     """Records that the socket takes half: what was begun goes on when there is room."""
     with Host(target.required, NQN, tls=tls()) as host:
-        queue, data = host.io[0], os.urandom(1 << 20)
-        write(queue, 0, data)
-        commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
-        target.wait_full()
+        queue = host.io[0]
+        data, commands = more_than_fits(target, queue)
         queue.wait(*commands)
         assert all(command.data == data for command in commands)
 
@@ -202,10 +209,8 @@ def test_key_update(target):
 def test_key_updates_of_a_slow_reader(target):
     """Several, while the host reads nothing: what it sends waits, at no cost, until it reads again."""
     with Host(target.required, NQN, tls=tls()) as host:
-        queue, data = host.io[0], os.urandom(1 << 20)
-        write(queue, 0, data)
-        commands = [queue.start(2, nsid=1, read=1 << 20, cdw12=2047) for _ in range(8)]
-        target.wait_full()
+        queue = host.io[0]
+        data, commands = more_than_fits(target, queue)
         for _ in range(4):
             queue.conn.sock.key_update()
             commands.append(queue.start(2, nsid=1, read=512))
