@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Answering the first half of a batch early. A host that keeps so many commands under way, and a
+ * Answering the first part of a batch early. A host that keeps so many commands under way, and a
  * worker that takes all that has come and answers it at once, soon take turns: each has the whole
  * batch, while the other waits for it. When the worker had to wait for a batch longer than it takes
  * to wake a host up, it answers the first half before it looks at the second; from then on both
@@ -23,8 +23,8 @@
 #define EARLY_LARGE    64u    /* a batch that never stays whole */
 #define EARLY_SKIP     255u   /* batches left whole after the SSD did not complete one at once */
 
-/* Of `len` bytes that came after the worker had waited for them, those to answer early; 0: the
- * batch stays whole. */
+/* Of `len` bytes that the worker has waited for so long, those to answer early; 0: the batch stays
+ * whole. */
 static inline size_t early_bytes(struct nvme_tcp_conn *conn, size_t len, uint64_t waited_ns)
 {
 	bool large = len >= EARLY_LARGE * sizeof(struct nvme_tcp_capsule_cmd);
@@ -39,7 +39,7 @@ static inline size_t early_bytes(struct nvme_tcp_conn *conn, size_t len, uint64_
 	return large ? len / 4 : len / 2;
 }
 
-/* The first half was parsed. The connection may be closed after it. */
+/* The first part was parsed. The connection may be closed after it. */
 static inline void early_answer(struct nvme_tcp_conn *conn)
 {
 	if (conn->shape.data_len)
