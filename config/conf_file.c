@@ -99,6 +99,8 @@ static int read_tcp(const struct conf_reader *reader, const config_setting_t *se
 {
 #define TCP(field) offsetof(struct nvme_tcp_options, field)
 	static const struct conf_key keys[] = {
+		{ "congestion", CONF_TEXT, TCP(congestion), 0,
+		  ROOM(struct nvme_tcp_options, congestion), NULL },
 		{ "dscp", CONF_UINT, TCP(dscp), 0, 63, NULL },
 		{ "priority", CONF_UINT, TCP(priority), 0, 6, NULL },
 		{ "busy_poll_us", CONF_UINT, TCP(busy_poll_us), 0, 1000, NULL },

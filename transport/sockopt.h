@@ -8,7 +8,7 @@
 /*
  * For a socket of `family` (AF_INET, AF_INET6) that is going to listen. Connections inherit the
  * options, so that even the answer to their SYN carries the DSCP; and at the start we may still
- * have the capability that some need.
+ * have the capability that some need, for which the kernel even loads a congestion control.
  */
 void sockopt_listening(int fd, int family, const struct nvme_tcp_options *options);
 

@@ -19,8 +19,9 @@ int nvme_tcp_new(struct nvmet_target *target, struct nvme_tcp **ret_tcp);
 /* No connection is left. NULL is allowed. */
 void nvme_tcp_free(struct nvme_tcp *tcp);
 
-/* What is 0 is left to the kernel. */
+/* What is 0 or empty is left to the kernel. */
 struct nvme_tcp_options {
+	char congestion[16];      /* TCP_CONGESTION, a name; as long as the kernel's may be */
 	unsigned dscp;            /* 0 .. 63: DSCP of what we send */
 	unsigned priority;        /* 0 .. 6: SO_PRIORITY of what we send */
 	unsigned busy_poll_us;    /* SO_BUSY_POLL: how long a read may poll the network device */

@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -220,6 +221,23 @@ def test_start(tmp_path, monkeypatch, disk, function, error):
             break
         n_failed += 1
     assert n_failed
+
+
+def test_congestion_not_allowed(tmp_path, monkeypatch, disk):
+    """The kernel has the congestion control for others than us: the log says which ones are for all, and what to
+    do, and it starts."""
+    failing = Failing(tmp_path / "plan")
+    preload(monkeypatch, failing)
+    conf = configure(tmp_path, disk)
+    conf.write_text('tcp = { congestion = "reno"; };\n' + conf.read_text())
+    failing.next_call("setsockopt", "EPERM", 100)
+    daemon = Daemon(tmp_path, "-c", conf)
+    try:
+        assert failing.done("setsockopt")
+        allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().strip()
+        assert f'tcp.congestion: "reno" takes CAP_NET_ADMIN (others do not: {allowed}): ' in daemon.log()
+    finally:
+        daemon.stop()
 
 
 # --- Later ----------------------------------------------------------------------------------------

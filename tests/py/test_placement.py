@@ -26,6 +26,7 @@ subsystems = ( { nqn = "nqn.2026-11.io.nvmetd:one"; allow_any_host = true;
 CPUS = sorted(os.sched_getaffinity(0))
 SYS_PIDFD_GETFD = 438
 SO_PRIORITY, SO_BUSY_POLL = 12, 46
+SYSCTLS = Path("/proc/sys/net/ipv4")
 SO_ATTACH_FILTER, ETH_P_ALL = 26, 3
 
 
@@ -40,6 +41,8 @@ def write_conf(tmp_path, settings, text=CONF):
     ("worker_cpus = [0, 1];", "worker_cpus names 2 CPUs for 1 workers"),
     ("worker_cpus = [1024];", "worker_cpus: expected a number from 0 to 1023"),
     ("worker_cpus = 0;", "worker_cpus: expected a list"),
+    ('tcp = { congestion = "abcdefghijklmnop"; };', "congestion: expected a text of 0 to 15 characters"),
+    ("tcp = { congestion = 1; };", "congestion: expected a text of 0 to 15 characters"),
     ("tcp = { dscp = 64; };", "dscp: expected a number from 0 to 63"),
     ("tcp = { priority = 7; };", "priority: expected a number from 0 to 6"),
     ("tcp = { prefer_incoming_cpu = 1; };", "prefer_incoming_cpu: expected true or false"),
@@ -122,6 +125,45 @@ def test_options(start, tmp_path, options, dscp, priority, busy_poll_us):
                 or "SO_BUSY_POLL: Operation not permitted" in daemon.log()
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+def congestion_of(daemon):
+    """The congestion control of new connections, to each address that it listens on."""
+    found = set()
+    for address in daemon.addresses:
+        with Connection(address) as conn, their_end(daemon.process, conn) as sock:
+            found.add(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode())
+    return found
+
+
+@pytest.fixture
+def default_congestion():
+    """The system's."""
+    return (SYSCTLS / "tcp_congestion_control").read_text().strip()
+
+
+def test_congestion(start, tmp_path, default_congestion):
+    """Connections, IPv4 and IPv6, have the congestion control that is named."""
+    name = "cubic" if default_congestion == "reno" else "reno"
+    daemon = start("-c", write_conf(tmp_path, f'tcp = {{ congestion = "{name}"; }};\n'))
+    assert congestion_of(daemon) == {name}
+    assert "tcp.congestion" not in daemon.log()
+
+
+@pytest.mark.parametrize("settings", ["", 'tcp = { congestion = ""; };\n'])
+def test_congestion_default(start, tmp_path, default_congestion, settings):
+    """None is named: they have the system's."""
+    assert congestion_of(start("-c", write_conf(tmp_path, settings))) == {default_congestion}
+
+
+def test_no_such_congestion(start, tmp_path, default_congestion):
+    """One that the kernel has not, with the longest name: the log says so once, which it has and what to do."""
+    daemon = start("-c", write_conf(tmp_path, 'tcp = { congestion = "there_is_no_way"; };\n'))
+    available = (SYSCTLS / "tcp_available_congestion_control").read_text().strip()
+    assert daemon.log().count("tcp.congestion") == 1
+    assert f'tcp.congestion: the kernel has no "there_is_no_way" (only: {available}): modprobe tcp_there_is_no_way, ' \
+        "or name another one, and start again; until then it is the system's\n" in daemon.log()
+    assert congestion_of(daemon) == {default_congestion}
 
 
 def sniffer(port):
