@@ -36,6 +36,7 @@ struct initiator_params {
 	bool digests;                  /* of headers and of data */
 	const char *tls_key;           /* file with the key for TLS; NULL: none */
 	int send_buffer;               /* SO_SNDBUF in bytes; 0: the kernel's choice */
+	const char *congestion;        /* TCP_CONGESTION; NULL: the system's */
 };
 
 /* Connects a queue. *cntlid is written by the admin queue, read by the others. NULL: a message was

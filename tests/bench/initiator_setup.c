@@ -188,24 +188,36 @@ static int fabrics_connect(struct initiator_queue *queue, const struct initiator
 	return 0;
 }
 
-static int dial(const char *addr, const char *port, int send_buffer)
+/* Before it connects: if the system's congestion control paces, the socket is paced for good from
+ * then on. */
+static int set_options(int fd, const struct initiator_params *params)
+{
+	const int on = 1, *size = &params->send_buffer;
+	const char *name = params->congestion;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (*size)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, size, sizeof(*size));
+	if (name && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) < 0)
+		return initiator_broken("the kernel does not allow this congestion control");
+	return 0;
+}
+
+static int dial(const struct initiator_params *params)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *info = NULL;
-	const int on = 1;
 	int fd = -1;
 
-	if (getaddrinfo(addr, port, &hints, &info) == 0)
+	if (getaddrinfo(params->addr, params->port, &hints, &info) == 0)
 		fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && send_buffer)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
-	if (fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) < 0) {
-		fprintf(stderr, "initiator: %s port %s: %s\n", addr, port, strerror(errno));
+	if (fd >= 0 &&
+	    (set_options(fd, params) || connect(fd, info->ai_addr, info->ai_addrlen) < 0)) {
+		fprintf(stderr, "initiator: %s port %s: %s\n", params->addr, params->port,
+			strerror(errno));
 		close(fd);
 		fd = -1;
 	}
-	if (fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (info)
 		freeaddrinfo(info);
 	return fd;
@@ -231,7 +243,7 @@ struct initiator_queue *initiator_connect(const struct initiator_params *params,
 	queue->digests = params->digests;
 	queue->slots = calloc(params->depth, sizeof(queue->slots[0]));
 	queue->in = malloc(RECV_SIZE);
-	queue->fd = dial(params->addr, params->port, params->send_buffer);
+	queue->fd = dial(params);
 	if (!queue->slots || !queue->in || queue->fd < 0 || secure(queue, params) ||
 	    handshake(queue) || fabrics_connect(queue, params, cntlid)) {
 		initiator_close(queue);

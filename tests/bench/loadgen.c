@@ -361,6 +361,7 @@ static int usage(void)
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
 		"  --beside N     one more connection at depth N, which is not counted\n"
 		"  --send-buffer N  bytes of the socket's: the longest that one sendmsg may take\n"
+		"  --congestion NAME  congestion control of its sockets (default: the system's)\n"
 		"  --cpu N        run on this CPU\n");
 
 	return 2;
@@ -378,6 +379,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "idle", required_argument, NULL, 'i' },
 		{ "beside", required_argument, NULL, 'b' },
 		{ "send-buffer", required_argument, NULL, 'B' },
+		{ "congestion", required_argument, NULL, 'C' },
 		{ "cpu", required_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -396,6 +398,8 @@ static int parse(int argc, char **argv, struct options *options)
 			options->params.tls_key = optarg;
 		if (option == 'B')
 			options->params.send_buffer = atoi(optarg);
+		if (option == 'C')
+			options->params.congestion = optarg;
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;
 		options->beside = option == 'b' ? (unsigned)atoi(optarg) : options->beside;
 		options->idle = option == 'i' ? (unsigned)atoi(optarg) : options->idle;

@@ -4,16 +4,17 @@
  * behind them. It is the limit that targets are measured by, so it does as little as can be done.
  *
  *   rawtcp [read|write] [bytes] [depth] [seconds] [server CPU] [client CPU] [spin|sleep]
- *          [zerocopy|copy]
+ *          [congestion control] [zerocopy|copy]
  *
- * Two processes, each pinned to a CPU. The client keeps `depth` requests outstanding and sleeps in
- * recv, or tries it again and again. The server sleeps in epoll, takes up to 64 KiB with one recv,
- * and answers all requests in it with one sendmsg. Read: requests of 72 bytes, answers of 24 +
- * bytes. Write: requests of 72 + bytes, answers of 24. With a depth of 1 it is the echo of a server
- * that sleeps. With zerocopy the server sends with MSG_ZEROCOPY, and takes what the kernel tells it
- * about that (which over loopback is that it has copied after all). With copy the server has a
- * gigabyte of memory as medium: it copies a block from a random place of it into each answer, or
- * what it received to one; that is the limit for a target whose SSD is memory.
+ * Two processes, each pinned to a CPU. Both have the same congestion control, cubic unless another
+ * one is named, whatever the system's is. The client keeps `depth` requests outstanding and sleeps
+ * in recv, or tries it again and again. The server sleeps in epoll, takes up to 64 KiB with one
+ * recv, and answers all requests in it with one sendmsg. Read: requests of 72 bytes, answers of 24
+ * + bytes. Write: requests of 72 + bytes, answers of 24. With a depth of 1 it is the echo of a
+ * server that sleeps. With zerocopy the server sends with MSG_ZEROCOPY, and takes what the kernel
+ * tells it about that (which over loopback is that it has copied after all). With copy the server
+ * has a gigabyte of memory as medium: it copies a block from a random place of it into each answer,
+ * or what it received to one; that is the limit for a target whose SSD is memory.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -214,7 +215,14 @@ static void ask(const struct raw *raw, int fd, struct result *result)
 	result->ns = now - start;
 }
 
-static void make_pair(int fds[2])
+/* Before it is connected: if the system's paces, it has the socket paced for good from then on. */
+static void set_congestion(int fd, const char *name)
+{
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) < 0)
+		die("TCP_CONGESTION");
+}
+
+static void make_pair(int fds[2], const char *congestion)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -223,8 +231,11 @@ static void make_pair(int fds[2])
 	const int on = 1;
 
 	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || fds[0] < 0 ||
-	    bind(listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	if (listener < 0 || fds[0] < 0)
+		die("socket");
+	set_congestion(listener, congestion);
+	set_congestion(fds[0], congestion);
+	if (bind(listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&addr, &len) < 0 ||
 	    connect(fds[0], (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		die("loopback");
@@ -254,11 +265,11 @@ int main(int argc, char **argv)
 		.depth = argc > 3 ? (unsigned)atoi(argv[3]) : 32,
 		.seconds = argc > 4 ? atof(argv[4]) : 2,
 		.spin = argc > 7 && strcmp(argv[7], "spin") == 0,
-		.zerocopy = argc > 8 && strcmp(argv[8], "zerocopy") == 0,
+		.zerocopy = argc > 9 && strcmp(argv[9], "zerocopy") == 0,
 		.bytes = bytes,
 		.random = 88172645463325252,
 	};
-	bool copy = argc > 8 && strcmp(argv[8], "copy") == 0;
+	bool copy = argc > 9 && strcmp(argv[9], "copy") == 0;
 	int server_cpu = argc > 5 ? atoi(argv[5]) : 0, client_cpu = argc > 6 ? atoi(argv[6]) : 1;
 	static struct result result;
 	int fds[2];
@@ -267,7 +278,8 @@ int main(int argc, char **argv)
 
 	if (!raw.depth || raw.depth > DEPTH_MAX || !bytes || bytes > 1 << 20) {
 		fprintf(stderr, "usage: rawtcp [read|write] [bytes] [depth] [seconds] "
-				"[server CPU] [client CPU] [spin|sleep] [zerocopy|copy]\n");
+				"[server CPU] [client CPU] [spin|sleep] [congestion control] "
+				"[zerocopy|copy]\n");
 		return 2;
 	}
 	raw.request = REQUEST + (raw.write ? bytes : 0);
@@ -276,7 +288,7 @@ int main(int argc, char **argv)
 	if (!raw.message)
 		die("memory");
 	memset(raw.message, 1, (REQUEST + bytes) * raw.depth);
-	make_pair(fds);
+	make_pair(fds, argc > 8 ? argv[8] : "cubic");
 	server = fork();
 	if (server < 0)
 		die("fork");

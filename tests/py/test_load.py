@@ -32,6 +32,14 @@ def test_mixed(start, size, depth):
     daemon.expect_clean()
 
 
+def test_congestion(start):
+    """The host's own congestion control: one that the kernel has not is an error, for another one would be measured."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    assert loadgen(daemon, "--congestion", "reno", "mixed", 4096, 8, 0.1) == 0
+    assert loadgen(daemon, "--congestion", "there_is_no_way", "mixed", 4096, 8, 0.1) == 1
+    daemon.expect_clean()
+
+
 @pytest.mark.parametrize("size", [512, 4096, 262144])
 def test_digests(start, size):
     """The same with header and data digests, which the host checks as well."""
