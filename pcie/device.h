@@ -76,6 +76,7 @@ struct pcie_device {
 	size_t bar0_len;        /* bytes; of the BAR, mapped or not */
 	unsigned n_vectors;     /* usable MSI-X (or MSI) vectors; 0: polled mode */
 	uint64_t iova_max;      /* highest IOVA that the IOMMU lets the device use */
+	uint32_t data_align;    /* bytes: of the IOVA of data; 4 .. 4096, a power of two */
 
 	/* After GONE it may announce BACK itself; others are closed and opened again. */
 	bool returns;

@@ -100,6 +100,7 @@ int nvme_qpair_new(const struct nvme_qpair_params *params, struct nvme_qpair **r
 	if (!qp)
 		return -ENOMEM;
 	qp->dev = params->dev;
+	qp->data_align = params->dev->data_align;
 	qp->name = params->name;
 	qp->watch = params->watch;
 	qp->qid = params->qid;

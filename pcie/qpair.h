@@ -129,7 +129,8 @@ struct nvme_qpair {
 	volatile uint32_t *event_sq, *event_cq;
 
 	struct pcie_device *dev;
-	const char *name; /* the SSD's, for the log: outlives `dev` */
+	const char *name;    /* the SSD's, for the log: outlives `dev` */
+	uint32_t data_align; /* dev's */
 	uint16_t qid;
 	uint16_t vector;
 	int irq_fd; /* eventfd of the vector; -1: polled. Belongs to the controller. */
@@ -208,6 +209,12 @@ static inline bool nvme_qpair_has_room(const struct nvme_qpair *qp, unsigned n)
 	return cid != NVME_SLOT_NONE;
 }
 
+/* Bytes: what the IOVA of a command's data must be a multiple of. */
+static inline uint32_t nvme_qpair_data_align(const struct nvme_qpair *qp)
+{
+	return qp->data_align;
+}
+
 static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
 {
 	return !TAILQ_EMPTY(&qp->waiters);
@@ -215,10 +222,10 @@ static inline bool nvme_qpair_has_waiters(const struct nvme_qpair *qp)
 
 /*
  * Queues one command. `sqe` has opcode, flags, NSID and CDW10-15 set (and MPTR, if there is
- * metadata); CID and PRPs are filled in here from `iova`/`len` (len <= max_transfer, page-aligned
- * iova; with len 0 the PRPs stay). The doorbell is rung at the end of the wake-up. Returns 0,
- * -EAGAIN when the ring is full or the SSD is being reset (see nvme_qpair_wait), or -ENODEV when
- * the SSD is not there.
+ * metadata); CID and PRPs are filled in here from `iova`/`len` (len <= max_transfer, contiguous,
+ * aligned as nvme_qpair_data_align() says; with len 0 the PRPs stay). The doorbell is rung at the
+ * end of the wake-up. Returns 0, -EAGAIN when the ring is full or the SSD is being reset (see
+ * nvme_qpair_wait), or -ENODEV when the SSD is not there.
  */
 int nvme_qpair_submit(struct nvme_qpair *qp, struct nvme_sqe *sqe, uint64_t iova, size_t len,
 		      nvme_done_fn *done, void *arg);

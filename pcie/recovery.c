@@ -58,6 +58,7 @@ static void visit_do(struct nvme_qpair *qp, unsigned what)
 		nvme_qpair_refuse(qp, NVME_SC_HOST_PATH_ERROR);
 	if (what & VISIT_RESUME) {
 		qp->dev = qp->main.ctrl->dev;
+		qp->data_align = qp->dev->data_align;
 		nvme_qpair_resume(qp);
 	}
 }

@@ -364,6 +364,7 @@ int vfio_device_open(const char *text, struct pcie_device **ret_dev)
 	if (!vfio)
 		return -ENOMEM;
 	vfio->dev.ops = &vfio_ops;
+	vfio->dev.data_align = sizeof(le32);
 	vfio->fd = vfio->iommufd = vfio->err_fd = vfio->req_fd = -1;
 	memcpy(vfio->bdf, bdf, sizeof(bdf));
 	snprintf(vfio->dev.name, sizeof(vfio->dev.name), "%s", bdf);

@@ -443,6 +443,7 @@ int emul_device_open(const struct emul_options *options, struct pcie_device **re
 	pthread_mutex_init(&emul->change_lock, NULL);
 	emul->block_bytes = (1u << options->lba_shift) + options->ms;
 	err = emul_media_open(options, &emul->media);
+	emul->dev.data_align = emul->media.data_align;
 	blocks = emul->media.size / emul->block_bytes;
 	if (!err && emul->media.ram)
 		err = emul_bad_init(&emul->bad, emul->media.size >> 9); /* of any format */

@@ -60,6 +60,32 @@ static bool direct_works(int fd, unsigned lba_shift)
 	return works;
 }
 
+/* What O_DIRECT asks of the address of data. It cannot be tried: reading a hole asks for nothing.
+ * Where the kernel (6.1) or the file system does not tell, a page is good. */
+static uint32_t direct_align(int fd)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) < 0 ||
+	    !(stx.stx_mask & STATX_DIOALIGN) || !num_is_pow2(stx.stx_dio_mem_align))
+		return NVME_PAGE_SIZE;
+	return num_max(stx.stx_dio_mem_align, (uint32_t)sizeof(le32));
+}
+
+/* O_DIRECT, if it works here. 0 or -errno. */
+static int go_direct(struct emul_media *media, unsigned lba_shift)
+{
+	int flags = fcntl(media->fd, F_GETFL);
+
+	if (fcntl(media->fd, F_SETFL, flags | O_DIRECT) < 0)
+		return 0;
+	if (direct_works(media->fd, lba_shift))
+		media->data_align = direct_align(media->fd);
+	else if (fcntl(media->fd, F_SETFL, flags) < 0)
+		return -errno;
+	return 0;
+}
+
 static int medium_size(int fd, const struct emul_options *options, uint64_t *ret_size)
 {
 	struct stat st;
@@ -151,19 +177,16 @@ static int open_file(const struct emul_options *options, struct emul_media *medi
 	media->volatile_cache = true;
 	if (options->cache)
 		return emul_cache_open(media);
-	flags = fcntl(media->fd, F_GETFL);
-	if (fcntl(media->fd, F_SETFL, flags | O_DIRECT) == 0 &&
-	    !direct_works(media->fd, options->lba_shift) && fcntl(media->fd, F_SETFL, flags) < 0)
-		return -errno;
 	media->in_memory = fstatfs(media->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-	if (media->in_memory)
-		emul_mapping_open(&media->mapping, media->fd, media->size);
+	if (!media->in_memory)
+		return go_direct(media, options->lba_shift);
+	emul_mapping_open(&media->mapping, media->fd, media->size);
 	return 0;
 }
 
 int emul_media_open(const struct emul_options *options, struct emul_media *media)
 {
-	*media = (struct emul_media){ .fd = -1 };
+	*media = (struct emul_media){ .fd = -1, .data_align = sizeof(le32) };
 	return options->file[0] ? open_file(options, media) : open_ram(options, media);
 }
 

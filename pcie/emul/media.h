@@ -18,6 +18,7 @@ struct emul_media {
 	uint64_t size;
 	bool volatile_cache; /* writes need a flush to be durable */
 	bool in_memory;      /* a file on tmpfs: transfers never wait */
+	uint32_t data_align; /* bytes: what the address of data must be a multiple of */
 	struct emul_mapping mapping;
 	uint8_t *backing; /* cache.c: the file itself */
 	uint64_t *dirty;  /* cache.c: a bit for each page of `ram` that the file lacks; or NULL */

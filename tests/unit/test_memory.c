@@ -133,15 +133,28 @@ static void prp_lengths(void **state)
 	assert_int_equal(le64_get(sqe.prp2), 0);
 	prp_build(&sqe, 0x10000, 4097, list, 0x5000);
 	assert_int_equal(le64_get(sqe.prp2), 0x11000);
-	assert_int_equal(prp_list_bytes(8192), 0);
-	assert_int_equal(prp_list_bytes(8193), 16);
+	assert_int_equal(prp_list_bytes(4096), 0);
+	assert_int_equal(prp_list_bytes(4097), 0);
+	assert_int_equal(prp_list_bytes(4102), 16); /* 4 bytes, a page, and 2 */
 	prp_build(&sqe, 0x10000, 8193, list, 0x5000);
 	assert_int_equal(le64_get(sqe.prp2), 0x5000);
 	assert_int_equal(le64_get(list[0]), 0x11000);
 	assert_int_equal(le64_get(list[1]), 0x12000);
-	assert_int_equal(prp_list_bytes(1u << 20), 255 * 8);
+	assert_int_equal(prp_list_bytes(1u << 20), 256 * 8);
 	prp_build(&sqe, 0x10000, 1u << 20, list, 0x5000);
 	assert_int_equal(le64_get(list[254]), 0x10000 + 255 * 4096);
+	assert_int_equal(le64_get(sqe.prp1), 0x10000);
+
+	prp_build(&sqe, 0x10048, 4096, list, 0x5000);
+	assert_int_equal(le64_get(sqe.prp1), 0x10048);
+	assert_int_equal(le64_get(sqe.prp2), 0x11000);
+	prp_build(&sqe, 0x10048, 4096 - 0x48, list, 0x5000);
+	assert_int_equal(le64_get(sqe.prp2), 0);
+	prp_build(&sqe, 0x10ffc, 8192, list, 0x5000);
+	assert_int_equal(le64_get(sqe.prp1), 0x10ffc);
+	assert_int_equal(le64_get(sqe.prp2), 0x5000);
+	assert_int_equal(le64_get(list[0]), 0x11000);
+	assert_int_equal(le64_get(list[1]), 0x12000);
 }
 
 int main(void)
