@@ -123,6 +123,21 @@ int dma_arena_unmap(struct dma_arena *arena, struct pcie_device *dev)
 	return dev->ops->unmap_dma(dev, DMA_IOVA_BASE, arena->size);
 }
 
+int dma_arena_cut(struct dma_arena *arena, size_t size, struct dma_buf *buf)
+{
+	size_t bytes = num_round_up(size, DMA_BLOCK_SIZE);
+
+	if (bytes > arena->size - arena->used)
+		return -ENOMEM;
+	*buf = (struct dma_buf){
+		.va = arena->va + arena->used,
+		.iova = DMA_IOVA_BASE + arena->used,
+		.len = bytes,
+	};
+	arena->used += bytes;
+	return 0;
+}
+
 static void run_insert(struct dma_pool *pool, size_t index, unsigned order)
 {
 	struct dma_page *page = &pool->pages[index];
@@ -140,20 +155,19 @@ static void run_remove(struct dma_page *page)
 
 int dma_pool_new(struct dma_arena *arena, size_t size, struct dma_pool **ret_pool)
 {
-	size_t bytes = num_round_up(size, DMA_BLOCK_SIZE);
-	size_t n_pages = bytes >> DMA_PAGE_SHIFT;
-	struct dma_pool *pool;
+	size_t n_pages = num_round_up(size, DMA_BLOCK_SIZE) >> DMA_PAGE_SHIFT;
+	struct dma_pool *pool = calloc(1, sizeof(*pool) + n_pages * sizeof(pool->pages[0]));
+	struct dma_buf mem;
+	int err = pool ? dma_arena_cut(arena, size, &mem) : -ENOMEM;
 
-	if (bytes > arena->size - arena->used)
-		return -ENOMEM;
-	pool = calloc(1, sizeof(*pool) + n_pages * sizeof(pool->pages[0]));
-	if (!pool)
-		return -ENOMEM;
-	pool->va = arena->va + arena->used;
-	pool->iova = DMA_IOVA_BASE + arena->used;
+	if (err) {
+		free(pool);
+		return err;
+	}
+	pool->va = mem.va;
+	pool->iova = mem.iova;
 	pool->n_pages = n_pages;
-	arena->used += bytes;
-	memory_poison(pool->va, bytes);
+	memory_poison(pool->va, mem.len);
 	for (size_t i = n_pages; i > 0; i -= DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT)
 		run_insert(pool, i - (DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT), ORDERS - 1);
 	*ret_pool = pool;

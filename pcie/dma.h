@@ -28,7 +28,7 @@ struct pcie_device;
 struct dma_buf {
 	void *va; /* NULL: no run */
 	uint64_t iova;
-	size_t len; /* multiple of DMA_PAGE_SIZE */
+	size_t len; /* multiple of DMA_PAGE_SIZE, but for what is lent (transport/inbox.h) */
 };
 
 struct dma_arena; /* the memory */
@@ -45,10 +45,12 @@ void dma_arena_free(struct dma_arena *arena);
 int dma_arena_map(struct dma_arena *arena, struct pcie_device *dev);
 int dma_arena_unmap(struct dma_arena *arena, struct pcie_device *dev);
 
-/*
- * Cuts `size` bytes (rounded up to DMA_BLOCK_SIZE) off the arena for one thread. 0, or -ENOMEM when
- * the arena has less left. Pools are made at start and freed together with the arena.
- */
+/* Cuts `size` bytes (rounded up to DMA_BLOCK_SIZE) off the arena, as one run that is never given
+ * back. 0, or -ENOMEM when the arena has less left. */
+int dma_arena_cut(struct dma_arena *arena, size_t size, struct dma_buf *buf);
+
+/* The same as a pool, for one thread: 0 or -ENOMEM. Pools are made at start and freed together with
+ * the arena. */
 int dma_pool_new(struct dma_arena *arena, size_t size, struct dma_pool **ret_pool);
 void dma_pool_free(struct dma_pool *pool);
 

@@ -72,6 +72,13 @@ static void io_room(struct nvme_waiter *waiter)
 	io_submit(container_of(waiter, struct nvmet_req, waiter));
 }
 
+uint32_t nvmet_io_data_align(const struct nvmet_req *req)
+{
+	const struct nvme_qpair *qpair = path_of(req)->qpair;
+
+	return qpair ? nvme_qpair_data_align(qpair) : DMA_PAGE_SIZE;
+}
+
 /* Puts the command on the SSD's queue. 0, -EAGAIN (no room now) or -ENODEV (the SSD
  * is not there). */
 static int put_on_queue(struct nvmet_req *req)

@@ -4,6 +4,7 @@
 #define NVMETD_TARGET_IO_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct nvmet_queue;
 struct nvmet_req;
@@ -12,6 +13,9 @@ struct nvmet_req;
 void nvmet_io_execute(struct nvmet_req *req);
 /* The same for a fused pair, `first` and first->mate: next to each other, with one doorbell. */
 void nvmet_io_execute_pair(struct nvmet_req *first);
+/* Bytes that the address of the command's data must be a multiple of, for its SSD to take it from
+ * there. The command is parsed. Worker. */
+uint32_t nvmet_io_data_align(const struct nvmet_req *req);
 /* Ends a command that waits for a place on the SSD's queue with Abort Requested (never a half of a
  * pair: they go together). Whether it did. */
 bool nvmet_io_abort(struct nvmet_req *req);

@@ -12,7 +12,7 @@
 #include "security/sandbox.h"
 #include "util/check.h"
 
-int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes)
+int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t bytes)
 {
 	int err;
 
@@ -21,7 +21,12 @@ int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, 
 	err = loop_init(&worker->loop);
 	if (err)
 		return err;
-	err = dma_pool_new(arena, pool_bytes, &worker->pool);
+	if (bytes >= WORKER_POOL_MIN + DMA_BLOCK_SIZE) {
+		err = dma_arena_cut(arena, DMA_BLOCK_SIZE, &worker->recv_mem);
+		bytes -= worker->recv_mem.len;
+	}
+	if (!err)
+		err = dma_pool_new(arena, bytes, &worker->pool);
 	if (err)
 		worker_fini(worker);
 	return err;

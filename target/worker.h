@@ -14,11 +14,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "pcie/dma.h"
 #include "util/counter.h"
 #include "util/loop.h"
-
-struct dma_arena;
-struct dma_pool;
 
 /* Written by the worker's thread, readable by all. */
 struct worker_stats {
@@ -34,13 +32,15 @@ struct worker_stats {
 	struct counter sends;           /* ever: system calls that sent, or found no room */
 };
 
-#define WORKER_ANY_CPU (-1)
+#define WORKER_ANY_CPU  (-1)
+#define WORKER_POOL_MIN ((size_t)4 * DMA_BLOCK_SIZE)
 
 struct worker {
 	struct loop loop;
 	unsigned index;
 	char name[16];
 	struct dma_pool *pool;
+	struct dma_buf recv_mem; /* for the transport to receive into; none: little memory */
 	struct worker_stats stats;
 	size_t fused_halves; /* of fused commands, on their way to the SSD: bounded (fuse.c) */
 
@@ -49,8 +49,9 @@ struct worker {
 	bool running;
 };
 
-/* Sets the worker up with `pool_bytes` of the arena; its thread does not run yet. 0 or -errno. */
-int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t pool_bytes);
+/* Sets the worker up with `bytes` of the arena: its pool, and a block to receive into, if enough is
+ * left (WORKER_POOL_MIN). Its thread does not run yet. 0 or -errno. */
+int worker_init(struct worker *worker, unsigned index, struct dma_arena *arena, size_t bytes);
 /* Starts the thread. 0 or -errno. */
 int worker_start(struct worker *worker);
 /* Keeps the running thread on one CPU. 0 or -errno. */

@@ -84,6 +84,7 @@ struct nvme_tcp_cmd *cmd_take(struct nvme_tcp_conn *conn)
 		return NULL;
 	cmd->r2t_sent = false;
 	cmd->cid_conflict = false;
+	cmd->in_place = false;
 	cmd->ddgst_error = false;
 	cmd->aborted = false;
 	cmd->refused = 0;

@@ -34,6 +34,7 @@ struct nvme_tcp_cmd {
 	uint8_t state; /* enum cmd_state */
 	bool r2t_sent;
 	bool cid_conflict; /* its CID is another command's */
+	bool in_place;     /* its data lies where it was received (inbox.h) */
 	bool ddgst_error;  /* of a part of its data: told when all of it has come */
 	bool aborted;      /* ends with Command Abort Requested as soon as its data has come */
 	uint16_t refused;  /* the status it ends with as soon as its capsule has come; 0: none */

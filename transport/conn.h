@@ -27,7 +27,6 @@ struct event;
 struct nvme_tcp;
 struct sockaddr_storage;
 
-#define CONN_RECV_SIZE   (256u << 10) /* a worker's receive buffer */
 #define CONN_MAXH2CDATA  (256u << 10)
 #define CONN_CTL_SIZE    160 /* ICResp, or a TermReq with 128 bytes of header */
 #define CONN_SLOTS_FIRST 2   /* before Connect: it, and one more to refuse */
@@ -58,6 +57,8 @@ struct nvme_tcp_conn {
 	enum conn_rx rx;
 	_Alignas(8) uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
 	uint32_t header_len;                        /* of it, received */
+	const uint8_t *behind;                      /* what came with it, while it is parsed */
+	size_t behind_len;
 	struct pdu_shape shape;
 	struct nvme_tcp_cmd *rx_cmd; /* whose data is coming */
 	uint32_t rx_left;            /* bytes of RX_DATA and RX_SKIP */
@@ -106,7 +107,7 @@ struct nvme_tcp_conn {
 	/* Progress, as the timer sees it. `_seen`: when it was set; UINT64_MAX begins anew. */
 	bool timer_armed;
 	unsigned timer_ms;                    /* that it was set for */
-	uint64_t rx_bytes, rx_bytes_seen;     /* of the PDU under way */
+	uint64_t rx_bytes, rx_bytes_seen;     /* ever; of the PDU under way */
 	uint64_t granted_bytes, granted_seen; /* of data that R2Ts asked for, while some is due */
 	uint64_t tx_acked_seen;               /* while some waits for room in the socket */
 

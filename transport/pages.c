@@ -179,6 +179,10 @@ void pages_give_back(struct nvme_tcp_cmd *cmd)
 
 	if (!cmd->req.data.va)
 		return;
+	if (cmd->in_place) {
+		inbox_take_back(&conn->tw->inbox, &cmd->req.data);
+		return;
+	}
 	note_given(conn, cmd->req.data.len);
 	if (conn->beyond_share == cmd)
 		conn->beyond_share = NULL;

@@ -57,7 +57,8 @@ void pages_to_discovery(struct nvme_tcp_conn *conn);
  * state CMD_PAGES, and conn_pages_granted() follows.
  */
 bool pages_get(struct nvme_tcp_cmd *cmd);
-/* Gives the command's pages back, if it has any; who waits is served at the end of the wake-up. */
+/* Gives the command's pages back, or what the inbox lent it, if it has any; who waits is served at
+ * the end of the wake-up. */
 void pages_give_back(struct nvme_tcp_cmd *cmd);
 /* The command waits no longer; who stood behind it may have its turn. */
 void pages_wait_over(struct nvme_tcp_cmd *cmd);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Receiving: one large recv per wake-up into the worker's buffer, all PDUs in it parsed, everything
+ * Receiving: one large recv per wake-up into the worker's memory, all PDUs in it parsed, everything
  * submitted; doorbells are rung at the end of the wake-up (pcie/qpair.c), or once before (early.h).
  *
- * The buffer is the worker's, not the connection's: a connection keeps only the header it has half
- * of, so an idle one costs no buffer. Data that is not yet in the buffer is received straight into
- * the command's pages, with the buffer behind it in the same readv.
+ * The memory it goes to is the worker's, not the connection's (inbox.h): a connection keeps only the
+ * header it has half of, so an idle one costs no buffer. Data that is not yet there is received
+ * straight into the command's pages, with room for what follows behind it in the same readv.
  *
  * Once a function here has closed or terminated the connection, its callers must not go on parsing:
  * they look at conn->state.
@@ -17,12 +17,14 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "target/io.h"
 #include "target/latency.h"
 #include "target/queue.h"
 #include "target/worker.h"
 #include "transport/conn.h"
 #include "transport/digest.h"
 #include "transport/early.h"
+#include "transport/inbox.h"
 #include "transport/pages.h"
 #include "transport/share.h"
 #include "util/log.h"
@@ -86,6 +88,24 @@ void conn_pages_granted(struct nvme_tcp_cmd *cmd)
 	}
 }
 
+/* Data that is all here stays where it is: no pages, no copy. Only a write's: others look at their
+ * data themselves, or keep it for long. */
+static bool take_in_place(struct nvme_tcp_cmd *cmd)
+{
+	struct nvme_tcp_conn *conn = cmd->conn;
+	uint32_t len = conn->shape.data_len;
+	struct dma_buf lent;
+
+	if (cmd->req.cmd.opcode != NVME_IO_WRITE || !share_counts(conn) || cmd->req.fuse ||
+	    conn->behind_len < len || len != cmd->req.transfer_len ||
+	    !inbox_lend(&conn->tw->inbox, conn->behind, len, nvmet_io_data_align(&cmd->req), &lent))
+		return false;
+	pages_give_back(cmd);
+	cmd->req.data = lent;
+	cmd->in_place = true;
+	return true;
+}
+
 /* The command is fine: its memory, then its data, then its turn. */
 static void start_command(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd)
 {
@@ -97,7 +117,7 @@ static void start_command(struct nvme_tcp_conn *conn, struct nvme_tcp_cmd *cmd)
 	}
 	if (in_capsule)
 		conn->rx_cmd = cmd; /* also while it waits for pages */
-	if (!pages_get(cmd)) {
+	if (!(in_capsule && take_in_place(cmd)) && !pages_get(cmd)) {
 		conn->rx_paused = in_capsule;
 		return;
 	}
@@ -176,6 +196,7 @@ static void take_data(struct nvme_tcp_conn *conn)
 		conn_term(conn, verdict);
 		return;
 	}
+	take_in_place(cmd); /* its pages were needed to ask for the data */
 	conn->rx = RX_DATA;
 	conn->rx_cmd = cmd;
 	conn->rx_left = conn->shape.data_len;
@@ -281,7 +302,7 @@ static bool look_at_ch(struct nvme_tcp_conn *conn)
 }
 
 /* A header in one piece, as nearly all are: copied once, by a length that the compiler knows. */
-static size_t feed_whole_header(struct nvme_tcp_conn *conn, const uint8_t *bytes)
+static size_t feed_whole_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 {
 	uint32_t part;
 
@@ -290,6 +311,8 @@ static size_t feed_whole_header(struct nvme_tcp_conn *conn, const uint8_t *bytes
 	if (!look_at_ch(conn))
 		return USUAL_HEADER;
 	conn->header_len = part = num_min(conn->shape.header_len, USUAL_HEADER);
+	conn->behind = bytes + part;
+	conn->behind_len = len - part;
 	if (part == conn->shape.header_len)
 		take_header(conn);
 	return part;
@@ -305,10 +328,12 @@ static size_t feed_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size
 
 	if (!conn->header_len) {
 		if (len >= USUAL_HEADER)
-			return feed_whole_header(conn, bytes);
+			return feed_whole_header(conn, bytes, len);
 		conn->rx_bytes_seen = UINT64_MAX;
 	}
 	memcpy(conn->header + conn->header_len, bytes, part);
+	conn->behind = bytes + part;
+	conn->behind_len = len - part;
 	conn->header_len += (uint32_t)part;
 	if (conn->header_len < wanted)
 		return part;
@@ -319,7 +344,8 @@ static size_t feed_header(struct nvme_tcp_conn *conn, const uint8_t *bytes, size
 	return part;
 }
 
-/* Bytes that one recv had already taken in: the only payload that is ever copied. */
+/* Bytes that one recv had already taken in: the only payload that is ever copied, unless it is
+ * where the SSD may take it. */
 static size_t feed_data(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 {
 	size_t part = num_min(len, (size_t)conn->rx_left);
@@ -453,15 +479,15 @@ static void resume(struct nvme_tcp_conn *conn)
 	read_on(conn);
 }
 
-/* One read: [rest of the data that is coming] [the worker's buffer]. Returns false when it is
+/* One read: [rest of the data that is coming] [the worker's memory]. Returns false when it is
  * empty. */
 static bool receive(struct nvme_tcp_conn *conn)
 {
 	bool held_back = share_is_held_back(conn);
-	size_t buf_len = held_back ? share_recv_bytes(conn) : CONN_RECV_SIZE, direct = 0;
+	size_t buf_len = held_back ? share_recv_bytes(conn) : INBOX_ROOM, direct = 0;
 	struct loop *loop = &conn->queue.worker->loop;
 	uint64_t busy_until = loop->now_ns;
-	uint8_t *buf = conn->tw->recv_buf;
+	uint8_t *buf;
 	struct iovec iov[2];
 	int n_iov = 0;
 	ssize_t n;
@@ -471,6 +497,7 @@ static bool receive(struct nvme_tcp_conn *conn)
 		direct = held_back ? num_min(conn->rx_left, SHARE_BYTES) : conn->rx_left;
 		iov[n_iov++].iov_len = direct;
 	}
+	buf = inbox_room(&conn->tw->inbox, conn->rx_bytes + direct);
 	if (!direct || direct == conn->rx_left) {
 		iov[n_iov].iov_base = buf;
 		iov[n_iov++].iov_len = buf_len;
@@ -494,11 +521,12 @@ static bool receive(struct nvme_tcp_conn *conn)
 		feed_data(conn, iov[0].iov_base, part);
 		n -= (ssize_t)part;
 	}
+	inbox_filled(&conn->tw->inbox, buf + n);
 	feed(conn, buf, (size_t)n,
 	     held_back ? 0 : early_bytes(conn, (size_t)n, loop->now_ns - busy_until));
 	share_received(conn);
 	/* A full buffer means that there may be more; anything less emptied the socket. */
-	return !held_back && ((size_t)n == CONN_RECV_SIZE || (direct && n == 0));
+	return !held_back && ((size_t)n == INBOX_ROOM || (direct && n == 0));
 }
 
 void rx_readable(struct nvme_tcp_conn *conn)

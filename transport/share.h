@@ -12,6 +12,7 @@
 
 #include "target/worker.h"
 #include "transport/conn.h"
+#include "transport/inbox.h"
 #include "transport/pages.h"
 #include "util/clock.h"
 #include "util/num.h"
@@ -54,7 +55,7 @@ static inline bool share_is_held_back(const struct nvme_tcp_conn *conn)
 	       conn->queue.worker->loop.now_ns < conn->tw->modest_until;
 }
 
-/* Bytes that one recv takes from a connection that is held back, CONN_RECV_SIZE at most: as many
+/* Bytes that one recv takes from a connection that is held back, INBOX_ROOM at most: as many
  * commands like its last one as make up its share. */
 static inline size_t share_recv_bytes(const struct nvme_tcp_conn *conn)
 {
@@ -64,7 +65,7 @@ static inline size_t share_recv_bytes(const struct nvme_tcp_conn *conn)
 
 	return n * sizeof(struct nvme_tcp_capsule_cmd) + data;
 }
-_Static_assert(SHARE_COMMANDS * sizeof(struct nvme_tcp_capsule_cmd) + SHARE_BYTES <= CONN_RECV_SIZE,
-	       "a share fits into the worker's buffer");
+_Static_assert(SHARE_COMMANDS * sizeof(struct nvme_tcp_capsule_cmd) + SHARE_BYTES <= INBOX_ROOM,
+	       "a share fits into the room");
 
 #endif

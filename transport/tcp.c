@@ -280,8 +280,7 @@ int nvme_tcp_new(struct nvmet_target *target, struct nvme_tcp **ret_tcp)
 		tw->worker = &target->workers[i];
 		LIST_INIT(&tw->conns);
 		pages_init(tw);
-		tw->recv_buf = malloc(CONN_RECV_SIZE);
-		if (!tw->recv_buf) {
+		if (inbox_init(&tw->inbox, &tw->worker->recv_mem) < 0) {
 			nvme_tcp_free(tcp);
 			return -ENOMEM;
 		}
@@ -320,7 +319,7 @@ void nvme_tcp_free(struct nvme_tcp *tcp)
 	must(tcp->peers.all.conns == 0);
 	close_listeners(tcp);
 	for (unsigned i = 0; tcp->workers && i < tcp->target->n_workers; i++)
-		free(tcp->workers[i].recv_buf);
+		inbox_fini(&tcp->workers[i].inbox);
 	if (tcp->stop_timer)
 		event_free(tcp->stop_timer);
 	free(tcp->workers);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the transport has once for each worker: a receive buffer, the worker's connections, and who
- * waits for DMA pages. Made with nvme_tcp_new(). The worker's, but for what says otherwise.
+ * What the transport has once for each worker: the memory it receives into, the worker's
+ * connections, and who waits for DMA pages. Made with nvme_tcp_new(). The worker's, but for what
+ * says otherwise.
  */
 #ifndef NVMETD_TRANSPORT_TCP_WORKER_H
 #define NVMETD_TRANSPORT_TCP_WORKER_H
@@ -11,6 +12,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "transport/inbox.h"
 #include "util/counter.h"
 #include "util/loop.h"
 
@@ -20,7 +22,7 @@ struct worker;
 
 struct tcp_worker {
 	struct worker *worker;
-	uint8_t *recv_buf; /* CONN_RECV_SIZE bytes */
+	struct inbox inbox;
 	LIST_HEAD(, nvme_tcp_conn) conns;
 	unsigned n_given;        /* main thread's: connections of this worker that are not freed */
 	struct counter io_conns; /* of them, live I/O queues: what a stop waits for */
