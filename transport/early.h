@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Answering the first part of a batch early. A host that keeps so many commands under way, and a
+ * Answering the first half of a batch early. A host that keeps so many commands under way, and a
  * worker that takes all that has come and answers it at once, soon take turns: each has the whole
  * batch, while the other waits for it. When the worker had to wait for a batch longer than it takes
  * to wake a host up, it answers the first half before it looks at the second; from then on both
- * have something to do. Of a large batch the first quarter is always answered early: the host may
- * be idle although the worker was not, and blocks that wait for all the others leave the cache.
- * What the SSD does not complete at once cannot be answered early: then it is not tried again for
- * some batches. Commands with data in their capsules stay together, for the host sends them while
- * we receive. Worker. Inline, for it is asked with every recv.
+ * have something to do. What the SSD does not complete at once cannot be answered early: then it is
+ * not tried again for some batches. Commands with data in their capsules stay together, for the
+ * host sends them while we receive. Worker.
+ * Inline, for it is asked with every recv.
  */
 #ifndef NVMETD_TRANSPORT_EARLY_H
 #define NVMETD_TRANSPORT_EARLY_H
@@ -20,26 +19,23 @@
 
 #define EARLY_WAIT_NS  10000u /* about what it takes to wake a host up */
 #define EARLY_COMMANDS 4u     /* the smallest batch that is worth a sendmsg more */
-#define EARLY_LARGE    64u    /* a batch that never stays whole */
 #define EARLY_SKIP     255u   /* batches left whole after the SSD did not complete one at once */
 
-/* Of `len` bytes that the worker has waited for so long, those to answer early; 0: the batch stays
- * whole. */
+/* Of `len` bytes that came after the worker had waited for them, those of the first half; 0: the
+ * batch stays whole. */
 static inline size_t early_bytes(struct nvme_tcp_conn *conn, size_t len, uint64_t waited_ns)
 {
-	bool large = len >= EARLY_LARGE * sizeof(struct nvme_tcp_capsule_cmd);
-
-	if ((waited_ns < EARLY_WAIT_NS && !large) || !share_counts(conn) ||
+	if (waited_ns < EARLY_WAIT_NS || !share_counts(conn) ||
 	    len < EARLY_COMMANDS * sizeof(struct nvme_tcp_capsule_cmd))
 		return 0;
 	if (conn->early_skip) {
 		conn->early_skip--;
 		return 0;
 	}
-	return large ? len / 4 : len / 2;
+	return len / 2;
 }
 
-/* The first part was parsed. The connection may be closed after it. */
+/* The first half was parsed. The connection may be closed after it. */
 static inline void early_answer(struct nvme_tcp_conn *conn)
 {
 	if (conn->shape.data_len)

@@ -3,8 +3,8 @@
  * Receiving: one large recv per wake-up into the worker's memory, all PDUs in it parsed, everything
  * submitted; doorbells are rung at the end of the wake-up (pcie/qpair.c), or once before (early.h).
  *
- * The memory it goes to is the worker's, not the connection's (inbox.h): a connection keeps only the
- * header it has half of, so an idle one costs no buffer. Data that is not yet there is received
+ * The memory it goes to is the worker's, not the connection's (inbox.h): a connection keeps only
+ * the header it has half of, so an idle one costs no buffer. Data that is not yet there is received
  * straight into the command's pages, with room for what follows behind it in the same readv.
  *
  * Once a function here has closed or terminated the connection, its callers must not go on parsing:

@@ -21,7 +21,7 @@
 #include "util/num.h"
 
 #define IOVS_MAX  256
-#define BYTES_MAX (1u << 20) /* of one sendmsg: then others get their turn */
+#define BYTES_MAX (2u << 20) /* of one sendmsg: then others get their turn */
 
 static void on_task(struct loop_task *task)
 {

@@ -141,7 +141,7 @@ int main(void)
 
 	rig_init("emulated:size=1M,queues=8,depth=1024,mdts=128K,fused=1");
 	rig_conf.dma_memory = 10u << 20; /* too little for receive memory (inbox.h) */
-	rig_conf.poll_us = 0; /* the clock stands still */
+	rig_conf.poll_us = 0;            /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	rig_stop();
