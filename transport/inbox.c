@@ -56,7 +56,8 @@ uint8_t *inbox_room(struct inbox *inbox, uint64_t position)
 
 void inbox_filled(struct inbox *inbox, const uint8_t *end)
 {
-	uintptr_t at = (uintptr_t)end - (uintptr_t)part_start(inbox);
+	uintptr_t start = (uintptr_t)inbox->mem.va + inbox->part * inbox->part_len;
+	uintptr_t at = (uintptr_t)end - start; /* beyond the part: it was the spare */
 
 	if (at <= inbox->part_len)
 		inbox->used = num_round_up((size_t)at, INBOX_ALIGN);
