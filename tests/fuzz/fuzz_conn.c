@@ -34,9 +34,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 7 + (i >> 8));
-	/* Fewer queue pairs than hosts: one is shared. Few pages: commands wait for them. */
+	/* Fewer queue pairs than hosts: one is shared. Few pages: commands wait for them. Little
+	 * memory to receive into: writes with their data fill all of it. */
 	rig_init("emulated:size=1M,queues=1,depth=256,mdts=128K,fused=1");
-	rig_conf.dma_memory = 8u << 20;
+	rig_conf.dma_memory = 10u << 20;
+	rig_receive_memory = true;
 	rig_conf.limits.connections = HOSTS - 1;
 	rig_conf.limits.controllers = 2;
 	rig_start();

@@ -133,10 +133,20 @@ def conn_seeds():
     pages_gone = set_up(sqsize=250) + rec(HOLD) + repeat(60, io(1, 2, 240, cid=1)) + repeat(60, io(2, 2, 240, cid=1))
     yield "pages-abort", pages_gone + command(0, 8, cdw=(1 | 55 << 16, 0, 0)) + rec(RELEASE)
     yield "pages-close", pages_gone + rec(CLOSE, 1)
-    yield "pages-in-capsule", pages_gone + repeat(180, io(1, 1, 16, cid=100, in_capsule=8192)) + \
-        repeat(180, io(2, 1, 16, cid=100, in_capsule=8192)) + rec(RELEASE)
-    yield "pages-in-capsule-close", pages_gone + repeat(180, io(1, 1, 16, cid=100, in_capsule=8192)) + \
-        repeat(180, io(2, 1, 16, cid=100, in_capsule=8192)) + rec(CLOSE, 1) + rec(TIME, body=b"\xff\x08\xff")
+
+    def in_capsules(opcode):
+        return b"".join(repeat(180, io(host, opcode, 16, cid=100, in_capsule=8192)) for host in (1, 2))
+    close_and_wait = rec(CLOSE, 1) + rec(TIME, body=b"\xff\x08\xff")
+    yield "pages-in-capsule", pages_gone + in_capsules(5) + rec(RELEASE)
+    yield "pages-in-capsule-close", pages_gone + in_capsules(5) + close_and_wait
+    yield "lent", set_up(sqsize=250) + rec(HOLD) + in_capsules(1) + rec(RELEASE)
+    yield "lent-close", set_up(sqsize=250) + rec(HOLD) + in_capsules(1) + close_and_wait
+    yield "lent-no-pages", pages_gone + in_capsules(1) + rec(RELEASE)
+    yield "lent-digests", set_up(3, sqsize=250) + rec(HOLD) + in_capsules(1) + \
+        io(1, 1, 8, cid=90, how=2, in_capsule=4096) + rec(RELEASE)
+    yield "lent-after-r2t", plain + rec(HOLD) + io(1, 1, 8) + data(1) + io(1, 1, 8, cid=2) + data(1, 2) + \
+        io(1, 1, 64, cid=3) + data(1, 4, struct.pack("<H", 4095)) + data(1) + rec(CLOSE, 1) + io(2, 1, 8) + data(2) + \
+        rec(RELEASE)
     other = rec(CLOSE, 2) + rec(OPEN, 3) + rec(ICREQ, 3, b"\0\0")
     yield "parked", plain + other + rec(HOLD_ALL) + io(1, 2, 8) + rec(CLOSE, 0) + connect(3) + rec(RELEASE)
     yield "parked-too-long", plain + other + rec(HOLD_ALL) + rec(CLOSE, 0) + connect(3) + rec(TIME, body=b"\x37")

@@ -36,10 +36,10 @@
 
 struct daemon rig;
 struct conf rig_conf;
-bool rig_ssd_may_fail;
+bool rig_ssd_may_fail, rig_receive_memory;
 
 static struct nvmet_port port = { .adrfam = NVMF_ADRFAM_IPV4, .wildcard = false };
-static uint64_t base_pages, base_queues;
+static uint64_t base_pages, base_queues, receive_pages;
 
 void fuzz_fail(const char *fmt, ...)
 {
@@ -272,13 +272,32 @@ static struct pcie_device *open_ssd(void)
 	return dev;
 }
 
+/* Of their pages; worker_init() cuts it off the arena only where much is left. */
+static void give_receive_memory(void)
+{
+	for (unsigned i = 0; i < rig.n_workers; i++)
+		must(!rig.workers[i].recv_mem.va &&
+		     dma_alloc(rig.workers[i].pool, DMA_BLOCK_SIZE, &rig.workers[i].recv_mem));
+	receive_pages = DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT;
+}
+
+static void take_receive_memory(void)
+{
+	for (unsigned i = 0; i < rig.n_workers && receive_pages; i++)
+		dma_free(rig.workers[i].pool, &rig.workers[i].recv_mem);
+	receive_pages = 0;
+}
+
 void rig_start(void)
 {
 	rig = (struct daemon){ .conf = &rig_conf, .started_ns = clock_now_ns() };
 	must(loop_init(&rig.loop) == 0);
 	rig.loop_made = true;
 	must(conf_load_keys(&rig_conf, &rig.keys) == 0);
-	must(apply_memory(&rig) == 0 && nvme_tcp_new(&rig.target, &rig.tcp) == 0);
+	must(apply_memory(&rig) == 0);
+	if (rig_receive_memory)
+		give_receive_memory();
+	must(nvme_tcp_new(&rig.target, &rig.tcp) == 0);
 	snprintf(port.traddr, sizeof(port.traddr), "192.0.2.1");
 	snprintf(port.trsvcid, sizeof(port.trsvcid), "4420");
 	nvmet_target_add_port(&rig.target, &port);
@@ -296,6 +315,7 @@ void rig_stop(void)
 	if (rig.n_ssds)
 		rig_take_down();
 	nvmet_target_remove_port(&rig.target, &port);
+	take_receive_memory();
 	apply_undo(&rig);
 	loop_fini(&rig.loop);
 	conf_hosts_fini(&rig_conf.subsystems[1].hosts);
@@ -367,7 +387,7 @@ static bool is_clean(void)
 	for (unsigned i = 0; i < rig.n_workers; i++) {
 		if (counter_get(&rig.workers[i].stats.connections) ||
 		    counter_get(&rig.workers[i].stats.requests) ||
-		    dma_pool_used(rig.workers[i].pool))
+		    dma_pool_used(rig.workers[i].pool) != receive_pages)
 			return false;
 	}
 	if (rig.target.n_ctrls)

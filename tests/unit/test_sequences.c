@@ -6,13 +6,14 @@
  *
  * The host keeps to the rules, so it may never be told that it has not; what it is sent is checked
  * (host.h). When the SSD answers again, each command of a connection that lives is answered; and at
- * last nothing is left over. The clock is the rig's.
+ * last nothing is left over, and each block has what was written to it. The clock is the rig's.
  */
 #include "tests/unit/unit.h"
 
 #include <stdio.h>
 
 #include "pcie/ctrl_internal.h"
+#include "pcie/emul/state.h"
 #include "target/aen.h"
 #include "target/nvmf.h"
 #include "target/ssd.h"
@@ -27,13 +28,14 @@
 #define SEEDS   200
 #define STEPS   600
 #define SQSIZE  31
+#define BLOCK   512
 #define PATIENT 90000 /* ms, until all must have been answered */
 
 static struct host hosts[HOSTS];
 static uint16_t last_cid[HOSTS];
 static uint64_t random_state;
 static unsigned resets;
-static const uint8_t bytes[32768];
+static uint8_t bytes[32768];
 
 static uint32_t draw(uint32_t n)
 {
@@ -41,6 +43,34 @@ static uint32_t draw(uint32_t n)
 	random_state ^= random_state >> 7;
 	random_state ^= random_state << 17;
 	return (uint32_t)(random_state >> 33) % n;
+}
+
+/* Each block tells where it belongs: data that is taken from where other data came to lie is seen
+ * on the medium. */
+static uint32_t mark(uint32_t block)
+{
+	return block * 0x9e3779b9u + 1;
+}
+
+/* What a write of `len` bytes at `block` sends. */
+static const uint8_t *data_for(uint32_t block, uint32_t len)
+{
+	for (uint32_t at = 0; at < len; at += sizeof(le32))
+		le32_store(bytes + at, mark(block + at / BLOCK));
+	return bytes;
+}
+
+static void check_medium(uint64_t seed)
+{
+	const struct emul *emul = container_of(rig.ssds[0].dev, struct emul, dev);
+
+	for (uint32_t at = 0; at < emul->media.size; at += sizeof(le32)) {
+		uint32_t word = le32_load(emul->media.ram + at);
+
+		if (word && word != mark(at / BLOCK))
+			fuzz_fail("seed %llu: block %u has data of another",
+				  (unsigned long long)seed, at / BLOCK);
+	}
 }
 
 static struct nvme_ctrl *ssd(void)
@@ -170,12 +200,25 @@ static void send_io(unsigned i)
 		sqe.flags = (uint8_t)(1 + draw(2));
 		sqe.opcode = sqe.flags == 1 ? NVME_IO_COMPARE : NVME_IO_WRITE;
 	}
-	send_sqe(i, sqe, sqe.opcode != NVME_IO_READ && in_capsule ? bytes : NULL, len);
+	send_sqe(i, sqe,
+		 sqe.opcode != NVME_IO_READ && in_capsule ? data_for(le32_get(sqe.cdw10), len)
+							  : NULL,
+		 len);
 }
 
 static void send_flush(unsigned i)
 {
 	send_sqe(i, (struct nvme_sqe){ .opcode = NVME_IO_FLUSH, .nsid = le32_set(1) }, NULL, 0);
+}
+
+/* Where the command writes. */
+static uint32_t block_of(const struct host *host, le16 cid)
+{
+	for (unsigned n = 0; n < host->n_commands; n++) {
+		if (le16_get(host->commands[n].sqe.cid) == le16_get(cid))
+			return le32_get(host->commands[n].sqe.cdw10);
+	}
+	return 0; /* it was answered: the data is of no use */
 }
 
 /* Of an R2T, all or a part. */
@@ -184,7 +227,7 @@ static void send_data(unsigned i, bool all)
 	struct host *host = &hosts[i];
 	struct host_r2t *r2t;
 	struct nvme_tcp_data pdu = { .rsvd20 = { 0 } };
-	uint32_t len;
+	uint32_t len, block;
 
 	if (host->fd < 0 || !host->n_r2ts)
 		return;
@@ -195,10 +238,11 @@ static void send_data(unsigned i, bool all)
 	pdu.ttag = r2t->ttag;
 	pdu.datao = le32_set(r2t->offset);
 	pdu.datal = le32_set(len);
+	block = block_of(host, r2t->cccid) + r2t->offset / BLOCK;
 	r2t->offset += len;
 	r2t->left -= len;
 	host_send_pdu(host, NVME_TCP_H2C_DATA, r2t->left ? 0 : NVME_TCP_F_LAST, &pdu, sizeof(pdu),
-		      bytes, len, 0);
+		      data_for(block, len), len, 0);
 	if (!r2t->left)
 		*r2t = host->r2ts[--host->n_r2ts];
 }
@@ -416,6 +460,7 @@ static void sequence(uint64_t seed)
 	for (unsigned i = 0; i < HOSTS; i++)
 		host_close(&hosts[i]);
 	rig_expect_clean();
+	check_medium(seed);
 	for (unsigned i = 0; i < rig.n_workers; i++)
 		assert_int_equal(rig.workers[i].fused_halves, 0);
 	nvmet_ssd_stats(rig.ssds[0].ssd, &stats);
@@ -443,8 +488,9 @@ int main(void)
 
 	rig_init("emulated:size=1M,queues=3,depth=64,mdts=256K,fused=1");
 	rig_conf.workers = 2;
-	rig_conf.dma_memory = 8u << 20; /* commands wait for pages */
-	rig_conf.poll_us = 0;           /* the clock stands still */
+	rig_conf.dma_memory = 12u << 20; /* commands wait for pages: of 4M half is for receiving */
+	rig_receive_memory = true;
+	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	rig_stop();
