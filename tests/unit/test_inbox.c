@@ -6,30 +6,27 @@
  */
 #include "tests/unit/unit.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "pcie/device.h"
 #include "pcie/dma.h"
+#include "pcie/emul/state.h"
 #include "target/worker.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/rig.h"
 #include "transport/inbox.h"
 
-#define MEM       (2u << 20)
-#define IOVA      (UINT64_C(7) << 32)
-#define BLOCK     4096u
-#define ENTRIES   1023u /* of the queue */
-#define N_WRITES  1000u /* more than receive memory holds */
-#define LAST_SEED 2u    /* of what with_digests() writes: later tests find it */
-#define BATCH     14u   /* of blocks: what a socket holds */
+#define MEM      (2u << 20)
+#define IOVA     (UINT64_C(7) << 32)
+#define BLOCK    4096u
+#define ENTRIES  1023u /* of the queue */
+#define N_WRITES 1000u /* more than receive memory holds */
+#define BATCH    14u   /* of blocks: what a socket holds */
 
 static uint8_t *memory;
 static struct inbox inbox;
-static struct host hosts[2];
-static struct host *const admin = &hosts[0], *const io = &hosts[1];
-static int medium;
+static struct host hosts[3];
+static struct host *const admin = &hosts[0], *const io = &hosts[1], *const other = &hosts[2];
 
 /* --- By itself -------------------------------------------------------------------------------- */
 
@@ -69,16 +66,18 @@ static uint8_t *receive(uint64_t position, size_t len)
 static void alone(void **state)
 {
 	struct dma_buf buf = { 0 };
-	uint8_t *room = receive(0, 1000), *next;
+	uint8_t *room = receive(0, 1003), *next;
 
 	(void)state;
-	assert_true(inbox_lend(&inbox, room + 72, 512, 4, &buf));
+	assert_true(inbox_lend(&inbox, room + 72, 1003 - 72, 4, &buf));
 	assert_ptr_equal(buf.va, room + 72);
 	assert_int_equal(buf.iova, IOVA + (uint64_t)(room + 72 - memory));
-	assert_int_equal(buf.len, 512);
-	next = receive(1003, 10);
-	assert_true(next >= room + 1000);
-	assert_int_equal((uintptr_t)next % INBOX_ALIGN, 1003 % INBOX_ALIGN);
+	assert_int_equal(buf.len, 1003 - 72);
+	for (uint64_t position = 1000; position < 1010; position++) {
+		next = inbox_room(&inbox, position);
+		assert_true(next >= room + 1003);
+		assert_int_equal((uintptr_t)next % INBOX_ALIGN, position % INBOX_ALIGN);
+	}
 	inbox_take_back(&inbox, &buf);
 	assert_null(buf.va);
 	assert_ptr_equal(receive(0, 0), room); /* all of it is free again */
@@ -156,13 +155,33 @@ static void no_memory(void **state)
 	inbox_fini(&without);
 }
 
+/* Only what is left over goes to receiving. */
+static void of_worker(void **state)
+{
+	struct worker worker = { 0 };
+	struct dma_arena *arena;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		size_t bytes = WORKER_POOL_MIN + (i ? DMA_BLOCK_SIZE : DMA_BLOCK_SIZE - 1);
+
+		assert_int_equal(dma_arena_new(bytes, &arena), 0);
+		assert_int_equal(worker_init(&worker, 0, arena, bytes), 0);
+		assert_int_equal(worker.recv_mem.len, i ? DMA_BLOCK_SIZE : 0);
+		assert_int_equal(dma_pool_total(worker.pool) << DMA_PAGE_SHIFT,
+				 i ? WORKER_POOL_MIN : WORKER_POOL_MIN + DMA_BLOCK_SIZE);
+		worker_fini(&worker);
+		dma_arena_free(arena);
+	}
+}
+
 /* --- With the daemon -------------------------------------------------------------------------- */
 
 static void settle(void)
 {
 	do
 		rig_settle();
-	while (host_receive_all(hosts, 2));
+	while (host_receive_all(hosts, ARRAY_SIZE(hosts)));
 }
 
 static void connect_queues(uint8_t digests)
@@ -184,6 +203,7 @@ static void connect_queues(uint8_t digests)
 
 static void close_queues(void)
 {
+	host_close(other);
 	host_close(io);
 	host_close(admin);
 	rig_expect_clean();
@@ -209,19 +229,23 @@ static const uint8_t *pattern(uint16_t cid, uint8_t seed)
 	return block;
 }
 
-static void send_write(uint16_t cid, uint8_t seed)
+static void send_write_to(struct host *host, uint16_t cid, uint8_t seed)
 {
 	const struct nvme_sqe sqe = write_of(cid, BLOCK, NVMF_SGL_DATA_OFFSET);
 
-	host_send_command(io, &sqe, pattern(cid, seed), BLOCK, 0);
+	host_send_command(host, &sqe, pattern(cid, seed), BLOCK, 0);
+}
+
+static void send_write(uint16_t cid, uint8_t seed)
+{
+	send_write_to(io, cid, seed);
 }
 
 static bool is_on_medium(uint16_t cid, uint8_t seed)
 {
-	uint8_t block[BLOCK];
+	const struct emul *emul = container_of(rig.ssds[0].dev, struct emul, dev);
 
-	assert_int_equal(pread(medium, block, BLOCK, cid * (off_t)BLOCK), BLOCK);
-	return memcmp(block, pattern(cid, seed), BLOCK) == 0;
+	return memcmp(emul->media.ram + cid * (size_t)BLOCK, pattern(cid, seed), BLOCK) == 0;
 }
 
 static uint64_t pages(void)
@@ -263,42 +287,126 @@ static void plain(void **state)
 static void with_digests(void **state)
 {
 	(void)state;
-	slow_ssd(3, LAST_SEED);
+	slow_ssd(3, 2);
+}
+
+static struct {
+	struct nvme_tcp_capsule_cmd pdu;
+	uint8_t data[BLOCK];
+} capsule;
+
+static void make_capsule(uint16_t cid, uint8_t seed)
+{
+	capsule.pdu = (struct nvme_tcp_capsule_cmd){
+		.ch = { .type = NVME_TCP_CAPSULE_CMD,
+			.hlen = sizeof(capsule.pdu),
+			.pdo = sizeof(capsule.pdu),
+			.plen = le32_set(sizeof(capsule)) },
+		.sqe = write_of(cid, BLOCK, NVMF_SGL_DATA_OFFSET),
+	};
+	memcpy(capsule.data, pattern(cid, seed), BLOCK);
+}
+
+static void send_rest(size_t from)
+{
+	host_send(io, (const uint8_t *)&capsule + from, sizeof(capsule) - from);
+}
+
+static void cut_at(uint16_t cid, size_t cut)
+{
+	make_capsule(cid, 3);
+	rig_hold_ssd(false);
+	host_send(io, &capsule, cut);
+	settle();
+	send_rest(cut);
+	settle();
+	assert_int_equal(pages(), cut < sizeof(capsule.pdu) ? 0 : 1);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(io->n_commands, 0);
+	assert_true(is_on_medium(cid, 3));
 }
 
 /* Wherever the header was cut, the data behind it is aligned. Where all of it came earlier, and
  * maybe some of the data, there are pages for that. */
 static void cut_anywhere(void **state)
 {
-	static struct {
-		struct nvme_tcp_capsule_cmd pdu;
-		uint8_t data[BLOCK];
-	} capsule;
+	uint16_t cid = 0;
 
 	(void)state;
 	connect_queues(0);
-	for (uint16_t cut = 1; cut < sizeof(capsule.pdu) + 8; cut++) {
-		capsule.pdu = (struct nvme_tcp_capsule_cmd){
-			.ch = { .type = NVME_TCP_CAPSULE_CMD,
-				.hlen = sizeof(capsule.pdu),
-				.pdo = sizeof(capsule.pdu),
-				.plen = le32_set(sizeof(capsule)) },
-			.sqe = write_of(cut, BLOCK, NVMF_SGL_DATA_OFFSET),
-		};
-		memcpy(capsule.data, pattern(cut, 3), BLOCK);
-		rig_hold_ssd(false);
-		host_send(io, &capsule, cut);
-		settle();
-		host_send(io, (const uint8_t *)&capsule + cut, sizeof(capsule) - cut);
-		settle();
-		assert_int_equal(pages(), cut < sizeof(capsule.pdu) ? 0 : 1);
-		rig_release_ssd();
-		settle();
-		assert_int_equal(io->n_commands, 0);
-		assert_true(is_on_medium(cut, 3));
-	}
+	for (size_t cut = 1; cut < sizeof(capsule.pdu) + 8; cut++)
+		cut_at(cid++, cut);
+	for (size_t cut = sizeof(capsule) - 80; cut < sizeof(capsule); cut++)
+		cut_at(cid++, cut);
 	assert_int_equal(io->n_failed, 0);
 	close_queues();
+}
+
+/* What comes behind data that goes to its pages is aligned as well. */
+static void behind_pages(void **state)
+{
+	(void)state;
+	connect_queues(0);
+	rig_hold_ssd(false);
+	make_capsule(1, 5);
+	host_send(io, &capsule, sizeof(capsule) - 1003);
+	settle();
+	send_rest(sizeof(capsule) - 1003);
+	send_write(2, 5);
+	settle();
+	assert_int_equal(pages(), 1);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(io->n_commands + io->n_failed, 0);
+	assert_true(is_on_medium(1, 5) && is_on_medium(2, 5));
+	close_queues();
+}
+
+/* Halves of pairs may wait for long. */
+static void only_writes(void **state)
+{
+	struct nvme_sqe compare = write_of(1, BLOCK, NVMF_SGL_DATA_OFFSET), half = compare;
+
+	(void)state;
+	compare.opcode = NVME_IO_COMPARE;
+	half.cid = le16_set(2);
+	half.flags |= 2;
+	connect_queues(0);
+	rig_hold_ssd(false);
+	host_send_command(io, &compare, pattern(1, 6), BLOCK, 0);
+	settle();
+	assert_int_equal(pages(), 1);
+	compare.cid = le16_set(3);
+	compare.flags |= 1;
+	host_send_command(io, &compare, pattern(1, 6), BLOCK, 0);
+	host_send_command(io, &half, pattern(1, 7), BLOCK, 0);
+	settle();
+	assert_int_equal(pages(), 3);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(io->n_commands, 0);
+	close_queues();
+}
+
+/* A device that takes no data from any dword-aligned address gets none. */
+static void as_the_device_asks(void **state)
+{
+	uint32_t *align = &rig.ssds[0].dev->data_align, before = *align;
+
+	(void)state;
+	*align = DMA_PAGE_SIZE;
+	connect_queues(0);
+	rig_hold_ssd(false);
+	send_write(1, 8);
+	settle();
+	assert_int_equal(pages(), 1);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(io->n_commands + io->n_failed, 0);
+	assert_true(is_on_medium(1, 8));
+	close_queues();
+	*align = before;
 }
 
 /* Asking for data takes pages; data that then comes in one piece needs them no longer. */
@@ -327,29 +435,29 @@ static void after_r2t(void **state)
 	close_queues();
 }
 
-/* The SSD may still take the data of a connection that is gone: what others send comes to lie
- * elsewhere. */
+/* The SSD still takes the data of a connection that is gone (it shares the queue pair with one that
+ * is not): what others send comes to lie elsewhere. */
 static void closed_meanwhile(void **state)
 {
-	const uint16_t first = 100, second = first + BATCH; /* where no other test writes */
+	const uint16_t first = 100, second = first + BATCH;
 
 	(void)state;
 	connect_queues(0);
+	rig_connect_queue(other, admin->cntlid, 2, 64, settle);
 	rig_hold_ssd(false);
 	for (uint16_t cid = first; cid < second; cid++)
 		send_write(cid, 50);
 	settle();
 	host_close(io);
 	settle();
-	rig_connect_queue(io, admin->cntlid, 2, 64, settle);
 	for (uint16_t cid = second; cid < second + BATCH; cid++)
-		send_write(cid, 60);
+		send_write_to(other, cid, 60);
 	settle();
 	rig_release_ssd();
 	settle();
-	assert_int_equal(io->n_commands + io->n_failed, 0);
+	assert_int_equal(other->n_commands + other->n_failed, 0);
 	for (uint16_t cid = first; cid < second; cid++)
-		assert_true(is_on_medium(cid, 50) || is_on_medium(cid, LAST_SEED));
+		assert_true(is_on_medium(cid, 50));
 	for (uint16_t cid = second; cid < second + BATCH; cid++)
 		assert_true(is_on_medium(cid, 60));
 	close_queues();
@@ -363,26 +471,21 @@ int main(void)
 		cmocka_unit_test_setup_teardown(all_lent, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_small, setup, teardown),
 		cmocka_unit_test(no_memory),
+		cmocka_unit_test(of_worker),
 	};
 	const struct CMUnitTest with_daemon[] = {
-		cmocka_unit_test(plain),
-		cmocka_unit_test(with_digests),
-		cmocka_unit_test(cut_anywhere),
-		cmocka_unit_test(after_r2t),
-		cmocka_unit_test(closed_meanwhile),
+		cmocka_unit_test(plain),        cmocka_unit_test(with_digests),
+		cmocka_unit_test(cut_anywhere), cmocka_unit_test(behind_pages),
+		cmocka_unit_test(only_writes),  cmocka_unit_test(as_the_device_asks),
+		cmocka_unit_test(after_r2t),    cmocka_unit_test(closed_meanwhile),
 	};
-	char spec[80];
 	int failed = cmocka_run_group_tests(by_itself, NULL, NULL);
 
-	medium = memfd_create("medium", MFD_CLOEXEC);
-	must(ftruncate(medium, (N_WRITES + 1) * (off_t)BLOCK) == 0);
-	snprintf(spec, sizeof(spec), "emulated:file=/proc/self/fd/%d,queues=4,depth=1024", medium);
-	rig_init(spec);
+	rig_init("emulated:size=4M,queues=1,depth=1024,fused=1");
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
-	admin->fd = io->fd = -1;
+	admin->fd = io->fd = other->fd = -1;
 	failed += cmocka_run_group_tests(with_daemon, NULL, NULL);
 	rig_stop();
-	close(medium);
 	return failed;
 }
