@@ -356,7 +356,7 @@ def fuzz_target(folder, name):
     found.mkdir(parents=True, exist_ok=True)
     options = ["-max_len=4096", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
                f"-artifact_prefix={OUT}/fuzz-{name}-"]
-    env = {"ASAN_OPTIONS": "abort_on_error=0"}
+    env = {"ASAN_OPTIONS": "abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
     replay = run(f"fuzz-{name}-corpus", [program, "-runs=0", *options, corpus], env)
     new = run(f"fuzz-{name}", [program, f"-max_total_time={FUZZ_SECONDS}", *options, found, corpus],
               env)
