@@ -47,8 +47,8 @@ static int open_ram(const struct emul_options *options, struct emul_media *media
 	return 0;
 }
 
-/* Whether O_DIRECT works for single blocks, tried on a block that is not at a 4 KiB boundary. */
-static bool direct_works(int fd, unsigned lba_shift)
+/* Tried on a block that is not at a 4 KiB boundary. */
+static bool block_is_read(int fd, unsigned lba_shift)
 {
 	const size_t block = (size_t)1 << lba_shift;
 	void *page = NULL;
@@ -60,27 +60,34 @@ static bool direct_works(int fd, unsigned lba_shift)
 	return works;
 }
 
-/* What O_DIRECT asks of the address of data. It cannot be tried: reading a hole asks for nothing.
- * Where the kernel (6.1) or the file system does not tell, a page is good. */
-static uint32_t direct_align(int fd)
+/* Whether O_DIRECT works for single blocks, and what it asks of the address of data. That only the
+ * kernel (6.1) and the file system can tell, for reading a hole asks for nothing. Where they do
+ * not, it is tried, and a page is good. */
+static bool direct_works(int fd, unsigned lba_shift, uint32_t *ret_align)
 {
 	struct statx stx;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) < 0 ||
-	    !(stx.stx_mask & STATX_DIOALIGN) || !num_is_pow2(stx.stx_dio_mem_align))
-		return NVME_PAGE_SIZE;
-	return num_max(stx.stx_dio_mem_align, (uint32_t)sizeof(le32));
+	*ret_align = NVME_PAGE_SIZE;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+	    (stx.stx_mask & STATX_DIOALIGN)) {
+		if (!num_is_pow2(stx.stx_dio_mem_align) || stx.stx_dio_mem_align > NVME_PAGE_SIZE ||
+		    !stx.stx_dio_offset_align || stx.stx_dio_offset_align > 1u << lba_shift)
+			return false;
+		*ret_align = num_max(stx.stx_dio_mem_align, (uint32_t)sizeof(le32));
+	}
+	return block_is_read(fd, lba_shift);
 }
 
 /* O_DIRECT, if it works here. 0 or -errno. */
 static int go_direct(struct emul_media *media, unsigned lba_shift)
 {
 	int flags = fcntl(media->fd, F_GETFL);
+	uint32_t align;
 
 	if (fcntl(media->fd, F_SETFL, flags | O_DIRECT) < 0)
 		return 0;
-	if (direct_works(media->fd, lba_shift))
-		media->data_align = direct_align(media->fd);
+	if (direct_works(media->fd, lba_shift, &align))
+		media->data_align = align;
 	else if (fcntl(media->fd, F_SETFL, flags) < 0)
 		return -errno;
 	return 0;
