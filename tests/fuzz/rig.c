@@ -27,18 +27,22 @@
 #include "target/worker.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/host.h"
+#include "transport/inbox.h"
 #include "transport/internal.h"
 #include "transport/tcp.h"
 #include "util/check.h"
 #include "util/clock.h"
 
-#define MAX_TURNS 10000
+#define MAX_TURNS     10000
+#define RECEIVE_BYTES (INBOX_PARTS * (INBOX_ROOM + 16384)) /* parts full after a few commands */
+_Static_assert(RECEIVE_BYTES <= DMA_BLOCK_SIZE, "it is of one block");
 
 struct daemon rig;
 struct conf rig_conf;
 bool rig_ssd_may_fail, rig_receive_memory;
 
 static struct nvmet_port port = { .adrfam = NVMF_ADRFAM_IPV4, .wildcard = false };
+static struct dma_buf receive_blocks[2]; /* workers' */
 static uint64_t base_pages, base_queues, receive_pages;
 
 void fuzz_fail(const char *fmt, ...)
@@ -272,19 +276,24 @@ static struct pcie_device *open_ssd(void)
 	return dev;
 }
 
-/* Of their pages; worker_init() cuts it off the arena only where much is left. */
+/* A block of their pages; worker_init() cuts it off the arena, and only where much is left. */
 static void give_receive_memory(void)
 {
-	for (unsigned i = 0; i < rig.n_workers; i++)
-		must(!rig.workers[i].recv_mem.va &&
-		     dma_alloc(rig.workers[i].pool, DMA_BLOCK_SIZE, &rig.workers[i].recv_mem));
-	receive_pages = DMA_BLOCK_SIZE >> DMA_PAGE_SHIFT;
+	for (unsigned i = 0; i < rig.n_workers; i++) {
+		struct worker *worker = &rig.workers[i];
+
+		must(!worker->recv_mem.va && i < ARRAY_SIZE(receive_blocks) &&
+		     dma_alloc(worker->pool, DMA_BLOCK_SIZE, &receive_blocks[i]));
+		receive_pages = dma_pool_used(worker->pool);
+		worker->recv_mem = receive_blocks[i];
+		worker->recv_mem.len = RECEIVE_BYTES;
+	}
 }
 
 static void take_receive_memory(void)
 {
 	for (unsigned i = 0; i < rig.n_workers && receive_pages; i++)
-		dma_free(rig.workers[i].pool, &rig.workers[i].recv_mem);
+		dma_free(rig.workers[i].pool, &receive_blocks[i]);
 	receive_pages = 0;
 }
 

@@ -24,8 +24,8 @@ extern struct conf rig_conf; /* rig_init() fills it; may be changed before rig_s
 /* The clock and the configuration: one emulated SSD, two subsystems, one worker.
  * NULL: no SSD yet. */
 void rig_init(const char *spec);
-/* Workers have memory to receive into (transport/inbox.h), however few pages are left to them: for
- * a dma_memory too small for it. */
+/* Workers (two at most) have a little memory to receive into (transport/inbox.h), and few pages:
+ * for a dma_memory too small for that. */
 extern bool rig_receive_memory;
 /* Brings everything up; aborts the process when that fails. */
 void rig_start(void);

@@ -78,6 +78,18 @@ static struct nvme_ctrl *ssd(void)
 	return rig.ssds[0].ctrl;
 }
 
+static void turn_workers(void)
+{
+	for (unsigned i = 0; i < rig.n_workers; i++)
+		loop_turn(&rig.workers[i].loop, false);
+}
+
+/* What is sent next comes in two parts, now and then. */
+static void maybe_in_parts(unsigned i)
+{
+	hosts[i].between = draw(8) ? NULL : turn_workers;
+}
+
 static void nothing(void)
 {
 }
@@ -119,6 +131,7 @@ static void send_sqe(unsigned i, struct nvme_sqe sqe, const void *data, uint32_t
 	sqe.cid = le16_set(next_cid(i));
 	sqe.sgl.type = data ? NVMF_SGL_DATA_OFFSET : NVMF_SGL_TRANSPORT;
 	sqe.sgl.length = le32_set(len);
+	maybe_in_parts(i);
 	host_send_command(&hosts[i], &sqe, data, data ? len : 0, 0);
 }
 
@@ -241,6 +254,7 @@ static void send_data(unsigned i, bool all)
 	block = block_of(host, r2t->cccid) + r2t->offset / BLOCK;
 	r2t->offset += len;
 	r2t->left -= len;
+	maybe_in_parts(i);
 	host_send_pdu(host, NVME_TCP_H2C_DATA, r2t->left ? 0 : NVME_TCP_F_LAST, &pdu, sizeof(pdu),
 		      data_for(block, len), len, 0);
 	if (!r2t->left)
@@ -259,6 +273,7 @@ static void come(unsigned i)
 		.cntlid = hosts[i - qid].cntlid,
 		.sqsize = SQSIZE,
 		.cattr = i / QUEUES ? NVMF_CATTR_DISABLE_SQFC : 0,
+		.dgst = i / QUEUES ? 3 : 0,
 		.kato = draw(3) ? 0 : 1000,
 	};
 
