@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where a worker receives. Data that comes in a capsule, whole and with one recv, stays where it
- * came to lie until its command is over: the memory is DMA memory, and the SSD takes the data from
- * there. It is lent to the command, which needs no pages then, and nothing is copied.
+ * Where a worker receives. Data of a write that comes whole and with one recv, in the capsule or
+ * after an R2T, stays where it came to lie until the SSD is done with it: the memory is DMA memory,
+ * and the SSD takes the data from there. It is lent to the command, which needs no pages then, and
+ * nothing is copied.
  *
  * The memory has parts. A worker receives into one of them, behind what is still lent of it, or
  * from its start when nothing is; with no room left it goes on in a part of which nothing is lent.

@@ -409,6 +409,32 @@ static void as_the_device_asks(void **state)
 	*align = before;
 }
 
+/* Memory for what a host has written does not wait until it reads the answer. */
+static void unread_answer(void **state)
+{
+	struct nvme_sqe read = write_of(1, 1u << 20, NVMF_SGL_TRANSPORT);
+	struct nvme_sqe compare = write_of(2, BLOCK, NVMF_SGL_DATA_OFFSET);
+	uint64_t before;
+
+	(void)state;
+	read.opcode = NVME_IO_READ;
+	compare.opcode = NVME_IO_COMPARE;
+	connect_queues(0);
+	io->deaf = true;
+	host_send_command(io, &read, NULL, 0, 0);
+	settle();
+	before = pages();
+	assert_true(before > 0); /* more than the socket holds */
+	host_send_command(io, &compare, pattern(2, 9), BLOCK, 0);
+	settle();
+	assert_int_equal(io->n_commands, 2);
+	assert_int_equal(pages(), before);
+	io->deaf = false;
+	settle();
+	assert_int_equal(io->n_commands, 0);
+	close_queues();
+}
+
 /* Asking for data takes pages; data that then comes in one piece needs them no longer. */
 static void after_r2t(void **state)
 {
@@ -474,10 +500,15 @@ int main(void)
 		cmocka_unit_test(of_worker),
 	};
 	const struct CMUnitTest with_daemon[] = {
-		cmocka_unit_test(plain),        cmocka_unit_test(with_digests),
-		cmocka_unit_test(cut_anywhere), cmocka_unit_test(behind_pages),
-		cmocka_unit_test(only_writes),  cmocka_unit_test(as_the_device_asks),
-		cmocka_unit_test(after_r2t),    cmocka_unit_test(closed_meanwhile),
+		cmocka_unit_test(plain),
+		cmocka_unit_test(with_digests),
+		cmocka_unit_test(cut_anywhere),
+		cmocka_unit_test(behind_pages),
+		cmocka_unit_test(only_writes),
+		cmocka_unit_test(as_the_device_asks),
+		cmocka_unit_test(unread_answer),
+		cmocka_unit_test(after_r2t),
+		cmocka_unit_test(closed_meanwhile),
 	};
 	int failed = cmocka_run_group_tests(by_itself, NULL, NULL);
 
