@@ -21,6 +21,7 @@
 #define BLOCK    4096u
 #define ENTRIES  1023u /* of the queue */
 #define N_WRITES 1000u /* more than receive memory holds */
+#define LARGEST  8192u /* of a command */
 #define BATCH    14u   /* of blocks: what a socket holds */
 
 static uint8_t *memory;
@@ -363,6 +364,31 @@ static void behind_pages(void **state)
 	close_queues();
 }
 
+/* On three pages: the SSD needs a list of them, where no command may have more than two. */
+static void largest(void **state)
+{
+	uint8_t data[LARGEST];
+
+	(void)state;
+	connect_queues(0);
+	rig_hold_ssd(false);
+	for (uint16_t cid = 0; cid < BATCH; cid += 2) {
+		const struct nvme_sqe sqe = write_of(cid, LARGEST, NVMF_SGL_DATA_OFFSET);
+
+		memcpy(data, pattern(cid, 10), BLOCK);
+		memcpy(data + BLOCK, pattern((uint16_t)(cid + 1), 10), BLOCK);
+		host_send_command(io, &sqe, data, LARGEST, 0);
+	}
+	settle();
+	assert_int_equal(pages(), 0);
+	rig_release_ssd();
+	settle();
+	assert_int_equal(io->n_commands + io->n_failed, 0);
+	for (uint16_t cid = 0; cid < BATCH; cid++)
+		assert_true(is_on_medium(cid, 10));
+	close_queues();
+}
+
 /* Halves of pairs may wait for long. */
 static void only_writes(void **state)
 {
@@ -412,7 +438,7 @@ static void as_the_device_asks(void **state)
 /* Memory for what a host has written does not wait until it reads the answer. */
 static void unread_answer(void **state)
 {
-	struct nvme_sqe read = write_of(1, 1u << 20, NVMF_SGL_TRANSPORT);
+	struct nvme_sqe read = write_of(1, LARGEST, NVMF_SGL_TRANSPORT);
 	struct nvme_sqe compare = write_of(2, BLOCK, NVMF_SGL_DATA_OFFSET);
 	uint64_t before;
 
@@ -421,13 +447,16 @@ static void unread_answer(void **state)
 	compare.opcode = NVME_IO_COMPARE;
 	connect_queues(0);
 	io->deaf = true;
-	host_send_command(io, &read, NULL, 0, 0);
+	for (uint16_t cid = 100; cid < 200; cid++) {
+		read.cid = le16_set(cid);
+		host_send_command(io, &read, NULL, 0, 0);
+	}
 	settle();
 	before = pages();
 	assert_true(before > 0); /* more than the socket holds */
 	host_send_command(io, &compare, pattern(2, 9), BLOCK, 0);
 	settle();
-	assert_int_equal(io->n_commands, 2);
+	assert_int_equal(io->n_commands, 101);
 	assert_int_equal(pages(), before);
 	io->deaf = false;
 	settle();
@@ -504,6 +533,7 @@ int main(void)
 		cmocka_unit_test(with_digests),
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(behind_pages),
+		cmocka_unit_test(largest),
 		cmocka_unit_test(only_writes),
 		cmocka_unit_test(as_the_device_asks),
 		cmocka_unit_test(unread_answer),
@@ -513,6 +543,7 @@ int main(void)
 	int failed = cmocka_run_group_tests(by_itself, NULL, NULL);
 
 	rig_init("emulated:size=4M,queues=1,depth=1024,fused=1");
+	rig_conf.max_transfer = LARGEST;
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	admin->fd = io->fd = other->fd = -1;
