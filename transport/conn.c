@@ -21,6 +21,7 @@
 #include "target/worker.h"
 #include "transport/internal.h"
 #include "transport/pages.h"
+#include "transport/share.h"
 #include "transport/sockopt.h"
 #include "util/check.h"
 #include "util/clock.h"
@@ -241,6 +242,7 @@ void conn_close(struct nvme_tcp_conn *conn, const char *why)
 		log_limited(&peer_limit, LOG_LEVEL_INFO, "conn %s: closed: %s", conn->queue.peer,
 			    why);
 	set_state(conn, CONN_CLOSED, why);
+	loop_cancel(&conn->queue.worker->loop, &conn->rx_task);
 	loop_cancel(&conn->queue.worker->loop, &conn->tx_task);
 	loop_forget(&conn->queue.worker->loop, &conn->source);
 	free_event(conn->read_event);
@@ -283,12 +285,6 @@ static unsigned n_due_from_host(const struct nvme_tcp_conn *conn)
 	       (conn->queue.disconnect != NULL);
 }
 
-void conn_stop_reading(struct nvme_tcp_conn *conn)
-{
-	event_del(conn->read_event);
-	loop_forget(&conn->queue.worker->loop, &conn->source);
-}
-
 void conn_drain(struct nvme_tcp_conn *conn)
 {
 	/* Until it is live the QID is the main thread's. */
@@ -297,7 +293,7 @@ void conn_drain(struct nvme_tcp_conn *conn)
 
 	/* No new commands: those that are still unread have not been acknowledged either. */
 	if (!conn->draining && conn->state == CONN_LIVE && io)
-		conn_stop_reading(conn);
+		rx_stop(conn);
 	conn->draining = true;
 	if (conn->state == CONN_TERM || (io && conn->n_busy == n_due_from_host(conn)))
 		conn_close(conn, NULL);
@@ -439,7 +435,7 @@ static void op_connected(struct nvmet_queue *queue)
 	if (queue->qid != 0) {
 		counter_add(&conn->tw->io_conns, 1);
 		if (conn->draining)
-			conn_stop_reading(conn); /* it is told that it is connected, and closed */
+			rx_stop(conn); /* it is told that it is connected, and closed */
 	}
 	if (queue->ctrl->subsys->discovery)
 		pages_to_discovery(conn);
@@ -524,6 +520,7 @@ struct nvme_tcp_conn *conn_new(struct nvme_tcp *tcp, struct tcp_worker *tw, stru
 	TAILQ_INIT(&conn->free_cmds);
 	TAILQ_INIT(&conn->waiting);
 	TAILQ_INIT(&conn->tx);
+	rx_init(conn);
 	tx_init(conn);
 	loop_task_init(&conn->end_task, over);
 	set_names(conn, peer);
@@ -551,7 +548,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	loop_traffic_from(&conn->queue.worker->loop, &conn->source);
-	take_in(conn);
+	if (share_is_held_back(conn))
+		loop_defer_last(&conn->queue.worker->loop, &conn->rx_task);
+	else
+		take_in(conn);
 }
 
 /* The loop tries it without having been told that there is something. */

@@ -54,6 +54,7 @@ struct nvme_tcp_conn {
 	uint8_t hpda;
 
 	/* Receiving. */
+	struct loop_task rx_task; /* others come first (share.h) */
 	enum conn_rx rx;
 	_Alignas(8) uint8_t header[PDU_HEADER_MAX]; /* of the PDU under way */
 	uint32_t header_len;                        /* of it, received */
@@ -134,12 +135,14 @@ void conn_term(struct nvme_tcp_conn *conn, struct pdu_verdict verdict);
 void conn_established(struct nvme_tcp_conn *conn, const struct nvme_tcp_icreq *icreq);
 /* Something must come from the host now, or be read by it: the timer watches that it does. */
 void conn_expect(struct nvme_tcp_conn *conn);
-/* Nothing more is received, until read_event is added again. */
-void conn_stop_reading(struct nvme_tcp_conn *conn);
 /* The daemon stops: closes the connection once nothing is under way. */
 void conn_drain(struct nvme_tcp_conn *conn);
 
-/* rx.c: takes what the socket has, a bounded part of it in each wake-up. The connection may be
+/* rx.c: of a new connection. */
+void rx_init(struct nvme_tcp_conn *conn);
+/* Nothing more is received, until read_event is added again. */
+void rx_stop(struct nvme_tcp_conn *conn);
+/* Takes what the socket has, a bounded part of it in each wake-up. The connection may be
  * closed when it returns. */
 void rx_readable(struct nvme_tcp_conn *conn);
 

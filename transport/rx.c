@@ -38,6 +38,25 @@ static bool parsing(const struct nvme_tcp_conn *conn)
 	return conn->state == CONN_LIVE || conn->state == CONN_ICREQ;
 }
 
+static void on_task(struct loop_task *task)
+{
+	rx_readable(container_of(task, struct nvme_tcp_conn, rx_task));
+}
+
+void rx_init(struct nvme_tcp_conn *conn)
+{
+	loop_task_init(&conn->rx_task, on_task);
+}
+
+void rx_stop(struct nvme_tcp_conn *conn)
+{
+	struct loop *loop = &conn->queue.worker->loop;
+
+	event_del(conn->read_event);
+	loop_cancel(loop, &conn->rx_task);
+	loop_forget(loop, &conn->source);
+}
+
 /* --- Commands --------------------------------------------------------------------------------- */
 
 /* All data of the command has come, or none was due: it runs. */
@@ -384,7 +403,7 @@ static void stash(struct nvme_tcp_conn *conn, const uint8_t *bytes, size_t len)
 {
 	uint8_t *copy = len ? malloc(len) : NULL;
 
-	conn_stop_reading(conn);
+	rx_stop(conn);
 	if (len && !copy) {
 		conn_close(conn, "no memory to keep what it sent");
 		return;
@@ -447,7 +466,7 @@ static void read_on(struct nvme_tcp_conn *conn)
 static void block(struct nvme_tcp_conn *conn)
 {
 	conn->rx_blocked = true;
-	conn_stop_reading(conn);
+	rx_stop(conn);
 	if (!conn->want_write)
 		tx_await_room(conn);
 }

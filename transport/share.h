@@ -2,8 +2,9 @@
 /*
  * How connections share a worker. An I/O connection with few commands under way is modest: its host
  * waits for each answer. While a worker has a modest connection, the others receive and send no
- * more than SHARE_BYTES of payload in a wake-up, and leave the rest for the next one. So a modest
- * connection's command waits for a small part of their work, and not for all of it. Where no other
+ * more than SHARE_BYTES of payload in a wake-up, one of them in each and behind all else, and leave
+ * the rest for the next one. So a modest connection's command waits for a small part of their work,
+ * and not for all of it. Where no other
  * connection is modest nobody is held back: large batches are what makes them fast. Worker.
  * Inline, for it is asked with every recv and every sendmsg.
  */

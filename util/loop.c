@@ -24,10 +24,11 @@
 #define TRY_EVERY  8u    /* wake-ups that looking might have spared: see worth_a_try() */
 /* Traffic is seldom there at once when it is less than one time in so many. */
 #define AT_ONCE    8u
-#define ALWAYS     65536u  /* of loop->at_once */
-#define UNSEEN_MAX 4u      /* looks in a row that what pollers find may save */
-#define STREAK     8u      /* wake-ups after which a source is taken for the only one */
-#define SEEN_NS    100000u /* others may come all the same: time between looks at all */
+#define ALWAYS     65536u /* of loop->at_once */
+#define UNSEEN_MAX 4u     /* looks in a row that what pollers find may save */
+/* A source that for so long has had no other beside it is taken for the only one. */
+#define ALONE_NS (10 * NSEC_PER_MSEC)
+#define SEEN_NS  100000u /* others may come all the same: time between looks at all */
 
 static void loop_run_deferred(struct loop *loop)
 {
@@ -40,12 +41,12 @@ static void loop_run_deferred(struct loop *loop)
 	}
 }
 
-/* Those of earlier wake-ups; each may queue itself again, for the next one. */
+/* One of earlier wake-ups: before the next one others have their turn again. */
 static void loop_run_late(struct loop *loop)
 {
-	struct loop_task *task;
+	struct loop_task *task = TAILQ_FIRST(&loop->late);
 
-	while ((task = TAILQ_FIRST(&loop->late)) != NULL && task->turn != loop->turn) {
+	if (task && task->turn != loop->turn) {
 		loop_cancel(loop, task);
 		task->run(task);
 		loop_run_deferred(loop);
@@ -165,7 +166,7 @@ static void look_at_events(struct loop *loop)
 /* At the only source of traffic, where there is one; at all file descriptors now and then. */
 static void look_at_source(struct loop *loop, uint64_t now)
 {
-	if (loop->source && loop->streak >= STREAK && now - loop->seen_ns < SEEN_NS) {
+	if (loop->source && now - loop->shared_ns >= ALONE_NS && now - loop->seen_ns < SEEN_NS) {
 		loop->traffic |= loop->source->look(loop->source);
 	} else {
 		loop->seen_ns = now;
@@ -227,7 +228,9 @@ static void look_or_sleep(struct loop *loop)
 
 	if (loop->traffic)
 		loop->quiet_since_ns = clock_now_ns();
-	loop->traffic = false;
+	if (loop->shared)
+		loop->shared_ns = loop->quiet_since_ns;
+	loop->traffic = loop->shared = false;
 	if (bound)
 		look_for_traffic(loop, bound);
 	/* What wakes a loop that is to stop may have been seen while it looked. */
@@ -240,9 +243,7 @@ static void look_or_sleep(struct loop *loop)
 void loop_turn(struct loop *loop, bool wait)
 {
 	loop->turn++;
-	if (!wait)
-		event_base_loop(loop->base, EVLOOP_NONBLOCK);
-	else if (!TAILQ_EMPTY(&loop->late))
+	if (!wait || !TAILQ_EMPTY(&loop->late))
 		look_at_events(loop);
 	else if (loop->poll_max_ns)
 		look_or_sleep(loop);

@@ -77,7 +77,8 @@ struct loop {
 	/* Looking before sleeping. */
 	LIST_HEAD(, loop_poller) pollers;
 	struct loop_source *source; /* the last that brought traffic; or NULL */
-	unsigned streak;            /* wake-ups by events since another one did */
+	bool shared;                /* this wake-up it was another one than before */
+	uint64_t shared_ns;         /* when that last was so */
 	uint32_t poll_max_ns;       /* longest time to look before sleeping; 0: never */
 	uint32_t gap_ns;            /* mean quiet time between two wake-ups with traffic */
 	uint32_t last_gap_ns;       /* the last one; cut, as the mean is: GAP_CLIP */
@@ -128,7 +129,7 @@ static inline void loop_traffic(struct loop *loop)
 static inline void loop_traffic_from(struct loop *loop, struct loop_source *source)
 {
 	loop_traffic(loop);
-	loop->streak = source == loop->source ? loop->streak + 1 : 0;
+	loop->shared |= source != loop->source;
 	loop->source = source;
 }
 static inline void loop_forget(struct loop *loop, const struct loop_source *source)
@@ -159,15 +160,27 @@ static inline void loop_defer(struct loop *loop, struct loop_task *task)
 		TAILQ_INSERT_TAIL(&loop->deferred, task, link);
 	}
 }
-/* Runs the task once, when all others have had a turn: at the end of the next wake-up, which comes
- * at once. Nothing happens when it is queued already. */
-static inline void loop_defer_late(struct loop *loop, struct loop_task *task)
+static inline void loop_defer_late_from(struct loop *loop, struct loop_task *task, uint32_t turn)
 {
 	if (!task->queued) {
 		task->queued = task->late = true;
-		task->turn = loop->turn;
+		task->turn = turn;
 		TAILQ_INSERT_TAIL(&loop->late, task, link);
 	}
+}
+/*
+ * Runs the task once, when all others have had a turn: at the end of the next wake-up, which comes
+ * at once, or of a later one, for each has time for one such task. Nothing happens when it is
+ * queued already.
+ */
+static inline void loop_defer_late(struct loop *loop, struct loop_task *task)
+{
+	loop_defer_late_from(loop, task, loop->turn);
+}
+/* The same at the end of this wake-up already, if it has time. */
+static inline void loop_defer_last(struct loop *loop, struct loop_task *task)
+{
+	loop_defer_late_from(loop, task, loop->turn - 1);
 }
 /* Takes a task back that was deferred and did not run yet. */
 static inline void loop_cancel(struct loop *loop, struct loop_task *task)

@@ -18,6 +18,7 @@
 #include "tests/bench/initiator_internal.h"
 #include "transport/digest.h"
 #include "transport/tls.h"
+#include "util/clock.h"
 #include "util/num.h"
 
 #define IN_CAPSULE 8192u
@@ -354,13 +355,54 @@ static int feed_data(struct initiator_queue *queue, const uint8_t *bytes, size_t
 	return queue->data_left || queue->ddgst_left ? 0 : data_over(queue, events);
 }
 
+static uint64_t ns_of(const struct timespec *ts)
+{
+	return (uint64_t)ts->tv_sec * NSEC_PER_SEC + (uint64_t)ts->tv_nsec;
+}
+
+uint64_t initiator_arrived(const struct initiator_queue *queue)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return clock_now_ns() - (ns_of(&now) - queue->arrived);
+}
+
+static ssize_t recv_with_time(struct initiator_queue *queue)
+{
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct timespec))];
+	struct iovec iov = { .iov_base = queue->in, .iov_len = RECV_SIZE };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(queue->fd, &msg, MSG_DONTWAIT);
+	const struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	struct timespec ts;
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SO_TIMESTAMPNS) {
+		memcpy(&ts, CMSG_DATA(cmsg), sizeof(ts));
+		queue->arrived = ns_of(&ts);
+	}
+	return n;
+}
+
+static ssize_t take(struct initiator_queue *queue)
+{
+	const struct iovec iov = { .iov_base = queue->in, .iov_len = RECV_SIZE };
+
+	if (queue->tls)
+		return tls_readv(queue->tls, &iov, 1);
+	if (queue->arrival)
+		return recv_with_time(queue);
+	return recv(queue->fd, queue->in, RECV_SIZE, MSG_DONTWAIT);
+}
+
 /* 1: something came; 0: nothing; -1. */
 static int receive_once(struct initiator_queue *queue, const struct initiator_events *events)
 {
-	const struct iovec iov = { .iov_base = queue->in, .iov_len = RECV_SIZE };
 	const uint8_t *bytes = queue->in;
-	ssize_t n = queue->tls ? tls_readv(queue->tls, &iov, 1)
-			       : recv(queue->fd, queue->in, RECV_SIZE, MSG_DONTWAIT);
+	ssize_t n = take(queue);
 	size_t left = n > 0 ? (size_t)n : 0, used;
 
 	if (n <= 0)

@@ -35,8 +35,8 @@ struct initiator_params {
 	unsigned depth;                /* slots, 1 .. INITIATOR_DEPTH_MAX */
 	bool digests;                  /* of headers and of data */
 	const char *tls_key;           /* file with the key for TLS; NULL: none */
-	int send_buffer;               /* SO_SNDBUF in bytes; 0: the kernel's choice */
 	const char *congestion;        /* TCP_CONGESTION; NULL: the system's */
+	bool arrival;                  /* initiator_arrived() is asked for; not with TLS */
 };
 
 /* Connects a queue. *cntlid is written by the admin queue, read by the others. NULL: a message was
@@ -62,6 +62,9 @@ void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint
 int initiator_flush(struct initiator_queue *queue);
 /* Takes what has come; never blocks. 0 or -1 (closed, or the target broke a rule; printed). */
 int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events);
+/* When the last of what the last initiator_receive() took came to this host's kernel, however long
+ * the process then had to wait for a CPU; ns, as clock_now_ns(). */
+uint64_t initiator_arrived(const struct initiator_queue *queue);
 int initiator_fd(const struct initiator_queue *queue);
 /* Something is left to send: wait for POLLOUT too. */
 bool initiator_wants_write(const struct initiator_queue *queue);

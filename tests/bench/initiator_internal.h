@@ -34,7 +34,8 @@ struct initiator_queue {
 	int fd;          /* does not block once there is TLS */
 	struct tls *tls; /* NULL: none */
 	unsigned depth;
-	bool digests;
+	bool digests, arrival;
+	uint64_t arrived; /* ns of CLOCK_REALTIME */
 	uint32_t maxh2cdata;
 	struct initiator_slot *slots;
 	STAILQ_HEAD(, initiator_slot) tx;

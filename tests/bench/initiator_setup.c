@@ -192,12 +192,12 @@ static int fabrics_connect(struct initiator_queue *queue, const struct initiator
  * then on. */
 static int set_options(int fd, const struct initiator_params *params)
 {
-	const int on = 1, *size = &params->send_buffer;
+	const int on = 1;
 	const char *name = params->congestion;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (*size)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, size, sizeof(*size));
+	if (params->arrival && setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
+		return initiator_broken("the kernel does not tell when packets come");
 	if (name && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) < 0)
 		return initiator_broken("the kernel does not allow this congestion control");
 	return 0;
@@ -241,6 +241,7 @@ struct initiator_queue *initiator_connect(const struct initiator_params *params,
 	STAILQ_INIT(&queue->tx);
 	queue->depth = params->depth;
 	queue->digests = params->digests;
+	queue->arrival = params->arrival;
 	queue->slots = calloc(params->depth, sizeof(queue->slots[0]));
 	queue->in = malloc(RECV_SIZE);
 	queue->fd = dial(params);

@@ -50,7 +50,7 @@ struct load {
 	unsigned depth, blocks, block_size;
 	uint64_t nsze, seed, next;
 	int percent_writes;
-	bool sequential, paced, spin;
+	bool sequential, paced, spin, arrival;
 	unsigned allowed; /* paced: commands that may begin */
 	uint64_t now;     /* ns: the wake-up's */
 	bool stopping;
@@ -148,7 +148,10 @@ static void on_done(void *arg, unsigned slot, uint16_t status, const struct nvme
 	(void)cqe;
 	load->busy--;
 	load->ended++;
-	hist_add(&load->hist, load->now - load->slots[slot].begun, 1);
+	hist_add(&load->hist,
+		 (load->arrival ? initiator_arrived(load->queue) : load->now) -
+			 load->slots[slot].begun,
+		 1);
 	if (status)
 		load->errors++;
 	else if (load->slots[slot].wrong)
@@ -172,6 +175,7 @@ static int load_init(struct load *load, const struct options *options, const str
 	load->percent_writes = options->percent_writes;
 	load->sequential = options->sequential;
 	load->spin = options->spin;
+	load->arrival = options->params.arrival;
 	load->paced = options->rate;
 	load->out = calloc(options->depth, options->bytes);
 	for (unsigned i = 0; i < options->depth; i++)
@@ -360,7 +364,8 @@ static int usage(void)
 		"  --rate N       commands a second (default: as many as the depth allows)\n"
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
 		"  --beside N     one more connection at depth N, which is not counted\n"
-		"  --send-buffer N  bytes of the socket's: the longest that one sendmsg may take\n"
+		"  --arrival      latencies end when the answer has come to this host's kernel,\n"
+		"                 not when this process has had a CPU to see it\n"
 		"  --congestion NAME  congestion control of its sockets (default: the system's)\n"
 		"  --cpu N        run on this CPU\n");
 
@@ -374,11 +379,11 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "sequential", no_argument, NULL, 's' },
 		{ "spin", no_argument, NULL, 'S' },
 		{ "digests", no_argument, NULL, 'D' },
+		{ "arrival", no_argument, NULL, 'A' },
 		{ "tls", required_argument, NULL, 'T' },
 		{ "rate", required_argument, NULL, 'r' },
 		{ "idle", required_argument, NULL, 'i' },
 		{ "beside", required_argument, NULL, 'b' },
-		{ "send-buffer", required_argument, NULL, 'B' },
 		{ "congestion", required_argument, NULL, 'C' },
 		{ "cpu", required_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
@@ -394,10 +399,9 @@ static int parse(int argc, char **argv, struct options *options)
 		options->spin |= option == 'S';
 		options->sequential |= option == 's';
 		options->params.digests |= option == 'D';
+		options->params.arrival |= option == 'A';
 		if (option == 'T')
 			options->params.tls_key = optarg;
-		if (option == 'B')
-			options->params.send_buffer = atoi(optarg);
 		if (option == 'C')
 			options->params.congestion = optarg;
 		options->rate = option == 'r' ? (unsigned)atoi(optarg) : options->rate;

@@ -2,6 +2,7 @@
 /* The daemon in one thread; see rig.h. */
 #include "tests/fuzz/rig.h"
 
+#include <event2/event.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -362,13 +363,21 @@ void rig_connect_queue(struct host *host, uint16_t cntlid, uint16_t qid, uint16_
 	host_connect(host, rig_connect(), &how, settle);
 }
 
+/* True: there was something to do, and so there may be more. */
+static bool turn(struct loop *loop)
+{
+	event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 1);
+	loop_turn(loop, false);
+	return event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 0) > 0;
+}
+
 bool rig_turn(void)
 {
 	bool more = false;
 
 	for (unsigned i = 0; i < rig.n_workers; i++)
-		loop_turn(&rig.workers[i].loop, false);
-	loop_turn(&rig.loop, false);
+		more = turn(&rig.workers[i].loop) || more;
+	more = turn(&rig.loop) || more;
 	for (unsigned i = 0; i < rig.n_workers; i++)
 		more = more || !STAILQ_EMPTY(&rig.workers[i].loop.mail) ||
 		       !TAILQ_EMPTY(&rig.workers[i].loop.late);

@@ -32,6 +32,14 @@ def test_mixed(start, size, depth):
     daemon.expect_clean()
 
 
+def test_arrival(start, capfd):
+    """Latencies up to the host's kernel: they are times, and not differences of two clocks."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    assert loadgen(daemon, "--arrival", "read", 4096, 1, 0.2) == 0
+    p50 = float(capfd.readouterr().out.split("p50_us=")[1].split()[0])
+    assert 1 < p50 < 100000
+
+
 def test_congestion(start):
     """The host's own congestion control: one that the kernel has not is an error, for another one would be measured."""
     daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)

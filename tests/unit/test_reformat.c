@@ -25,10 +25,6 @@ static void settle(void)
 	while (host_receive_all(hosts, HOSTS));
 }
 
-static void nothing(void)
-{
-}
-
 /* To the other of the emulated SSD's block sizes. */
 static void send_format(uint32_t format)
 {
@@ -86,16 +82,25 @@ static void no_queue_meanwhile(void **state)
  * were looked at. */
 static void at_every_moment(void **state)
 {
+	const struct host_connect how = { .hostnqn = RIG_FRIEND,
+					  .subnqn = RIG_NQN,
+					  .qid = 1,
+					  .cntlid = admin->cntlid,
+					  .sqsize = 15,
+					  .cattr = NVMF_CATTR_DISABLE_SQFC };
 	uint32_t bytes = 4096;
 	unsigned refused = 0;
 
 	(void)state;
 	for (unsigned turns = 0; turns < MAX_TURNS; turns++) {
 		bytes = bytes == 512 ? 4096 : 512;
+		host_open(io, rig_connect());
+		host_send_icreq(io, 0, 0);
+		settle();
 		send_format(1);
 		for (unsigned i = 0; i < turns; i++)
 			rig_turn();
-		rig_connect_queue(io, admin->cntlid, 1, 16, nothing);
+		host_send_connect(io, &how);
 		while (!io->entries && !io->n_failed) {
 			rig_turn();
 			host_receive_all(hosts, HOSTS);

@@ -18,14 +18,17 @@
 #define LARGE     (60u << 10) /* host_send_pdu() takes less than 64 KiB */
 #define MAX_TURNS 1000
 
-static struct host hosts[3];
-static struct host *const admin = &hosts[0], *const greedy = &hosts[1], *const modest = &hosts[2];
+#define HOSTS     4
+
+static struct host hosts[HOSTS];
+static struct host *const admin = &hosts[0], *const greedy = &hosts[1], *const modest = &hosts[2],
+			  *const greedy_too = &hosts[3];
 
 static void settle(void)
 {
 	do
 		rig_settle();
-	while (host_receive_all(hosts, 3));
+	while (host_receive_all(hosts, HOSTS));
 }
 
 static void connect_queue(struct host *host, uint16_t qid)
@@ -37,11 +40,13 @@ static void connect_queue(struct host *host, uint16_t qid)
 static int setup(void **state)
 {
 	(void)state;
-	admin->fd = greedy->fd = modest->fd = -1;
+	for (unsigned i = 0; i < HOSTS; i++)
+		hosts[i].fd = -1;
 	connect_queue(admin, 0);
 	host_enable(admin, settle);
 	connect_queue(greedy, 1);
 	connect_queue(modest, 2);
+	connect_queue(greedy_too, 3);
 	rig_sleep(1000); /* whoever connected was modest */
 	return 0;
 }
@@ -49,16 +54,22 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	for (unsigned i = 3; i-- > 0;)
+	for (unsigned i = HOSTS; i-- > 0;)
 		host_close(&hosts[i]);
 	rig_expect_clean();
 	return 0;
 }
 
-static void send_many(uint8_t opcode, uint16_t n, uint32_t len, const void *data)
+static void send_many_of(struct host *host, uint8_t opcode, uint16_t n, uint32_t len,
+			 const void *data)
 {
 	for (uint16_t cid = 0; cid < n; cid++)
-		host_send_io(greedy, opcode, cid, len, data);
+		host_send_io(host, opcode, cid, len, data);
+}
+
+static void send_many(uint8_t opcode, uint16_t n, uint32_t len, const void *data)
+{
+	send_many_of(greedy, opcode, n, len, data);
 }
 
 static void nothing(struct loop_msg *msg)
@@ -74,7 +85,7 @@ static void turn(void)
 
 	loop_post(&rig.workers[0].loop, &msg, nothing);
 	loop_turn(&rig.workers[0].loop, true);
-	host_receive_all(hosts, 3);
+	host_receive_all(hosts, HOSTS);
 }
 
 /* The greedy one is known to be greedy, and the modest one was just here. */
@@ -118,6 +129,27 @@ static void writes(void **state)
 
 	(void)state;
 	beside(NVME_IO_WRITE, bytes);
+}
+
+/* However many are greedy, the modest one waits for one share of one of them. */
+static void two_greedy(void **state)
+{
+	(void)state;
+	send_many_of(greedy_too, NVME_IO_READ, MANY, 4096, NULL);
+	make_known();
+	send_many(NVME_IO_READ, MANY, 4096, NULL);
+	send_many_of(greedy_too, NVME_IO_READ, MANY, 4096, NULL);
+	for (unsigned turns = 0; greedy->n_commands + greedy_too->n_commands; turns++) {
+		unsigned before = greedy->n_commands + greedy_too->n_commands;
+
+		assert_true(turns < MAX_TURNS);
+		if (turns % 2 == 0)
+			host_send_io(modest, NVME_IO_READ, 0, 4096, NULL);
+		turn();
+		assert_int_equal(modest->n_commands, 0);
+		assert_in_range(before - greedy->n_commands - greedy_too->n_commands, 0,
+				SHARE_COMMANDS);
+	}
 }
 
 /* Commands larger than a share go out in parts, and all of them. */
@@ -228,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(two_greedy, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
@@ -237,7 +270,7 @@ int main(void)
 	};
 	int failed;
 
-	rig_init("emulated:size=1M,queues=2,mdts=128K");
+	rig_init("emulated:size=1M,queues=3,mdts=128K");
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
