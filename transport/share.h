@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How connections share a worker. An I/O connection with few commands under way is modest: its host
- * waits for each answer. While a worker has a modest connection, the others receive and send no
- * more than SHARE_BYTES of payload in a wake-up, one of them in each and behind all else, and leave
- * the rest for the next one. So a modest connection's command waits for a small part of their work,
- * and not for all of it. Where no other
- * connection is modest nobody is held back: large batches are what makes them fast. Worker.
+ * waits for each answer. While a worker has a modest connection, one of the others receives in each
+ * wake-up, when all else is done, and none receives or sends more than a share in one: SHARE_BYTES
+ * of payload, and what is around it. So a modest connection's command waits for a small part of
+ * their work, and not for all of it. Where no other connection is modest nobody is held back: large
+ * batches are what makes them fast. Worker.
  * Inline, for it is asked with every recv and every sendmsg.
  */
 #ifndef NVMETD_TRANSPORT_SHARE_H
@@ -15,6 +15,7 @@
 #include "transport/conn.h"
 #include "transport/inbox.h"
 #include "transport/pages.h"
+#include "transport/pdu.h"
 #include "util/clock.h"
 #include "util/num.h"
 
@@ -23,6 +24,10 @@
 #define SHARE_MODEST   4u                   /* commands under way, at most */
 #define SHARE_MEMORY   (10 * NSEC_PER_MSEC) /* how long a modest one is remembered */
 #define SHARE_UNIT     16u                  /* of conn->crowd */
+
+/* Bytes of one sendmsg: a share's payload and what is around it, so that the answers to what one
+ * recv brought leave together. */
+#define SHARE_SEND_BYTES (SHARE_BYTES + SHARE_COMMANDS * PDU_SENT_HEADER_MAX)
 
 /* Only I/O queues can be modest: keep-alives of many idle hosts must not hold back
  * one that works. */

@@ -237,9 +237,9 @@ void tx_flush(struct nvme_tcp_conn *conn)
 
 	if (conn->state != CONN_LIVE || conn->want_write || !pending(conn))
 		return;
-	msg.msg_iovlen = gather(conn, iov, held_back ? SHARE_BYTES : BYTES_MAX, &offered);
+	msg.msg_iovlen = gather(conn, iov, held_back ? SHARE_SEND_BYTES : BYTES_MAX, &offered);
 	if (held_back)
-		msg.msg_iovlen = cut(iov, (unsigned)msg.msg_iovlen, SHARE_BYTES, &offered);
+		msg.msg_iovlen = cut(iov, (unsigned)msg.msg_iovlen, SHARE_SEND_BYTES, &offered);
 	counter_add(&conn->queue.worker->stats.sends, 1);
 	n = stream_sendmsg(&conn->stream, &msg);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {

@@ -17,12 +17,12 @@
 #define MANY      15          /* under way: more than a share, less than a socket holds */
 #define LARGE     (60u << 10) /* host_send_pdu() takes less than 64 KiB */
 #define MAX_TURNS 1000
-
-#define HOSTS     4
+#define OTHERS    2 /* greedy ones, where one is not enough */
+#define HOSTS     (3 + OTHERS)
 
 static struct host hosts[HOSTS];
 static struct host *const admin = &hosts[0], *const greedy = &hosts[1], *const modest = &hosts[2],
-			  *const greedy_too = &hosts[3];
+			  *const others = &hosts[3];
 
 static void settle(void)
 {
@@ -46,7 +46,6 @@ static int setup(void **state)
 	host_enable(admin, settle);
 	connect_queue(greedy, 1);
 	connect_queue(modest, 2);
-	connect_queue(greedy_too, 3);
 	rig_sleep(1000); /* whoever connected was modest */
 	return 0;
 }
@@ -131,25 +130,48 @@ static void writes(void **state)
 	beside(NVME_IO_WRITE, bytes);
 }
 
-/* However many are greedy, the modest one waits for one share of one of them. */
-static void two_greedy(void **state)
+static unsigned n_commands(unsigned n)
 {
-	(void)state;
-	send_many_of(greedy_too, NVME_IO_READ, MANY, 4096, NULL);
+	unsigned commands = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		commands += others[i].n_commands;
+	return commands;
+}
+
+/* The first `n` of the others are greedy, and have sent more than a share. */
+static void make_others(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		connect_queue(&others[i], (uint16_t)(3 + i));
+	rig_sleep(1000); /* whoever connected was modest */
+	for (unsigned i = 0; i < n; i++)
+		send_many_of(&others[i], NVME_IO_READ, MANY, 4096, NULL);
 	make_known();
-	send_many(NVME_IO_READ, MANY, 4096, NULL);
-	send_many_of(greedy_too, NVME_IO_READ, MANY, 4096, NULL);
-	for (unsigned turns = 0; greedy->n_commands + greedy_too->n_commands; turns++) {
-		unsigned before = greedy->n_commands + greedy_too->n_commands;
+	for (unsigned i = 0; i < n; i++)
+		send_many_of(&others[i], NVME_IO_READ, MANY, 4096, NULL);
+}
+
+/* However many are greedy, the modest one waits for one share of one of them, and each share is
+ * done in one wake-up. */
+static void several_greedy(void **state)
+{
+	enum { N = OTHERS };
+	unsigned turns = 0;
+
+	(void)state;
+	make_others(N);
+	for (; n_commands(N); turns++) {
+		unsigned before = n_commands(N);
 
 		assert_true(turns < MAX_TURNS);
 		if (turns % 2 == 0)
 			host_send_io(modest, NVME_IO_READ, 0, 4096, NULL);
 		turn();
 		assert_int_equal(modest->n_commands, 0);
-		assert_in_range(before - greedy->n_commands - greedy_too->n_commands, 0,
-				SHARE_COMMANDS);
+		assert_in_range(before - n_commands(N), 0, SHARE_COMMANDS);
 	}
+	assert_int_equal(turns, N * ((MANY + SHARE_COMMANDS - 1) / SHARE_COMMANDS));
 }
 
 /* Commands larger than a share go out in parts, and all of them. */
@@ -260,7 +282,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(writes, setup, teardown),
-		cmocka_unit_test_setup_teardown(two_greedy, setup, teardown),
+		cmocka_unit_test_setup_teardown(several_greedy, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
@@ -270,7 +292,7 @@ int main(void)
 	};
 	int failed;
 
-	rig_init("emulated:size=1M,queues=3,mdts=128K");
+	rig_init("emulated:size=1M,queues=4,mdts=128K");
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
