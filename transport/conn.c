@@ -549,7 +549,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	loop_traffic_from(&conn->queue.worker->loop, &conn->source);
 	if (share_is_held_back(conn))
-		loop_defer_last(&conn->queue.worker->loop, &conn->rx_task);
+		rx_last(conn);
 	else
 		take_in(conn);
 }

@@ -140,6 +140,8 @@ void conn_drain(struct nvme_tcp_conn *conn);
 
 /* rx.c: of a new connection. */
 void rx_init(struct nvme_tcp_conn *conn);
+/* The socket has something, which is received when others had their turn (share.h). */
+void rx_last(struct nvme_tcp_conn *conn);
 /* Nothing more is received, until read_event is added again. */
 void rx_stop(struct nvme_tcp_conn *conn);
 /* Takes what the socket has, a bounded part of it in each wake-up. The connection may be

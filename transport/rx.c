@@ -30,7 +30,8 @@
 #include "util/log.h"
 #include "util/num.h"
 
-#define RECVS_PER_WAKEUP 4 /* then others get their turn */
+#define RECVS_PER_WAKEUP 4  /* then others get their turn */
+#define TOLD_IN_LINE     16 /* wake-ups: to be told more often costs more than two epoll_ctl */
 #define USUAL_HEADER     ((uint32_t)sizeof(struct nvme_tcp_capsule_cmd))
 
 static bool parsing(const struct nvme_tcp_conn *conn)
@@ -38,14 +39,30 @@ static bool parsing(const struct nvme_tcp_conn *conn)
 	return conn->state == CONN_LIVE || conn->state == CONN_ICREQ;
 }
 
+/* The loop may not tell of it any more: it has stood in line for long. */
 static void on_task(struct loop_task *task)
 {
-	rx_readable(container_of(task, struct nvme_tcp_conn, rx_task));
+	struct nvme_tcp_conn *conn = container_of(task, struct nvme_tcp_conn, rx_task);
+
+	if (event_add(conn->read_event, NULL) < 0)
+		conn_close(conn, "no memory to read on");
+	else
+		rx_readable(conn);
 }
 
 void rx_init(struct nvme_tcp_conn *conn)
 {
 	loop_task_init(&conn->rx_task, on_task);
+}
+
+void rx_last(struct nvme_tcp_conn *conn)
+{
+	struct loop *loop = &conn->queue.worker->loop;
+
+	if (loop_waited(loop, &conn->rx_task) > TOLD_IN_LINE)
+		event_del(conn->read_event);
+	else
+		loop_defer_last(loop, &conn->rx_task);
 }
 
 void rx_stop(struct nvme_tcp_conn *conn)

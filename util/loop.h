@@ -38,7 +38,7 @@ struct loop_task {
 	void (*run)(struct loop_task *task);
 	bool queued;
 	bool late;     /* of loop->late, when queued */
-	uint32_t turn; /* late: the one it was queued in */
+	uint32_t turn; /* late: the wake-up behind which it may run */
 };
 
 TAILQ_HEAD(loop_tasks, loop_task);
@@ -181,6 +181,11 @@ static inline void loop_defer_late(struct loop *loop, struct loop_task *task)
 static inline void loop_defer_last(struct loop *loop, struct loop_task *task)
 {
 	loop_defer_late_from(loop, task, loop->turn - 1);
+}
+/* Wake-ups in which a late task could have run, this one included; 0: it is not queued. */
+static inline uint32_t loop_waited(const struct loop *loop, const struct loop_task *task)
+{
+	return task->queued && task->late ? loop->turn - task->turn : 0;
 }
 /* Takes a task back that was deferred and did not run yet. */
 static inline void loop_cancel(struct loop *loop, struct loop_task *task)

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include <event2/event.h>
 #include <sys/socket.h>
 
 #include "target/nvmf.h"
@@ -17,7 +18,7 @@
 #define MANY      15          /* under way: more than a share, less than a socket holds */
 #define LARGE     (60u << 10) /* host_send_pdu() takes less than 64 KiB */
 #define MAX_TURNS 1000
-#define OTHERS    2 /* greedy ones, where one is not enough */
+#define OTHERS    40 /* greedy ones, where one is not enough */
 #define HOSTS     (3 + OTHERS)
 
 static struct host hosts[HOSTS];
@@ -156,7 +157,7 @@ static void make_others(unsigned n)
  * done in one wake-up. */
 static void several_greedy(void **state)
 {
-	enum { N = OTHERS };
+	enum { N = 2 };
 	unsigned turns = 0;
 
 	(void)state;
@@ -172,6 +173,25 @@ static void several_greedy(void **state)
 		assert_in_range(before - n_commands(N), 0, SHARE_COMMANDS);
 	}
 	assert_int_equal(turns, N * ((MANY + SHARE_COMMANDS - 1) / SHARE_COMMANDS));
+}
+
+/* Those that stand in a long line do not make each wake-up long: it is not told of all of them. */
+static void long_line(void **state)
+{
+	struct event_base *base = rig.workers[0].loop.base;
+
+	(void)state;
+	make_others(OTHERS);
+	for (unsigned turns = 0; turns < OTHERS; turns++) {
+		event_base_get_max_events(base, EVENT_BASE_COUNT_ACTIVE, 1);
+		turn();
+		if (turns > OTHERS / 2)
+			assert_in_range(event_base_get_max_events(base, EVENT_BASE_COUNT_ACTIVE, 0),
+					1, OTHERS / 2 + 1);
+	}
+	assert_int_equal(n_commands(OTHERS), OTHERS * (MANY - SHARE_COMMANDS));
+	settle();
+	assert_int_equal(n_commands(OTHERS), 0);
 }
 
 /* Commands larger than a share go out in parts, and all of them. */
@@ -283,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(several_greedy, setup, teardown),
+		cmocka_unit_test_setup_teardown(long_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
@@ -292,7 +313,7 @@ int main(void)
 	};
 	int failed;
 
-	rig_init("emulated:size=1M,queues=4,mdts=128K");
+	rig_init("emulated:size=1M,queues=44,mdts=128K");
 	rig_conf.poll_us = 0; /* the clock stands still */
 	rig_start();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
