@@ -360,14 +360,21 @@ static uint64_t ns_of(const struct timespec *ts)
 	return (uint64_t)ts->tv_sec * NSEC_PER_SEC + (uint64_t)ts->tv_nsec;
 }
 
-uint64_t initiator_arrived(const struct initiator_queue *queue)
+static uint64_t real_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return clock_now_ns() - (ns_of(&now) - queue->arrived);
+	return ns_of(&now);
 }
 
+uint64_t initiator_arrived(const struct initiator_queue *queue)
+{
+	return clock_now_ns() - (real_ns() - queue->arrived);
+}
+
+/* The kernel begins to note when packets come a moment after the first socket asked for that; what
+ * came before has come now. */
 static ssize_t recv_with_time(struct initiator_queue *queue)
 {
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct timespec))];
@@ -383,6 +390,8 @@ static ssize_t recv_with_time(struct initiator_queue *queue)
 	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SO_TIMESTAMPNS) {
 		memcpy(&ts, CMSG_DATA(cmsg), sizeof(ts));
 		queue->arrived = ns_of(&ts);
+	} else if (n > 0) {
+		queue->arrived = real_ns();
 	}
 	return n;
 }

@@ -365,7 +365,7 @@ static int usage(void)
 		"  --idle N       connections beside, with queues of 128 entries, that do nothing\n"
 		"  --beside N     one more connection at depth N, which is not counted\n"
 		"  --arrival      latencies end when the answer has come to this host's kernel,\n"
-		"                 not when this process has had a CPU to see it\n"
+		"                 not when this process has had a CPU to see it; not with --tls\n"
 		"  --congestion NAME  congestion control of its sockets (default: the system's)\n"
 		"  --cpu N        run on this CPU\n");
 
@@ -422,7 +422,8 @@ static int parse(int argc, char **argv, struct options *options)
 	options->connections = argc > 7 ? (unsigned)atoi(argv[7]) : 1;
 	if (!options->connections || options->connections > CONNECTIONS || !options->depth ||
 	    options->depth > INITIATOR_DEPTH_MAX || options->beside > INITIATOR_DEPTH_MAX ||
-	    !options->bytes || options->bytes > 1 << 20)
+	    !options->bytes || options->bytes > 1 << 20 ||
+	    (options->params.arrival && options->params.tls_key))
 		return usage();
 	return 0;
 }
