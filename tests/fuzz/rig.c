@@ -366,9 +366,11 @@ void rig_connect_queue(struct host *host, uint16_t cntlid, uint16_t qid, uint16_
 /* True: there was something to do, and so there may be more. */
 static bool turn(struct loop *loop)
 {
+	int active = event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ACTIVE);
+
 	event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 1);
 	loop_turn(loop, false);
-	return event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 0) > 0;
+	return active + event_base_get_max_events(loop->base, EVENT_BASE_COUNT_ACTIVE, 0) > 0;
 }
 
 bool rig_turn(void)
