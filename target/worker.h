@@ -33,7 +33,7 @@ struct worker_stats {
 };
 
 #define WORKER_ANY_CPU  (-1)
-#define WORKER_POOL_MIN ((size_t)4 * DMA_BLOCK_SIZE)
+#define WORKER_POOL_MIN ((size_t)4 * DMA_BLOCK_SIZE) /* bytes: of less, none is to receive into */
 
 struct worker {
 	struct loop loop;

@@ -41,7 +41,7 @@ static void loop_run_deferred(struct loop *loop)
 	}
 }
 
-/* One of earlier wake-ups: before the next one others have their turn again. */
+/* One that let others go first: before the next one they have their turn again. */
 static void loop_run_late(struct loop *loop)
 {
 	struct loop_task *task = TAILQ_FIRST(&loop->late);

@@ -5,8 +5,8 @@
  *
  * One wake-up runs all ready events first and then the deferred tasks, in the order in which they
  * were deferred, until none is left. That is where batches come from: events only note that a
- * doorbell is to be rung or a socket to be written; the task does it once. Last come the tasks that
- * had their share in the wake-up before: what goes on for long lets others in between.
+ * doorbell is to be rung or a socket to be written; the task does it once. Last comes one of those
+ * that let others go first, and what it defers: what goes on for long is done in many wake-ups.
  *
  * Between two wake-ups that brought traffic the loop may look instead of sleeping: for a bounded
  * time, which follows the time between those wake-ups and is 0 when there is little traffic, it
@@ -71,7 +71,7 @@ struct loop_stats {
 struct loop {
 	struct event_base *base;
 	struct loop_tasks deferred;
-	struct loop_tasks late; /* the next wake-up's, behind all others; it does not sleep */
+	struct loop_tasks late; /* one for each wake-up, behind all others; none sleeps before */
 	uint32_t turn;          /* counts wake-ups */
 
 	/* Looking before sleeping. */

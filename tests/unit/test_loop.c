@@ -43,6 +43,12 @@ static void on_task(struct loop_task *t)
 	task_runs++;
 }
 
+static void on_other(struct loop_task *t)
+{
+	assert_int_equal(task_runs, 0);
+	assert_false(t->queued);
+}
+
 static void *post_all(void *arg)
 {
 	(void)arg;
@@ -80,6 +86,47 @@ static void cancelled_task(void **state)
 	loop_stop(&loop);
 	loop_run(&loop);
 	assert_int_equal(task_runs, 0);
+	loop_fini(&loop);
+}
+
+/* One late task ends a wake-up, in the order of their line, and none sleeps before all have run.
+ * The count of wake-ups comes round meanwhile. */
+static void late_tasks(void **state)
+{
+	struct loop_task last, late;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	loop.turn = UINT32_MAX;
+	task_runs = 0;
+	loop_task_init(&task, on_task);
+	loop_task_init(&last, on_other);
+	loop_task_init(&late, on_other);
+	loop_defer_last(&loop, &last);
+	loop_defer_late(&loop, &late);
+	loop_turn(&loop, true); /* the count is 0: the line was made in the wake-up before */
+	assert_false(last.queued);
+	assert_int_equal(loop_waited(&loop, &late), 1);
+	loop_defer_late(&loop, &last);
+	loop_defer_last(&loop, &task); /* behind both, whatever it is told */
+	assert_int_equal(loop_waited(&loop, &last), 0);
+	loop_turn(&loop, true);
+	assert_false(late.queued);
+	loop_turn(&loop, true);
+	assert_false(last.queued);
+	assert_int_equal(task_runs, 0);
+	assert_int_equal(loop_waited(&loop, &task), 3);
+	loop_turn(&loop, true);
+	assert_int_equal(task_runs, 1);
+	assert_int_equal(counter_get(&loop.stats.sleeps), 0);
+	assert_int_equal(counter_get(&loop.stats.looks), 4);
+
+	task_runs = 0;
+	loop_defer_last(&loop, &late);
+	loop_defer_last(&loop, &last);
+	loop_cancel(&loop, &late);
+	loop_turn(&loop, true);
+	assert_false(last.queued);
 	loop_fini(&loop);
 }
 
@@ -476,6 +523,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_in_order),
 		cmocka_unit_test(cancelled_task),
+		cmocka_unit_test(late_tasks),
 		cmocka_unit_test(looking),
 		cmocka_unit_test(looking_is_tried),
 		cmocka_unit_test(looking_at_once),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A host with one command under way beside one with many, on one worker: turn by turn, what each is
- * given before the other has its answer. Nothing here depends on time: the clock is the rig's.
+ * A host with one command under way beside others with many, on one worker: turn by turn, what each
+ * is given before the other has its answer. Nothing here depends on time: the clock is the rig's.
  */
 #include "tests/unit/unit.h"
 
