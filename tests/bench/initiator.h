@@ -62,8 +62,8 @@ void initiator_rw(struct initiator_queue *queue, unsigned slot, bool write, uint
 int initiator_flush(struct initiator_queue *queue);
 /* Takes what has come; never blocks. 0 or -1 (closed, or the target broke a rule; printed). */
 int initiator_receive(struct initiator_queue *queue, const struct initiator_events *events);
-/* When the last of what the last initiator_receive() took came to this host's kernel, however long
- * the process then had to wait for a CPU; ns, as clock_now_ns(). */
+/* Asked in an event: when what brought it came to this host's kernel, however long the process then
+ * had to wait for a CPU; ns, as clock_now_ns(). */
 uint64_t initiator_arrived(const struct initiator_queue *queue);
 int initiator_fd(const struct initiator_queue *queue);
 /* Something is left to send: wait for POLLOUT too. */

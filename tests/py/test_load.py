@@ -38,7 +38,7 @@ def test_arrival(start, capfd):
     assert loadgen(daemon, "--arrival", "read", 4096, 1, 0.2) == 0
     p50 = float(capfd.readouterr().out.split("p50_us=")[1].split()[0])
     assert 1 < p50 < 100000
-    assert loadgen(daemon, "--arrival", "--tls", "key", "read", 4096, 1, 0.2) == 2  # they are not OpenSSL's to tell
+    assert loadgen(daemon, "--arrival", "--tls", "key", "read", 4096, 1, 0.2) == 2  # it is OpenSSL that reads there
 
 
 def test_congestion(start):
