@@ -194,7 +194,9 @@ static void load_fini(struct load *load)
 /* A timer that expires `rate` times a second, or -1. */
 static int make_pace(unsigned rate)
 {
-	const struct itimerspec period = { .it_interval.tv_nsec = (long)(NSEC_PER_SEC / rate),
+	const uint64_t ns = NSEC_PER_SEC / rate;
+	const struct itimerspec period = { .it_interval = { .tv_sec = (time_t)(ns / NSEC_PER_SEC),
+							    .tv_nsec = (long)(ns % NSEC_PER_SEC) },
 					   .it_value.tv_nsec = 1 };
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 

@@ -41,6 +41,14 @@ def test_arrival(start, capfd):
     assert loadgen(daemon, "--arrival", "--tls", "key", "read", 4096, 1, 0.2) == 2  # it is OpenSSL that reads there
 
 
+def test_paced(start, capfd):
+    """As many commands a second as asked for, and be it one."""
+    daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
+    for rate, seconds, most in ((1, 0.2, 1), (100, 0.5, 60)):
+        assert loadgen(daemon, "--rate", rate, "read", 4096, 1, seconds) == 0
+        assert 1 <= int(capfd.readouterr().out.split("commands=")[1].split()[0]) <= most
+
+
 def test_congestion(start):
     """The host's own congestion control: one that the kernel has not is an error, for another one would be measured."""
     daemon = start("--ssd", "emulated:size=64M", "--listen", "127.0.0.1:0", "--nqn", NQN)
