@@ -10,6 +10,7 @@
  * Everything that comes back is checked (host.h); afterwards the daemon must have nothing left of
  * the connections.
  */
+#include "pcie/ctrl_internal.h"
 #include "target/ctrl.h"
 #include "target/nvmf.h"
 #include "tests/fuzz/fuzz.h"
@@ -20,13 +21,16 @@
 #define HOSTS       4
 #define RECORDS_MAX 600
 #define OPENS_MAX   16
-#define HELD_MAX_MS 8000 /* an SSD that does not answer for longer is given up */
-#define DATA_MAX    65536
+/* An SSD that does not answer for longer is given up: admin commands; I/O commands, for which it is
+ * reset a few times before. */
+#define ADMIN_HELD_MAX_MS 8000
+#define HELD_MAX_MS       30000
+#define DATA_MAX          65536
 
 static struct host hosts[HOSTS];
 static uint8_t pattern[DATA_MAX];
-static unsigned n_records, n_opens, held_ms, cid_add;
-static bool batch, admin_held;
+static unsigned n_records, n_opens, held_ms, admin_held_ms, cid_add;
+static bool batch, held, admin_held;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -249,11 +253,26 @@ static void pass_time(struct input *input)
 	unsigned ms = input_u8(input) * 100u;
 
 	settle();
-	if (admin_held) {
+	if (held)
 		ms = num_min(ms, HELD_MAX_MS - held_ms);
-		held_ms += ms;
-	}
+	if (admin_held)
+		ms = num_min(ms, ADMIN_HELD_MAX_MS - admin_held_ms);
+	held_ms += held ? ms : 0;
+	admin_held_ms += admin_held ? ms : 0;
 	rig_sleep(ms);
+}
+
+static void hold(bool admin)
+{
+	rig_hold_ssd(admin);
+	held = true;
+	admin_held |= admin;
+}
+
+static void release(void)
+{
+	rig_release_ssd();
+	held = admin_held = false;
 }
 
 static void run_record(struct input *input);
@@ -311,11 +330,10 @@ static void run_record(struct input *input)
 		pass_time(input);
 		break;
 	case 9:
-		rig_hold_ssd(false);
+		hold(false);
 		break;
 	case 10:
-		rig_release_ssd();
-		admin_held = false;
+		release();
 		break;
 	case 11:
 		host->deaf = !host->deaf;
@@ -330,8 +348,7 @@ static void run_record(struct input *input)
 		repeat(input);
 		break;
 	default:
-		rig_hold_ssd(true);
-		admin_held = true;
+		hold(true);
 	}
 	if (!batch)
 		settle();
@@ -341,15 +358,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input input = { data, size };
 
-	n_records = n_opens = held_ms = 0;
+	n_records = n_opens = held_ms = admin_held_ms = 0;
 	while (input.left)
 		run_record(&input);
 	settle();
 	for (unsigned i = 0; i < HOSTS; i++)
 		host_close(&hosts[i]);
 	rig_settle();
-	rig_release_ssd();
-	admin_held = false;
+	release();
 	rig_expect_clean();
+	if (held_ms)
+		rig_sleep(NVME_RESETS_S * 1000); /* the next input's resets are not these */
 	return 0;
 }
