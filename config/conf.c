@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "config/conf_hosts.h"
-#include "pcie/dma.h"
 #include "pcie/emul/emul.h"
 #include "pcie/pci.h"
 #include "security/dhchap.h"
 #include "target/ctrl.h"
 #include "target/subsystem.h"
+#include "target/worker.h"
 #include "util/num.h"
 
 void conf_init(struct conf *conf)
@@ -154,7 +154,7 @@ int conf_check_spec(const char *spec, char *err, size_t err_size)
 /* The main thread's quarter and each worker's share must hold a few of the largest transfers. */
 static int check_memory(const struct conf *conf, const char **ret_key, char *err, size_t err_size)
 {
-	size_t need = (size_t)(conf->workers + 1) * 4 * DMA_BLOCK_SIZE;
+	size_t need = (conf->workers + 1) * WORKER_POOL_MIN;
 
 	if (!num_is_pow2(conf->max_transfer)) {
 		*ret_key = "max_transfer";

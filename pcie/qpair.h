@@ -130,7 +130,7 @@ struct nvme_qpair {
 
 	struct pcie_device *dev;
 	const char *name;    /* the SSD's, for the log: outlives `dev` */
-	uint32_t data_align; /* dev's */
+	uint32_t data_align; /* dev's; may be asked for while the SSD, and `dev`, is away */
 	uint16_t qid;
 	uint16_t vector;
 	int irq_fd; /* eventfd of the vector; -1: polled. Belongs to the controller. */

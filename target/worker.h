@@ -32,8 +32,10 @@ struct worker_stats {
 	struct counter sends;           /* ever: system calls that sent, or found no room */
 };
 
-#define WORKER_ANY_CPU  (-1)
-#define WORKER_POOL_MIN ((size_t)4 * DMA_BLOCK_SIZE) /* bytes: of less, none is to receive into */
+#define WORKER_ANY_CPU (-1)
+/* Bytes of DMA memory that a worker's pool needs: a few of the largest transfers. Of less than a
+ * block more none is to receive into. */
+#define WORKER_POOL_MIN ((size_t)4 * DMA_BLOCK_SIZE)
 
 struct worker {
 	struct loop loop;
